@@ -1,0 +1,37 @@
+# Pipelines for photographs, 448 px: the recipe of the paper
+image_size = 448
+
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='Resize', scale=(image_size, image_size)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='RandomCutout', ratio=0.5),
+    dict(
+        type='mmpretrain.RandAugment',
+        num_policies=2,
+        magnitude_level=10,
+        magnitude_std='inf',  # a strength drawn uniformly from each range
+        policies=[
+            dict(type='mmpretrain.Invert', prob=0.5),
+            dict(type='sarlp.RandomCutout', magnitude_range=(0, 0.2), prob=0.5),
+            dict(type='mmpretrain.Sharpness', magnitude_range=(0, 0.9), prob=0.5),
+            dict(type='mmpretrain.AutoContrast', prob=0.5),
+            dict(type='mmpretrain.Posterize', magnitude_range=(8, 4), prob=0.5),
+            dict(type='mmpretrain.Shear', magnitude_range=(0, 0.3), direction='horizontal', prob=0.5),
+            dict(type='mmpretrain.Shear', magnitude_range=(0, 0.3), direction='vertical', prob=0.5),
+            dict(type='mmpretrain.Translate', magnitude_range=(0, 0.453), direction='horizontal', prob=0.5),
+            dict(type='mmpretrain.Translate', magnitude_range=(0, 0.453), direction='vertical', prob=0.5),
+            dict(type='mmpretrain.Rotate', magnitude_range=(0, 30), prob=0.5),
+            dict(type='mmpretrain.Equalize', prob=0.5),
+            dict(type='mmpretrain.Contrast', magnitude_range=(0, 0.9), prob=0.5),
+            dict(type='mmpretrain.ColorTransform', magnitude_range=(0, 0.9), prob=0.5),
+            dict(type='mmpretrain.Solarize', magnitude_range=(256, 0), prob=0.5),
+            dict(type='mmpretrain.Brightness', magnitude_range=(0, 0.9), prob=0.5),
+        ]),
+    dict(type='PackMultiLabel'),
+]
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='Resize', scale=(image_size, image_size)),
+    dict(type='PackMultiLabel'),
+]

@@ -1,0 +1,24 @@
+default_scope = 'sarlp'
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'))
+randomness = dict(seed=0)
+log_level = 'INFO'
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+load_from = None
+resume = False
+
+# MMEngine's own six by name, and ours; a config changes one by its name: default_hooks.ema.momentum=0.001
+default_hooks = dict(
+    runtime_info=dict(type='RuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    logger=dict(type='LoggerHook', interval=20),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    # best_mAP_*.pth is the epoch whose EMA weights have the best mAP on the test set, as the paper selects it
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='mAP', rule='greater'),
+    # the EMA weights are what is evaluated, and what a checkpoint holds as state_dict
+    ema=dict(type='EMAFromStartHook', momentum=1 - 0.9983, update_buffers=True),
+    epoch_seed=dict(type='EpochSeedHook'),
+    data_check=dict(type='DataCheckHook'))

@@ -1,0 +1,24 @@
+"""What the command-line tools share."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from sarlp.errors import UserError
+
+
+@contextlib.contextmanager
+def friendly_errors() -> Iterator[None]:
+    """End the process with ``error: message`` and exit code 1 where the user, not the code, has to change something.
+
+    That is :class:`sarlp.errors.UserError` and what the operating system refuses (:class:`OSError`: missing file, no
+    permission, full disk). Every other exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130.
+    """
+    try:
+        yield
+    except (UserError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        sys.exit(130)

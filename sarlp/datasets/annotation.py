@@ -1,0 +1,375 @@
+"""The annotation file: one JSON format for every data set, read, checked and written here and nowhere else.
+
+.. code-block:: json
+
+    {"metainfo": {"classes": ["cat", "dog", "sofa"]},
+     "data_list": [
+       {"img_path": "images/1.jpg", "positive": [0], "negative": "rest", "ignore": []},
+       {"img_path": "images/2.jpg", "positive": [1], "negative": [2], "ignore": []}
+     ]}
+
+An id is a position in ``classes``, from 0. A class that is neither positive nor negative is **unknown**: in the second
+image nobody looked for a cat. ``"rest"`` makes every class that is not positive negative. ``ignore``, which may be left
+out, lists classes that metrics skip for this image; it is independent of the label, so under ``"rest"`` an ignored
+class is still a negative one in training. ``img_path`` is relative to a folder that the config names and is also the
+image's identity: label masks are drawn from it. Further keys of ``metainfo`` are free.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import numpy as np
+
+from sarlp.errors import UserError
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+
+REST = 'rest'
+_REQUIRED = frozenset({'img_path', 'positive', 'negative'})
+_ALLOWED = _REQUIRED | {'ignore'}
+_LISTED = 10  # how many of many offenders a message names
+
+
+class AnnotationError(UserError, ValueError):
+    """An annotation file, or the data that one is made from, is not as it must be."""
+
+
+def load_annotation(path: str | os.PathLike) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read and check an annotation file.
+
+    Args:
+        path: the JSON file, UTF-8.
+
+    Returns:
+        ``metainfo``, with ``classes`` as a tuple of str and every other key as it is in the file, and ``data_list``, a
+        list of ``{'img_path': str, 'positive': [int], 'negative': [int] | 'rest', 'ignore': [int]}`` in the order of
+        the file.
+
+    Raises:
+        AnnotationError: the file is missing, is not JSON, or breaks a rule of the format.
+    """
+    try:
+        text = Path(path).read_text('utf-8-sig')  # editors on Windows put a byte-order mark in front
+    except FileNotFoundError:
+        raise AnnotationError(
+            f'{path}: there is no such annotation file. Make it with a tool in tools/dataset_converters, or correct '
+            '`data_root` and `ann_file` in the config.'
+        ) from None
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        raise AnnotationError(f'{path}: expected a JSON file in UTF-8, found something else ({error}).') from None
+    try:
+        content = json.loads(text, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise AnnotationError(
+            f'{path}: expected JSON, but it does not parse ({error}). Correct the file there or convert it anew.'
+        ) from None
+
+    if not isinstance(content, dict) or content.keys() != {'metainfo', 'data_list'}:
+        found = f'the keys {_show(sorted(content))}' if isinstance(content, dict) else _kind(content)
+        raise AnnotationError(
+            f'{path}: expected an object with exactly the keys "metainfo" and "data_list", found {found}. '
+            'Anything else about the data set belongs inside "metainfo".'
+        )
+    metainfo, data_list = content['metainfo'], content['data_list']
+    if not isinstance(metainfo, dict) or 'classes' not in metainfo:
+        raise AnnotationError(
+            f'{path}: expected "metainfo" to be an object with the key "classes", found {_show(metainfo)}. '
+            'List there the class names in the order of their ids.'
+        )
+    validate(metainfo['classes'], data_list, path)
+    for entry in data_list:
+        entry.setdefault('ignore', [])
+    return {**metainfo, 'classes': tuple(metainfo['classes'])}, data_list
+
+
+def dump_annotation(
+    path: str | os.PathLike, classes: Sequence[str], data_list: Sequence[dict[str, Any]], **metainfo: Any
+) -> None:
+    """Check the data and write them as an annotation file, one image a line, all of it or nothing.
+
+    Args:
+        path: the file to write; its folder is made, an older file is replaced.
+        classes: class names in the order of their ids.
+        data_list: entries as :func:`load_annotation` returns them; ``ignore`` may be left out.
+        **metainfo: anything else that JSON can hold and that a reader should know of the data.
+
+    Raises:
+        AnnotationError: the data break a rule of the format; nothing is written.
+    """
+    classes, data_list = list(classes), list(data_list)
+    validate(classes, data_list, path)
+    head = json.dumps({**metainfo, 'classes': classes}, ensure_ascii=False)
+    with atomic_write(path) as file:
+        file.write('{"metainfo": ' + head + ',\n "data_list": [\n')
+        # the keys are put in one order, so that files of different origin can be compared line by line
+        lines = (
+            json.dumps(
+                {
+                    'img_path': entry['img_path'],
+                    'positive': entry['positive'],
+                    'negative': entry['negative'],
+                    'ignore': entry.get('ignore', []),
+                },
+                ensure_ascii=False,
+            )
+            for entry in data_list
+        )
+        for index, line in enumerate(lines):
+            file.write((',\n  ' if index else '  ') + line)
+        file.write('\n]}\n')
+
+
+def validate(classes: Sequence[str], data_list: Sequence[dict[str, Any]], source: str | os.PathLike) -> None:
+    """Check class names and entries against the format; ``source`` names them in messages.
+
+    Raises:
+        AnnotationError: at the first thing that is wrong.
+    """
+    if not isinstance(classes, (list, tuple)) or not classes:
+        raise AnnotationError(f'{source}: expected "classes" to be a list of class names, found {_show(classes)}.')
+    for index, name in enumerate(classes):
+        if not isinstance(name, str) or not name.strip() or name != name.strip():
+            raise AnnotationError(
+                f'{source}: class {index} must have a name without spaces around it, found {_show(name)}.'
+            )
+    repeated = [name for name, count in Counter(classes).items() if count > 1]
+    if repeated:
+        raise AnnotationError(
+            f'{source}: class names must differ, but these occur more than once: {_show(repeated)}. Ids are positions '
+            'in the list of classes, so remove the repetition and number the labels anew.'
+        )
+    if not isinstance(data_list, (list, tuple)):
+        raise AnnotationError(f'{source}: expected "data_list" to be a list of images, found {_kind(data_list)}.')
+    if not data_list:
+        raise AnnotationError(f'{source}: the split is empty: "data_list" holds no image. Check what it was made from.')
+
+    # This loop runs once for each of 10^5 images with up to 10^2 labels, so the usual case is a few set operations.
+    # bool is refused although it is an int in Python: `true` in a list of ids is a mask where ids are expected.
+    valid, only_int = frozenset(range(len(classes))), {int}
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(data_list):
+        if not isinstance(entry, dict) or not _REQUIRED <= entry.keys() <= _ALLOWED:
+            _bad_keys(source, index, entry)
+        img_path = entry['img_path']
+        _check_img_path(source, index, img_path)
+        if seen.setdefault(img_path, index) != index:
+            raise AnnotationError(
+                f'{_where(source, index, img_path)}: this image is in the file already, at index {seen[img_path]}. '
+                'Merge the two entries into one.'
+            )
+        sets = {}
+        for key in ('positive', 'negative', 'ignore'):
+            ids = entry.get(key, ())
+            if key == 'negative' and isinstance(ids, str) and ids == REST:
+                continue
+            if not isinstance(ids, (list, tuple)):
+                expected = 'a list of class ids or "rest"' if key == 'negative' else 'a list of class ids'
+                raise AnnotationError(
+                    f'{_where(source, index, img_path)}: expected "{key}" to be {expected}, found {_show(ids)}. '
+                    'An empty list is [].'
+                )
+            if ids and set(map(type, ids)) != only_int or not valid.issuperset(ids):
+                bad = [i for i in ids if type(i) is not int or i not in valid]
+                raise AnnotationError(
+                    f'{_where(source, index, img_path)}: "{key}" must hold class ids, whole numbers from 0 to '
+                    f'{len(classes) - 1} (there are {len(classes)} classes), found {_show(bad)}. Ids are positions in '
+                    '"classes", counted from 0.'
+                )
+            sets[key] = set(ids)
+            if len(sets[key]) != len(ids):
+                repeated = [i for i, count in Counter(ids).items() if count > 1]
+                raise AnnotationError(
+                    f'{_where(source, index, img_path)}: "{key}" names the same class more than once: '
+                    f'{_names(repeated, classes)}. Name each class once.'
+                )
+        both = sets['positive'] & sets.get('negative', set())
+        if both:
+            raise AnnotationError(
+                f'{_where(source, index, img_path)}: a class can not be both positive and negative: '
+                f'{_names(sorted(both), classes)}. Remove it from one list, or from both where it is unknown.'
+            )
+
+
+def labels_of(entry: dict[str, Any], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of one image as arrays.
+
+    Args:
+        entry: of a data list that :func:`load_annotation` returned.
+        num_classes: C, the length of ``metainfo['classes']``.
+
+    Returns:
+        ``labels``, (C,) int8 of 1 positive, 0 negative, -1 unknown, and ``ignore``, (C,) bool, True where metrics skip
+        the class for this image.
+    """
+    rest = isinstance(entry['negative'], str)
+    labels = np.full(num_classes, NEGATIVE if rest else UNKNOWN, np.int8)
+    if not rest:
+        labels[entry['negative']] = NEGATIVE
+    labels[entry['positive']] = POSITIVE
+    ignore = np.zeros(num_classes, bool)
+    ignore[entry.get('ignore', [])] = True
+    return labels, ignore
+
+
+def check_images(img_root: str | os.PathLike, data_list: Sequence[dict[str, Any]], source: str | os.PathLike) -> None:
+    """See that every image is there, before a run finds out.
+
+    Args:
+        img_root: the folder that ``img_path`` is relative to.
+        data_list: entries with ``img_path``.
+        source: the annotation file, for the message.
+
+    Raises:
+        AnnotationError: says how many images are missing and names the first ten.
+    """
+    if not os.path.isdir(img_root):
+        raise AnnotationError(
+            f'{source}: its images should be under {img_root}, but there is no such folder. Correct `data_root` or '
+            '`data_prefix` in the config, or fetch the images.'
+        )
+    missing = [e['img_path'] for e in data_list if not os.path.isfile(os.path.join(img_root, e['img_path']))]
+    if missing:
+        raise AnnotationError(
+            f'{source}: {len(missing):,} of {len(data_list):,} images are missing under {img_root}: '
+            f'{shorten(missing)}. Fetch them, correct `data_root` or `data_prefix` in the config, or leave their '
+            'entries out of the annotation file.'
+        )
+
+
+def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]]) -> str:
+    """Count labels by class.
+
+    Args:
+        metainfo, data_list: as :func:`load_annotation` returns them.
+
+    Returns:
+        A table of several lines: for each class the images where it is positive, negative, unknown and ignored, and the
+        share of images where it is known; at the end the same over all classes.
+    """
+    classes, total = metainfo['classes'], len(data_list)
+    positive, negative, ignored, positive_of_rest = Counter(), Counter(), Counter(), Counter()
+    rest = 0
+    for entry in data_list:
+        positive.update(entry['positive'])
+        ignored.update(entry.get('ignore', ()))
+        if isinstance(entry['negative'], str):
+            rest += 1
+            positive_of_rest.update(entry['positive'])
+        else:
+            negative.update(entry['negative'])
+
+    rows = []
+    for index, name in enumerate(classes):
+        negatives = negative[index] + rest - positive_of_rest[index]
+        rows.append([name, positive[index], negatives, total - positive[index] - negatives, ignored[index]])
+    rows.append([f'all {len(classes)} classes', *(sum(row[i] for row in rows) for i in range(1, 5))])
+    width = max(5, *(len(row[0]) for row in rows))
+    lines = [
+        f'{total:,} images, {len(classes):,} classes',
+        f'{"class":<{width}}{"positive":>12}{"negative":>12}{"unknown":>12}{"ignored":>12}{"known":>9}',
+    ]
+    for name, *counts in rows:
+        known = (counts[0] + counts[1]) / max(sum(counts[:3]), 1)
+        lines.append(f'{name:<{width}}' + ''.join(f'{count:>12,}' for count in counts) + f'{known:>9.1%}')
+    return '\n'.join(lines)
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike, mode: str = 'w') -> Iterator[IO]:
+    """Write a file so that its name holds either the whole of it or what was there before.
+
+    The content goes to a temporary name in the same folder, to the disk, and then takes the name over.
+
+    Args:
+        path: the file; its folder is made.
+        mode: ``'w'`` for text in UTF-8 or ``'wb'`` for bytes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # not tempfile: its files are closed to everyone else, and the permission would stay after the renaming
+    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
+    try:
+        text = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': '\n'}
+        with open(temporary, mode.replace('w', 'x'), **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def shorten(items: Sequence[Any]) -> str:
+    """Name the first ten of many things in one line."""
+    more = f' and {len(items) - _LISTED:,} more' if len(items) > _LISTED else ''
+    return ', '.join(map(str, items[:_LISTED])) + more
+
+
+def _check_img_path(source: str | os.PathLike, index: int, img_path: Any) -> None:
+    problem = None
+    if not isinstance(img_path, str):
+        problem = 'a string is expected'
+    elif '\\' in img_path:
+        problem = 'back-slashes are refused; write / between folders, on every system'
+    elif img_path[:1] == '/' or img_path[1:2] == ':':
+        problem = 'absolute paths are refused; write the path relative to the image folder'
+    elif not {'', '.', '..'}.isdisjoint(img_path.split('/')):
+        # one image must have one spelling, since the label mask is drawn from it
+        problem = 'empty paths, //, a trailing /, "." and ".." as folders are refused; write the plain relative path'
+    elif not img_path.isascii():
+        try:
+            img_path.encode()
+        except UnicodeEncodeError:
+            problem = 'it is no valid Unicode; rename the image'
+    elif '\0' in img_path:
+        problem = 'it holds a NUL character; rename the image'
+    if problem:
+        raise AnnotationError(f'{source}, data_list[{index}]: bad "img_path" {_show(img_path)}: {problem}.')
+
+
+def _bad_keys(source: str | os.PathLike, index: int, entry: Any) -> NoReturn:
+    where = _where(source, index, entry.get('img_path', 'no img_path') if isinstance(entry, dict) else 'not an object')
+    if not isinstance(entry, dict):
+        raise AnnotationError(f'{where}: expected an object for each image, found {_show(entry)}.')
+    missing, unknown = sorted(_REQUIRED - entry.keys()), sorted(map(str, entry.keys() - _ALLOWED))
+    if unknown:
+        raise AnnotationError(
+            f'{where}: unknown key {_show(unknown)}; an image has "img_path", "positive", "negative" and, where '
+            'needed, "ignore". Correct the spelling or remove it.'
+        )
+    raise AnnotationError(
+        f'{where}: missing key {_show(missing)}. For "negative" write "rest" if every class that is not positive is '
+        'absent, a list of ids if only those are, [] if none is known to be.'
+    )
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse what JSON readers pass over in silence: the same key twice in one object, where the last one wins."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        raise ValueError(f'the key {_show(repeated)} is there twice in the object {_show(result)}')
+    return result
+
+
+def _where(source: str | os.PathLike, index: int, img_path: Any) -> str:
+    return f'{source}, data_list[{index}] ({_show(img_path)})'
+
+
+def _names(ids: Sequence[int], classes: Sequence[str]) -> str:
+    return shorten([f'{i} ({classes[i]})' for i in ids])
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + '...'
+
+
+def _kind(value: Any) -> str:
+    return f'a value of type {type(value).__name__}'

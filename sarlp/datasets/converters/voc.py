@@ -1,0 +1,237 @@
+"""PASCAL VOC 2007, or any folder in its layout, to annotation files.
+
+.. code-block:: text
+
+    VOC2007/
+      ImageSets/Main/trainval.txt   one image id a line; trains
+      ImageSets/Main/test.txt       tests
+      Annotations/<id>.xml          <object><name>dog</name><difficult>0</difficult>...</object>
+      JPEGImages/<id>.jpg           .jpeg and .png are found as well
+
+A class is positive in an image if at least one of its objects there is not difficult, negative if it has none. What a
+class with only difficult objects is depends on ``difficult``; published results differ in this choice, so it is
+recorded in the files. The classes are all names that occur in either split, in alphabetical order.
+"""
+
+import os
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, shorten, summary
+
+SPLITS = ('trainval', 'test')
+POLICIES = ('ignore', 'negative', 'positive')
+_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+
+# to recognise the real data set, whose sizes are known; nothing else depends on the names
+VOC_CLASSES = (
+    'aeroplane',
+    'bicycle',
+    'bird',
+    'boat',
+    'bottle',
+    'bus',
+    'car',
+    'cat',
+    'chair',
+    'cow',
+    'diningtable',
+    'dog',
+    'horse',
+    'motorbike',
+    'person',
+    'pottedplant',
+    'sheep',
+    'sofa',
+    'train',
+    'tvmonitor',
+)
+_VOC_SIZES = {'trainval': 5011, 'test': 4952}
+
+
+def locate_voc2007(data_dir: str | os.PathLike) -> Path:
+    """Find the folder with ``ImageSets``, ``Annotations`` and ``JPEGImages``: ``data_dir``, or VOC2007 under it.
+
+    Raises:
+        AnnotationError: no such folder; the message lists where it was looked for.
+    """
+    data_dir = Path(data_dir)
+    candidates = [data_dir, data_dir / 'VOC2007', data_dir / 'VOCdevkit' / 'VOC2007']
+    for root in candidates:
+        if (root / 'ImageSets' / 'Main').is_dir():
+            for folder in ('Annotations', 'JPEGImages'):
+                if not (root / folder).is_dir():
+                    raise AnnotationError(f'{root}: the folder {folder} is missing. Unpack the whole archive there.')
+            return root
+    raise AnnotationError(
+        f'{data_dir}: expected a folder in the layout of VOC 2007, but found ImageSets/Main in none of '
+        f'{shorten(candidates)}. Unpack VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar there, or name the '
+        'folder that holds ImageSets.'
+    )
+
+
+def convert_voc2007(
+    data_dir: str | os.PathLike, save_dir: str | os.PathLike | None = None, difficult: str = 'ignore'
+) -> dict[str, Path]:
+    """Write ``trainval.json`` and ``test.json`` and print what is in them.
+
+    Both files have the same classes; ``img_path`` (``JPEGImages/000001.jpg``) is relative to the VOC2007 folder.
+    Everything is read and checked before anything is written.
+
+    Args:
+        data_dir: the VOC2007 folder, or one with ``VOC2007`` or ``VOCdevkit/VOC2007`` in it.
+        save_dir: where the files go; by default ``labels`` in the VOC2007 folder.
+        difficult: a class with only difficult objects in an image is, with ``'ignore'``, negative in training and left
+            out of metrics; with ``'negative'``, negative; with ``'positive'``, positive.
+
+    Returns:
+        The files by split, ``'trainval'`` and ``'test'``.
+
+    Raises:
+        AnnotationError: the folder is incomplete or a file in it is not as it must be.
+    """
+    if difficult not in POLICIES:
+        raise AnnotationError(f'difficult must be one of {", ".join(POLICIES)}, found {difficult!r}.')
+    root = locate_voc2007(data_dir)
+    save_dir = root / 'labels' if save_dir is None else Path(save_dir)
+
+    ids = {split: _read_ids(root / 'ImageSets' / 'Main' / f'{split}.txt') for split in SPLITS}
+    shared = sorted(set(ids['trainval']) & set(ids['test']))
+    if shared:
+        raise AnnotationError(
+            f'{root / "ImageSets" / "Main"}: {len(shared):,} images are both in trainval.txt and in test.txt: '
+            f'{shorten(shared)}. Testing on training images measures nothing; remove them from one list.'
+        )
+    images = _find_images(root, [image_id for split in SPLITS for image_id in ids[split]])
+    objects = {split: _read_objects(root, ids[split], split) for split in SPLITS}
+
+    classes = sorted({name for split in SPLITS for found in objects[split] for name in found})
+    id_of = {name: index for index, name in enumerate(classes)}
+    data_lists = {}
+    for split in SPLITS:
+        data_lists[split] = [
+            {'img_path': f'JPEGImages/{images[image_id]}', **_label(found, id_of, difficult)}
+            for image_id, found in zip(ids[split], objects[split], strict=True)
+        ]
+
+    files = {}
+    for split in SPLITS:
+        files[split] = save_dir / f'{split}.json'
+        dump_annotation(files[split], classes, data_lists[split], layout='VOC2007', split=split, difficult=difficult)
+        print(f'\n{files[split]}: {summary({"classes": classes}, data_lists[split])}')
+        if tuple(classes) == VOC_CLASSES and len(ids[split]) != _VOC_SIZES[split]:
+            print(
+                f'note: {split} has {len(ids[split]):,} images, the published VOC 2007 has {_VOC_SIZES[split]:,}; '
+                'results on it do not compare with published ones.'
+            )
+    return files
+
+
+def _label(found: dict[str, bool], id_of: dict[str, int], policy: str) -> dict:
+    """Labels of one image from {class name: whether all its objects are difficult}."""
+    sure = sorted(id_of[name] for name, only_difficult in found.items() if not only_difficult or policy == 'positive')
+    skip = sorted(id_of[name] for name, only_difficult in found.items() if only_difficult and policy == 'ignore')
+    return {'positive': sure, 'negative': REST, 'ignore': skip}
+
+
+def _read_ids(path: Path) -> list[str]:
+    try:
+        lines = path.read_text('utf-8-sig').splitlines()
+    except FileNotFoundError:
+        raise AnnotationError(
+            f'{path}: there is no such list. VOC 2007 comes as two archives, trainval and test, both unpacked into the '
+            'same folder; for your own data write one image id a line.'
+        ) from None
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f'{path}: expected text in UTF-8 ({error}).') from None
+    ids, seen = [], {}
+    for number, line in enumerate(lines, 1):
+        image_id = line.strip()
+        if not image_id:
+            continue
+        if len(image_id.split()) > 1 or '/' in image_id or '\\' in image_id or image_id in ('.', '..'):
+            raise AnnotationError(
+                f'{path}, line {number}: expected one image id, such as 000001, found {line!r}. Lists of one class '
+                '(dog_trainval.txt), which have a second column, are not used; ids have no folder and no spaces.'
+            )
+        if image_id in seen:
+            raise AnnotationError(
+                f'{path}, line {number}: the image {image_id} is listed already, in line {seen[image_id]}. '
+                'Remove one of the two.'
+            )
+        seen[image_id] = number
+        ids.append(image_id)
+    if not ids:
+        raise AnnotationError(f'{path}: the split is empty. Expected one image id a line.')
+    return ids
+
+
+def _find_images(root: Path, ids: Sequence[str]) -> dict[str, str]:
+    """File names by image id, from one listing of the folder rather than one look-up an image."""
+    names: dict[str, list[str]] = {}
+    for item in os.scandir(root / 'JPEGImages'):
+        stem, suffix = os.path.splitext(item.name)
+        if suffix.lower() in _IMAGE_SUFFIXES:
+            names.setdefault(stem, []).append(item.name)
+    missing = [image_id for image_id in ids if image_id not in names]
+    if missing:
+        hint = ' The lists hold bare ids: remove the suffix.' if missing[0].lower().endswith(_IMAGE_SUFFIXES) else ''
+        raise AnnotationError(
+            f'{root / "JPEGImages"}: {len(missing):,} of {len(ids):,} listed images are missing: {shorten(missing)}.'
+            f'{hint or " Unpack the archives again, or take these ids out of ImageSets/Main."}'
+        )
+    for image_id in ids:
+        if len(names[image_id]) > 1:
+            raise AnnotationError(
+                f'{root / "JPEGImages"}: the id {image_id} stands for several files, '
+                f'{shorten(sorted(names[image_id]))}. Keep one.'
+            )
+    return {image_id: names[image_id][0] for image_id in ids}
+
+
+def _read_objects(root: Path, ids: Sequence[str], split: str) -> list[dict[str, bool]]:
+    """{class name: whether all its objects are difficult} for each image."""
+    folder = root / 'Annotations'
+    missing = [image_id for image_id in ids if not (folder / f'{image_id}.xml').is_file()]
+    if missing:
+        raise AnnotationError(
+            f'{folder}: {len(missing):,} of {len(ids):,} annotation files of {split} are missing: {shorten(missing)}. '
+            'Unpack the archives again, or take these ids out of ImageSets/Main.'
+        )
+    found = [_read_xml(folder / f'{image_id}.xml') for image_id in tqdm(ids, f'reading {split}', disable=None)]
+    if not any(found):
+        raise AnnotationError(
+            f'{folder}: none of the {len(ids):,} images of {split} has an object. Check that the <object> elements are '
+            'directly under the root element of each file.'
+        )
+    return found
+
+
+def _read_xml(path: Path) -> dict[str, bool]:
+    data = path.read_bytes()
+    # Entity declarations can make a small file expand to gigabytes, and no VOC file needs any. Expat takes no encoding
+    # in which these bytes would look different but UTF-16, which has NUL bytes.
+    if b'<!DOCTYPE' in data or b'<!ENTITY' in data or b'\0' in data:
+        raise AnnotationError(
+            f'{path}: document types, entity declarations and UTF-16 are refused. Save it as plain XML in UTF-8.'
+        )
+    try:
+        tree = ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise AnnotationError(
+            f'{path}: malformed XML ({error}). Unpack the archive again or correct the file.'
+        ) from None
+
+    found: dict[str, bool] = {}
+    for number, item in enumerate(tree.findall('object'), 1):
+        name = (item.findtext('name') or '').strip()
+        if not name:
+            raise AnnotationError(f'{path}: object {number} has no name. Write its class as <name>dog</name>.')
+        flag = (item.findtext('difficult') or '0').strip()
+        if flag not in ('0', '1'):
+            raise AnnotationError(f'{path}: object {number} ({name}): expected <difficult> 0 or 1, found {flag!r}.')
+        found[name] = found.get(name, True) and flag == '1'
+    return found

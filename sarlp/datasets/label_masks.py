@@ -1,0 +1,194 @@
+"""Label masks: which labels of the training images may be seen. The protocols of the field as registered components.
+
+A mask is a pure function of (seed, image id, class), see :mod:`sarlp.labels`; nothing is drawn while training.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Sequence
+
+import numpy as np
+
+from sarlp.errors import UserError
+from sarlp.labels import NEGATIVE, POSITIVE, class_keys, hide_labels, uniform_numbers
+from sarlp.registry import LABEL_MASKS
+
+
+class LabelMask:
+    """Base of the masks.
+
+    A subclass defines :meth:`known`. :meth:`bind` is called once by the data set.
+    """
+
+    def bind(self, classes: Sequence[str], source: str) -> None:
+        """Args: class names in the order of the labels; the annotation file, for messages."""
+        self.classes = tuple(classes)
+
+    def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
+        """Which labels may be seen.
+
+        Args:
+            image_id: path relative to the image root, forward slashes.
+            labels: (C,) of 1 / 0 / -1, complete or as far as the data are.
+
+        Returns:
+            (C,) bool.
+        """
+        raise TypeError(f'{type(self).__name__} has no known(image_id, labels); a label mask defines it')
+
+    def __call__(self, image_id: str, labels: np.ndarray) -> np.ndarray:
+        """Returns (C,) labels with those outside the mask made unknown."""
+        return hide_labels(labels, self.known(image_id, labels))
+
+
+class SeededMask(LabelMask):
+    """A mask drawn from one uniform number per (seed, image id, class)."""
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+
+    def bind(self, classes: Sequence[str], source: str) -> None:
+        super().bind(classes, source)
+        self._keys = class_keys(classes)
+
+    def uniform(self, image_id: str) -> np.ndarray:
+        """(C,) float64 in [0, 1)."""
+        return uniform_numbers(self.seed, image_id, self._keys)
+
+
+def _check_share(name: str, share: float) -> float:
+    if not 0 < share <= 1:
+        raise UserError(f'label_mask.{name} must be in (0, 1], got {share!r}')
+    return share
+
+
+@LABEL_MASKS.register_module()
+class RandomKnownLabels(SeededMask):
+    """Each label is known with probability ``known_ratio``, independently.
+
+    The number drawn for a label does not depend on the ratio, so what is known at 0.1 is known at 0.2 as well.
+
+    Args:
+        known_ratio: p in (0, 1].
+        seed: any integer.
+    """
+
+    def __init__(self, known_ratio: float, seed: int = 0):
+        super().__init__(seed)
+        self.known_ratio = _check_share('known_ratio', known_ratio)
+
+    def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
+        return self.uniform(image_id) < self.known_ratio
+
+
+@LABEL_MASKS.register_module()
+class SinglePositive(SeededMask):
+    """One positive label of each image is known, nothing else (Cole et al., CVPR 2021)."""
+
+    def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
+        number = np.where(labels == POSITIVE, self.uniform(image_id), np.inf)
+        known = np.zeros(len(labels), bool)
+        known[number.argmin()] = np.isfinite(number).any()
+        return known
+
+
+@LABEL_MASKS.register_module()
+class PositivesOnly(SeededMask):
+    """Each positive label is known with probability ``share``, no negative one is.
+
+    Args:
+        share: q in (0, 1].
+        seed: any integer.
+    """
+
+    def __init__(self, share: float, seed: int = 0):
+        super().__init__(seed)
+        self.share = _check_share('share', share)
+
+    def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
+        return (labels == POSITIVE) & (self.uniform(image_id) < self.share)
+
+
+@LABEL_MASKS.register_module()
+class FileLabelMask(LabelMask):
+    """A mask read from a file written by :func:`save_label_mask`; image order and class order do not matter.
+
+    Args:
+        file: ``.npz``.
+    """
+
+    def __init__(self, file: str | Path):
+        self.file = Path(file)
+
+    def bind(self, classes: Sequence[str], source: str) -> None:
+        super().bind(classes, source)
+        image_ids, file_classes, known = load_label_mask(self.file)
+        if set(file_classes) != set(classes):
+            raise UserError(f'{self.file}: the mask is for the classes {", ".join(file_classes)}, but {source} has '
+                            f'{", ".join(classes)}; use a mask exported from this data set')
+        self._rows = dict(zip(image_ids, known[:, [file_classes.index(name) for name in classes]], strict=True))
+
+    def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
+        if image_id not in self._rows:
+            raise UserError(f'{self.file}: has no mask for the image {image_id}; export the mask from this data set')
+        return self._rows[image_id]
+
+
+def _checksum(image_ids: Sequence[str], classes: Sequence[str], bits: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for part in ('\n'.join(image_ids), '\n'.join(classes)):
+        digest.update(part.encode('utf-8') + b'\0')
+    digest.update(bits.tobytes())
+    return digest.hexdigest()
+
+
+def save_label_mask(path: str | Path, image_ids: Sequence[str], classes: Sequence[str], known: np.ndarray) -> str:
+    """Write a mask for use elsewhere.
+
+    Args:
+        path: ``.npz`` to write; replaced as a whole or not at all.
+        image_ids: N ids.
+        classes: C names.
+        known: (N, C) bool.
+
+    Returns:
+        The SHA-256 checksum over ids, names and mask, which is also in the file.
+    """
+    if known.shape != (len(image_ids), len(classes)):
+        raise ValueError(f'known must be ({len(image_ids)}, {len(classes)}), got {known.shape}')
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bits = np.packbits(np.asarray(known, bool), axis=1)
+    checksum = _checksum(image_ids, classes, bits)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    with open(temporary, 'wb') as stream:
+        np.savez_compressed(
+            stream, image_ids=np.array(image_ids), classes=np.array(classes), known=bits, sha256=np.array(checksum))
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    return checksum
+
+
+def load_label_mask(path: str | Path) -> tuple[list[str], list[str], np.ndarray]:
+    """Read a mask written by :func:`save_label_mask`.
+
+    Returns:
+        Image ids (N), class names (C), and the mask (N, C) bool.
+
+    Raises:
+        UserError: no such file, no mask file, or its checksum is wrong.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            image_ids, classes = data['image_ids'].tolist(), data['classes'].tolist()
+            bits, checksum = data['known'], str(data['sha256'])
+    except FileNotFoundError as error:
+        raise UserError(f'{path}: no such label mask; tools/dataset_converters/label_mask.py exports one') from error
+    except Exception as error:  # a zip, npy or key error, by what is broken
+        raise UserError(f'{path}: is no label mask ({error}); tools/dataset_converters/label_mask.py exports one'
+                        ) from error
+    if _checksum(image_ids, classes, bits) != checksum:
+        raise UserError(f'{path}: the checksum does not fit the content; export or copy the mask again')
+    return image_ids, classes, np.unpackbits(bits, axis=1, count=len(classes)).astype(bool)

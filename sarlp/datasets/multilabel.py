@@ -1,0 +1,142 @@
+"""The data set: images with labels that are positive, negative or unknown."""
+
+import contextlib
+import hashlib
+import random
+from pathlib import Path
+from typing import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset, force_full_init
+from mmengine.logging import MMLogger
+
+from sarlp.datasets.annotation import check_images, labels_of, load_annotation
+from sarlp.errors import UserError
+from sarlp.labels import NEGATIVE, POSITIVE
+from sarlp.registry import DATASETS, LABEL_MASKS
+from sarlp.transforms.loading import BadImageError
+
+
+@contextlib.contextmanager
+def seeded(*key: object) -> Iterator[None]:
+    """Run a block with python's, numpy's and torch's random numbers derived from ``key`` alone.
+
+    The states before the block come back after it, so that nothing else of the process is disturbed.
+    """
+    seed = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), 'little')
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+@DATASETS.register_module()
+class MultiLabelDataset(BaseDataset):
+    """Images and tri-state labels from one annotation file (docs/data.md has the format).
+
+    A sample handed to the pipeline holds
+
+    - ``img_path``, and ``img_id``: the path relative to the image root, forward slashes;
+    - ``gt_score`` (C,) float32 of 1 / 0 / -1, what may be seen: the labels after the label mask;
+    - ``gt_score_full`` (C,) float32 of 1 / 0 / -1, the labels as the file has them, for measuring recovery;
+    - ``ignore`` (C,) bool, pairs that metrics leave out.
+
+    The augmentation of an image is a function of (seed, epoch, image id): it is the same whatever the number of
+    workers and ranks, and differs between epochs.
+
+    Args:
+        ann_file: annotation file, relative to ``data_root``.
+        data_root: folder of the data set.
+        data_prefix: ``img_path`` is the image root, relative to ``data_root``.
+        label_mask: config of a label mask, or None to see every label of the file.
+        pipeline: transforms.
+        seed: of the augmentation.
+        on_bad_image: ``'raise'`` stops at an image that does not decode; ``'skip'`` puts the next image in its place
+            while training, with a warning that counts. Testing always stops.
+        kwargs: further arguments of MMEngine's BaseDataset.
+    """
+
+    def __init__(self,
+                 ann_file: str,
+                 data_root: str = '',
+                 data_prefix: dict = dict(img_path=''),  # noqa: B006  BaseDataset copies it
+                 label_mask: dict | None = None,
+                 pipeline: Sequence[dict | Callable] = (),
+                 seed: int = 0,
+                 on_bad_image: str = 'raise',
+                 **kwargs):
+        if on_bad_image not in ('raise', 'skip'):
+            raise UserError(f"on_bad_image must be 'raise' or 'skip', got {on_bad_image!r}")
+        self.label_mask = None if label_mask is None else LABEL_MASKS.build(label_mask)
+        self.seed = seed
+        self.on_bad_image = on_bad_image
+        self._bad_images: set[str] = set()
+        self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # persistent workers see it change
+        super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=data_prefix, pipeline=pipeline, **kwargs)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.metainfo['classes']
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by :class:`~sarlp.engine.hooks.EpochSeedHook` before each epoch."""
+        self._epoch[0] = epoch
+
+    def load_data_list(self) -> list[dict]:
+        metainfo, data_list = load_annotation(self.ann_file)
+        for key, value in metainfo.items():
+            self._metainfo.setdefault(key, value)
+        check_images(Path(self.data_prefix['img_path']), data_list, self.ann_file)
+        if self.label_mask is not None:
+            self.label_mask.bind(self.classes, str(self.ann_file))
+        return data_list
+
+    @force_full_init
+    def get_labels(self, idx: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+        """Labels of an image without loading it.
+
+        Returns:
+            Image id; observed labels and labels of the file, (C,) int8 of 1 / 0 / -1 each; ignore mask (C,) bool.
+        """
+        entry = super().get_data_info(idx)
+        full, ignore = labels_of(entry, len(self.classes))
+        observed = full if self.label_mask is None else self.label_mask(entry['img_path'], full)
+        return entry['img_path'], observed, full, ignore
+
+    def get_data_info(self, idx: int) -> dict:
+        image_id, observed, full, ignore = self.get_labels(idx)
+        return dict(
+            sample_idx=idx,
+            img_id=image_id,
+            img_path=str(Path(self.data_prefix['img_path']) / image_id),
+            gt_score=observed.astype(np.float32),
+            gt_score_full=full.astype(np.float32),
+            ignore=ignore)
+
+    def label_counts(self) -> dict[str, np.ndarray]:
+        """Known positives and known negatives of each class after the mask, (C,) int64 each."""
+        observed = np.stack([self.get_labels(i)[1] for i in range(len(self))])
+        return {'positive': (observed == POSITIVE).sum(0), 'negative': (observed == NEGATIVE).sum(0)}
+
+    def prepare_data(self, idx: int):
+        info = self.get_data_info(idx)
+        try:
+            with seeded(self.seed, int(self._epoch), info['img_id']):
+                return self.pipeline(info)
+        except BadImageError as error:
+            if self.on_bad_image == 'raise' or self.test_mode:
+                raise
+            self._bad_images.add(info['img_path'])
+            MMLogger.get_current_instance().warning(f'{error}; image {len(self._bad_images)} left out by this process')
+            self._skipped = idx
+            return None
+
+    def _rand_another(self) -> int:
+        return (self._skipped + 1) % len(self)  # the next image: no random number is spent on it

@@ -1,0 +1,122 @@
+"""From a config file to a Runner: what a tool needs before MMEngine takes over."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_world_size, is_distributed
+
+from sarlp.datasets.annotation import load_annotation
+from sarlp.engine.inputs import check_inputs
+from sarlp.engine.runner import MultiLabelRunner
+from sarlp.errors import UserError
+from sarlp.paths import find_config
+
+
+def load_config(name: str | Path, options: Mapping | None = None) -> Config:
+    """Read a config by path or name (see :func:`~sarlp.paths.find_config`).
+
+    The config's file name without ``.py`` is the name of its work directory below ``work_dirs``, unless it sets one.
+    """
+    path = find_config(name)
+    cfg = Config.fromfile(path)
+    if options:
+        cfg.merge_from_dict(dict(options))
+    if cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / path.stem)
+    return cfg
+
+
+def set_num_classes(cfg: Config, number: int, source: str) -> None:
+    """Tell the head how many classes there are; ``source`` is where the number comes from, for the message.
+
+    Raises:
+        UserError: the config states another number.
+    """
+    stated = cfg.model.head.get('num_classes')
+    if stated is not None and stated != number:
+        raise UserError(f'the config sets model.head.num_classes = {stated}, but {source} has {number} classes; '
+                        'leave num_classes out to take it from the data')
+    cfg.model.head.num_classes = number
+
+
+def annotation_path(dataset: Mapping) -> Path:
+    """The annotation file of a data set config."""
+    return Path(dataset.get('data_root', '')) / dataset['ann_file']
+
+
+def init_distributed(launcher: str) -> None:
+    """Start the process group where MMEngine cannot: several processes on a machine without a GPU use gloo.
+
+    With a GPU, or a single process, this does nothing and MMEngine's Runner does its own.
+    """
+    if launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
+        torch.distributed.init_process_group('gloo')
+
+
+def use_amp(cfg: Config) -> None:
+    """Turn on automatic mixed precision: float16 with loss scaling.
+
+    Raises:
+        UserError: there is no GPU.
+    """
+    if not torch.cuda.is_available():
+        raise UserError('--amp needs a GPU, and torch sees none on this machine; leave it out to train in float32')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.loss_scale = 'dynamic'
+
+
+def _share_batch(cfg: Config) -> None:
+    """The batch size in a config is the total over all processes; give each its share."""
+    world_size = get_world_size() if is_distributed() else int(os.environ.get('WORLD_SIZE', 1))
+    total = cfg.train_dataloader.batch_size
+    if total % world_size:
+        raise UserError(f'train_dataloader.batch_size = {total} is the total over all processes and must be a multiple '
+                        f'of their number, {world_size}')
+    cfg.train_dataloader.batch_size = total // world_size
+
+
+def _dataloaders(cfg: Config, names: Iterator[str]) -> list[Mapping]:
+    return [cfg[name] for name in names if cfg.get(name) is not None]
+
+
+def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
+    """Check the inputs, take the classes from the data, and build the Runner.
+
+    Args:
+        cfg: config of :func:`load_config`; completed in place.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        training: False for testing, which needs neither pretrained weights, nor label embeddings, nor, if the config
+            measures no recovery, the training data.
+
+    Raises:
+        UserError: an input is missing or does not fit; see :func:`~sarlp.engine.inputs.check_inputs`.
+    """
+    names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader', )
+    loaders = _dataloaders(cfg, names)
+    check_inputs(cfg, loaders, training)
+    source = annotation_path(loaders[0].dataset)
+    metainfo, _ = load_annotation(source)
+    set_num_classes(cfg, len(metainfo['classes']), str(source))
+    embedding = cfg.model.head.get('label_embedding') or {}
+    if training and embedding.get('file') is not None:
+        from sarlp.datasets.converters.label_embeddings import load_embeddings
+        load_embeddings(embedding['file'], metainfo['classes'])
+
+    cfg.launcher = launcher
+    init_distributed(launcher)
+    if launcher != 'none' and not torch.cuda.is_available():
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
+    if training:
+        _share_batch(cfg)
+    else:  # a Runner for testing gets nothing to train with
+        for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
+                     'val_evaluator'):
+            cfg[name] = None
+        cfg.default_hooks = {
+            name: hook
+            for name, hook in cfg.default_hooks.items() if name in ('runtime_info', 'timer', 'logger')
+        }
+    return MultiLabelRunner.from_cfg(cfg)

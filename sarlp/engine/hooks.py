@@ -1,0 +1,82 @@
+"""Hooks of the training run."""
+
+import random
+
+import numpy as np
+import torch
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import is_model_wrapper
+
+from sarlp.errors import UserError
+from sarlp.registry import HOOKS
+
+
+def _bare(model):
+    return model.module if is_model_wrapper(model) else model
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Make every random number of an epoch a function of (seed, rank, epoch).
+
+    MMEngine neither saves the random states nor gives a worker another seed in another epoch. Here the states are set
+    anew before each epoch, so a resumed run draws what an uninterrupted one would have drawn, and the data set is told
+    the epoch, from which it derives the augmentation of each image.
+    """
+
+    def before_train_epoch(self, runner) -> None:
+        seed = (runner.seed * 1_000_003 + runner.rank * 10_007 + runner.epoch) % 2**32
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        runner.train_dataloader.dataset.set_epoch(runner.epoch)
+
+
+@HOOKS.register_module()
+class DataCheckHook(Hook):
+    """Before the first step: do training data, test data and model speak of the same classes, and can they be learnt?
+
+    Two class lists that differ stop the run. Classes without a known positive or negative label are reported.
+    """
+
+    def before_train(self, runner) -> None:
+        train = runner.train_dataloader.dataset
+        if runner.val_loop is not None:
+            self._same_classes(train, runner.val_dataloader.dataset)
+        head = _bare(runner.model).head
+        if head.num_classes != len(train.classes):
+            raise UserError(f'the model has {head.num_classes} classes (model.head.num_classes), but {train.ann_file} '
+                            f'has {len(train.classes)}; leave num_classes out of the config to take it from the data')
+        counts = train.label_counts()
+        known = int(sum(count.sum() for count in counts.values()))
+        total = len(train) * len(train.classes)
+        runner.logger.info(f'{len(train)} training images, {len(train.classes)} classes, {known} of {total} labels '
+                           f'known ({100 * known / total:.1f} %), {int(counts["positive"].sum())} of them positive')
+        for kind, count in counts.items():
+            missing = [name for name, number in zip(train.classes, count, strict=True) if number == 0]
+            if missing:
+                runner.logger.warning(f'{len(missing)} classes have no known {kind} label and cannot be learnt: '
+                                      f'{", ".join(missing)}')
+
+    @staticmethod
+    def _same_classes(train, test) -> None:
+        if train.classes == test.classes:
+            return
+        differing = sorted(set(train.classes) ^ set(test.classes)) or ['their order']
+        raise UserError(f'{train.ann_file} and {test.ann_file} have different class lists ({len(train.classes)} and '
+                        f'{len(test.classes)} classes; they differ in {", ".join(differing[:10])}); convert both '
+                        'splits in one run of the converter')
+
+
+@HOOKS.register_module()
+class EMAFromStartHook(EMAHook):
+    """MMEngine's EMA, averaging from the initial weights on.
+
+    MMEngine's average starts as a copy of the weights *after* the first step; the reference's starts as a copy of the
+    initial ones, and the first step is already averaged in.
+    """
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        if self.ema_model.steps == 0:
+            self.ema_model.update_parameters(self.src_model)  # the first update copies

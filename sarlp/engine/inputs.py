@@ -1,0 +1,76 @@
+"""One message that lists every input a run lacks, how to get it, and what replaces it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.runner.checkpoint import CheckpointLoader
+
+from sarlp.errors import UserError
+
+
+def check_inputs(cfg: Config, dataloaders: Sequence[Mapping], training: bool) -> None:
+    """Look for the annotation files, image folders, pretrained weights and label embeddings that a config names.
+
+    Weights given as ``torchvision://...`` or a web address are fetched into torch's cache here, so that a machine
+    without a network says so at once and not after the data were read.
+
+    Args:
+        cfg: the config; its top-level ``prepare_data`` is the command that makes its data set.
+        dataloaders: the dataloader configs that will be used.
+        training: whether the model will be initialised, which takes weights and embeddings.
+
+    Raises:
+        UserError: something is missing; all of it is listed.
+    """
+    missing = [*_missing_data(cfg, dataloaders)]
+    if training:
+        missing += [*_missing_weights(cfg), *_missing_embeddings(cfg, dataloaders)]
+    if missing:
+        plural = 'input is' if len(missing) == 1 else 'inputs are'
+        raise UserError('\n'.join([f'{len(missing)} {plural} missing:', *missing]))
+
+
+def _entry(what: str, *remedies: str) -> str:
+    return '\n'.join([f'- {what}', *(f'    {remedy}' for remedy in remedies)])
+
+
+def _missing_data(cfg: Config, dataloaders: Sequence[Mapping]):
+    files = []
+    for loader in dataloaders:
+        dataset = loader['dataset']
+        root = Path(dataset.get('data_root', ''))
+        files += [root / dataset['ann_file'], root / dataset.get('data_prefix', {}).get('img_path', '')]
+    absent = [str(path) for path in dict.fromkeys(files) if not path.exists()]
+    if absent:
+        command = cfg.get('prepare_data', 'a tool in tools/dataset_converters')
+        yield _entry(f'data: {", ".join(absent)}', f'made by      {command}',
+                     'or set       --cfg-options train_dataloader.dataset.data_root=DIR '
+                     'val_dataloader.dataset.data_root=DIR test_dataloader.dataset.data_root=DIR',
+                     'docs/data.md says where each data set comes from and how its folder must look')
+
+
+def _missing_weights(cfg: Config):
+    init_cfg = cfg.model.backbone.get('init_cfg')
+    if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
+        return
+    checkpoint = init_cfg['checkpoint']
+    try:
+        CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
+    except Exception as error:  # no file, no network, no checkpoint: each library raises its own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        yield _entry(f'pretrained weights of the backbone: {checkpoint} ({reason})',
+                     'made by      a run with network access: they are fetched once into the cache of torch.hub',
+                     'or set       --cfg-options model.backbone.init_cfg.checkpoint=FILE (torchvision naming)',
+                     'or train from scratch with --cfg-options model.backbone.init_cfg=None')
+
+
+def _missing_embeddings(cfg: Config, dataloaders: Sequence[Mapping]):
+    file = (cfg.model.head.get('label_embedding') or {}).get('file')
+    if file is not None and not Path(file).is_file():
+        dataset = dataloaders[0]['dataset']
+        annotation = Path(dataset.get('data_root', '')) / dataset['ann_file']
+        yield _entry(f'label embeddings: {file}',
+                     f'made by      python tools/dataset_converters/label_embeddings.py {annotation} --kind bert '
+                     f'--out {file}',
+                     'or learn them with --cfg-options model.head.label_embedding.file=None')

@@ -1,0 +1,106 @@
+"""Testing: metrics on the test split, label recovery on the training split, and the files that report them."""
+
+import copy
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.registry import LOOPS
+
+from sarlp.engine.build import annotation_path, build_runner
+from sarlp.engine.runner import read_checkpoint
+from sarlp.errors import UserError
+from sarlp.evaluation.report import format_table, write_metrics_json, write_predictions_csv, write_recovered_csv
+
+
+def recovery_dataloader(cfg: Config) -> ConfigDict:
+    """The training images with their label mask, but in order and through the test pipeline."""
+    loader = copy.deepcopy(cfg.test_dataloader)
+    pipeline = loader.dataset.pipeline
+    loader.dataset = copy.deepcopy(cfg.train_dataloader.dataset)
+    loader.dataset.update(pipeline=pipeline, test_mode=True)
+    return loader
+
+
+def _check_classes(checkpoint: dict, classes: tuple[str, ...], checkpoint_path: str, source: Path) -> None:
+    trained = (checkpoint.get('meta', {}).get('dataset_meta') or {}).get('classes')
+    if trained is not None and tuple(trained) != tuple(classes):
+        differing = sorted(set(trained) ^ set(classes)) or ['their order']
+        raise UserError(f'{checkpoint_path} was trained on {len(trained)} classes, {source} has {len(classes)}; they '
+                        f'differ in {", ".join(differing[:10])}')
+
+
+def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: dict) -> dict:
+    """What the numbers depend on, for ``metrics.json``."""
+    train = cfg.get('train_dataloader') or {}
+    selected = Path(checkpoint).name.startswith('best_')
+    return {
+        'checkpoint': str(checkpoint),
+        'epoch': meta.get('epoch'),
+        'epoch_selection': 'best EMA mAP on the test set' if selected else 'the epoch of this checkpoint',
+        'seed': meta.get('seed'),
+        'test_annotations': str(annotation_path(cfg.test_dataloader.dataset)),
+        'difficult': dataset_meta.get('difficult'),
+        'label_mask': dict(train.get('dataset', {}).get('label_mask') or {}),
+        'mAP': 'area under the precision made monotone from the right (voc12)',
+        'mAP_plain': 'non-interpolated',
+        'CF1': '2 CP CR / (CP + CR), CP and CR means over classes',
+        'threshold': cfg.test_evaluator.get('threshold'),
+        'top_k': cfg.test_evaluator.get('top_k'),
+        'units': 'percent',
+    }
+
+
+def test(cfg: Config, checkpoint: str, out_dir: str | Path | None = None, recovery: bool = True,
+         launcher: str = 'none') -> dict[str, float]:
+    """Test a checkpoint and print the table.
+
+    Args:
+        cfg: config of :func:`~sarlp.engine.load_config`; changed in place.
+        checkpoint: file; its EMA weights are tested.
+        out_dir: where to write ``metrics.json`` (percent), ``predictions.csv`` (a probability for each image and
+            class) and, if labels were hidden, ``recovered_labels.csv`` (a probability, a decision and the truth for
+            each hidden label of the training images). None writes nothing.
+        recovery: also measure the recovery of the hidden training labels, if the config has ``recovery_evaluator`` and
+            a label mask.
+        launcher: see :func:`~sarlp.engine.build_runner`.
+
+    Returns:
+        The metrics, in percent; on every rank.
+    """
+    meta = read_checkpoint(checkpoint)
+    protocol_cfg = copy.deepcopy(cfg)
+    mask = (cfg.get('train_dataloader') or {}).get('dataset', {}).get('label_mask')
+    recover = recovery and mask is not None and cfg.get('recovery_evaluator') is not None
+    recovery_loader = recovery_dataloader(cfg) if recover else None
+    cfg.load_from, cfg.resume = checkpoint, False
+    runner = build_runner(cfg, launcher, training=False)
+    dataset_meta = runner.test_loop.dataloader.dataset.metainfo
+    _check_classes(meta, dataset_meta['classes'], checkpoint, annotation_path(cfg.test_dataloader.dataset))
+
+    metrics = runner.test()
+    report = runner.test_evaluator.metrics[0].report
+    recovered = None
+    if recover:
+        runner.logger.info('now the hidden labels of the training images')
+        loop = LOOPS.build(
+            dict(type='TestLoop', runner=runner, dataloader=recovery_loader, evaluator=cfg.recovery_evaluator))
+        metrics = {**metrics, **loop.run()}
+        recovered = loop.evaluator.metrics[0].report
+    if is_main_process():
+        print(format_table({**metrics, 'AP': report['AP']}))
+        if out_dir is not None:
+            protocol = describe_protocol(protocol_cfg, checkpoint, meta.get('meta', {}), dataset_meta)
+            _write(Path(out_dir), metrics, report, recovered, protocol)
+    return metrics
+
+
+def _write(out_dir: Path, metrics: dict, report: dict, recovered: dict | None, protocol: dict) -> None:
+    write_metrics_json(out_dir / 'metrics.json', metrics, report['AP'], protocol)
+    write_predictions_csv(out_dir / 'predictions.csv', report['image_ids'], report['classes'], report['scores'])
+    files = ['metrics.json', 'predictions.csv']
+    if recovered is not None:
+        write_recovered_csv(out_dir / 'recovered_labels.csv', recovered['image_ids'], recovered['classes'],
+                            recovered['scores'], recovered['observed'], recovered['full'], recovered['threshold'])
+        files.append('recovered_labels.csv')
+    print(f'\nwritten to {out_dir}: {", ".join(files)}')

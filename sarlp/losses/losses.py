@@ -1,0 +1,71 @@
+"""Registered adapters of the functions in :mod:`sarlp.losses.functional`."""
+
+from mmengine.dist import get_world_size
+from torch import Tensor, nn
+
+from sarlp.losses.functional import REDUCTIONS, asymmetric_loss, binary_cross_entropy
+from sarlp.registry import MODELS
+
+
+class MultiLabelLoss(nn.Module):
+    """Base of the losses: holds the reduction and the factor in front.
+
+    The loss is that of the global batch. DDP averages gradients over the ranks, so a sum is multiplied by the number of
+    ranks here; a mean needs nothing, since the ranks' batches have one size.
+
+    Args:
+        reduction: ``'sum'``, ``'mean'`` or ``'mean_known'``, see :func:`~sarlp.losses.functional.reduce_known`.
+            ``'mean_known'`` is a mean within each rank, so its value depends on how the known labels fall on the ranks.
+        loss_weight: factor in front.
+    """
+
+    def __init__(self, reduction: str = 'mean_known', loss_weight: float = 1.0):
+        super().__init__()
+        if reduction not in REDUCTIONS[1:]:
+            raise ValueError(f'reduction must be one of {REDUCTIONS[1:]}, got {reduction!r}')
+        self.reduction = reduction
+        self.loss_weight = loss_weight
+
+    def value(self, logits: Tensor, target: Tensor) -> Tensor:
+        raise TypeError(f'{type(self).__name__} has no value(logits, target); a loss defines it')
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Loss of (B, C) logits against (B, C) targets in [0, 1] or -1 (unknown). Returns a scalar."""
+        ranks = get_world_size() if self.reduction == 'sum' else 1
+        return self.value(logits, target) * (self.loss_weight * ranks)
+
+
+@MODELS.register_module()
+class AsymmetricLoss(MultiLabelLoss):
+    """Asymmetric loss; arguments as in :func:`~sarlp.losses.functional.asymmetric_loss`.
+
+    ``scale`` is the factor 1000 of the reference, kept apart from ``loss_weight`` so that the weights in a config are
+    those of the paper.
+    """
+
+    def __init__(self,
+                 gamma_neg: float = 2.0,
+                 gamma_pos: float = 0.0,
+                 clip: float = 0.0,
+                 eps: float = 1e-5,
+                 scale: float = 1000.0,
+                 reduction: str = 'sum',
+                 loss_weight: float = 1.0):
+        super().__init__(reduction, loss_weight)
+        self.gamma_neg = gamma_neg
+        self.gamma_pos = gamma_pos
+        self.clip = clip
+        self.eps = eps
+        self.scale = scale
+
+    def value(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self.scale * asymmetric_loss(logits, target, self.gamma_neg, self.gamma_pos, self.clip, self.eps,
+                                            self.reduction)
+
+
+@MODELS.register_module()
+class BinaryCrossEntropy(MultiLabelLoss):
+    """Binary cross entropy over the known labels."""
+
+    def value(self, logits: Tensor, target: Tensor) -> Tensor:
+        return binary_cross_entropy(logits, target, self.reduction)

@@ -1,0 +1,15 @@
+import mmpretrain.models  # noqa: F401  registers ResNet and the data preprocessor under the scope mmpretrain
+
+from sarlp.models.bilinear_attention import LowRankBilinearAttention
+from sarlp.models.classifier import MultiLabelClassifier
+from sarlp.models.heads import BaselineHead, SARLPHead
+from sarlp.models.label_embedding import LabelEmbedding
+from sarlp.models.label_recovery import LabelRecovery
+from sarlp.models.sgfe import SGFE
+from sarlp.models.srfl import SRFL
+from sarlp.models.token_encoder import TokenEncoder
+
+__all__ = [
+    'SGFE', 'SRFL', 'BaselineHead', 'LabelEmbedding', 'LabelRecovery', 'LowRankBilinearAttention',
+    'MultiLabelClassifier', 'SARLPHead', 'TokenEncoder'
+]

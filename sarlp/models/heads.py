@@ -1,0 +1,126 @@
+"""Heads: from visual tokens to class logits, token scores and losses.
+
+A head takes ``(tokens, grid)`` and returns a dict of named outputs:
+
+- ``logits`` (B, C), before the sigmoid;
+- ``token_scores`` (B, P, C), what the attention maps show;
+- ``recovery_logits`` (B, C), only where labels are recovered jointly.
+"""
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from sarlp.registry import MODELS
+
+
+def attentive_pool(token_scores: Tensor) -> Tensor:
+    """Weigh the scores of a class over the tokens by their own softmax: (B, P, C) -> (B, C)."""
+    return (token_scores.softmax(1) * token_scores).sum(1)
+
+
+class MultiLabelHead(BaseModule):
+    """What the heads share: the width they expect and the loss over the known labels.
+
+    Args:
+        num_classes: number of classes C. None in a config means: taken from the data set before the model is built.
+        in_channels: token width D.
+        loss: config of the loss over the known labels.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, loss: dict, init_cfg: dict | None = None):
+        super().__init__(init_cfg)
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f'{type(self).__name__}: num_classes must be a positive integer, got {num_classes!r}; '
+                             'sarlp.engine.build_runner and sarlp.init_model take it from the data set or checkpoint')
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.loss_module = MODELS.build(loss)
+
+    def check_tokens(self, tokens: Tensor, grid: tuple[int, int]) -> None:
+        _, count, width = tokens.shape
+        if width != self.in_channels or count != grid[0] * grid[1]:
+            raise ValueError(f'{type(self).__name__} expects tokens (B, {grid[0]} * {grid[1]}, {self.in_channels}), '
+                             f'got {tuple(tokens.shape)}; model.head.in_channels must be the width of the backbone '
+                             '(512 for ResNet-18 and -34, 2048 for ResNet-50, -101 and -152)')
+
+    def loss(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
+        """Args: what ``forward`` returned; target (B, C) of 1 / 0 / -1. Returns named scalars."""
+        return {'loss_known': self.loss_module(outputs['logits'], target)}
+
+
+@MODELS.register_module()
+class BaselineHead(MultiLabelHead):
+    """A linear classifier a token and attentive pooling, trained on the known labels only."""
+
+    def __init__(self, num_classes: int, in_channels: int, loss: dict, init_cfg: dict | None = None):
+        super().__init__(num_classes, in_channels, loss, init_cfg)
+        self.score = nn.Linear(in_channels, num_classes)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
+        """Args: tokens (B, P, D), row-major over ``grid`` (H, W)."""
+        self.check_tokens(tokens, grid)
+        token_scores = self.score(tokens)
+        return {'logits': attentive_pool(token_scores), 'token_scores': token_scores}
+
+
+@MODELS.register_module()
+class SARLPHead(MultiLabelHead):
+    """SARLP (arXiv 2510.10055): token encoder, SRFL, SGFE and joint label recovery.
+
+    An ablation leaves a part out:
+
+    - ``recovery=None``: ``sarlp_wo_jls``;
+    - and ``srfl=None``: ``sarlp_wo_srfl``, label embeddings serve as class vectors as they are;
+    - and ``srfl=dict(type='SRFL', use_image=False)``: ``sarlp_wo_srfl_wo_jls``.
+
+    Args:
+        num_classes, in_channels, loss: see :class:`MultiLabelHead`.
+        label_embedding: config of the (C, T) label embeddings.
+        sgfe: config of the semantic-guided feature enhancement.
+        encoder: config of the token encoder; None leaves the tokens as they are.
+        srfl: config of the semantic-related feature learning, or None.
+        recovery: config of the joint label recovery, or None.
+    """
+
+    def __init__(self,
+                 num_classes: int,
+                 in_channels: int,
+                 loss: dict,
+                 label_embedding: dict,
+                 sgfe: dict,
+                 encoder: dict | None = None,
+                 srfl: dict | None = None,
+                 recovery: dict | None = None,
+                 init_cfg: dict | None = None):
+        super().__init__(num_classes, in_channels, loss, init_cfg)
+
+        def build(cfg: dict | None, **sizes: int) -> nn.Module | None:
+            return None if cfg is None else MODELS.build({**sizes, **cfg})
+
+        self.label_embedding = build(label_embedding, num_classes=num_classes)
+        text_dim = self.label_embedding.dim
+        self.encoder = build(encoder, dim=in_channels)
+        self.srfl = build(srfl, text_dim=text_dim, image_dim=in_channels)
+        class_dim = text_dim if self.srfl is None else self.srfl.out_dim
+        self.sgfe = build(sgfe, num_classes=num_classes, token_dim=in_channels, class_dim=class_dim)
+        self.recovery = build(recovery, num_classes=num_classes, token_dim=in_channels)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
+        """Args: tokens (B, P, D), row-major over ``grid`` (H, W)."""
+        self.check_tokens(tokens, grid)
+        if self.encoder is not None:
+            tokens = self.encoder(tokens, grid)
+        class_vectors = self.label_embedding()
+        if self.srfl is not None:
+            class_vectors = self.srfl(class_vectors, tokens.mean(1))
+        token_scores = self.sgfe(tokens, class_vectors)
+        outputs = {'logits': attentive_pool(token_scores), 'token_scores': token_scores}
+        if self.recovery is not None:
+            outputs['recovery_logits'] = self.recovery(tokens)
+        return outputs
+
+    def loss(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
+        losses = super().loss(outputs, target)
+        if self.recovery is not None:
+            losses['loss_recovery'] = self.recovery.loss(outputs['recovery_logits'], outputs['logits'], target)
+        return losses

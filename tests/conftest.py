@@ -1,0 +1,22 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sarlp  # noqa: F401  guards and registers before anything else of the stack is imported
+
+# two processes of a test must not fight over the cores
+torch.set_num_threads(int(os.environ.get('SARLP_TEST_THREADS', '2')))
+
+
+@pytest.fixture
+def golden():
+    """Load a file of numbers computed with the authors' code: ``golden('sarlp')['eval/scores']``."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        with np.load(Path(__file__).parent / 'data' / f'{name}.npz', allow_pickle=False) as data:
+            return {key: data[key] for key in data.files}
+
+    return load

@@ -1,0 +1,36 @@
+r"""Make the label embeddings of a data set: one vector for each class name.
+
+Example:
+    python tools/dataset_converters/label_embeddings.py data/VOC2007/labels/trainval.json \
+        --kind bert --out data/VOC2007/labels/bert.npz
+"""
+
+import argparse
+
+
+def parse_args() -> argparse.Namespace:
+    # options that are not given stay unset, so that the library's defaults hold
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS
+    )
+    parser.add_argument('ann_file', metavar='ANN_FILE', help='annotation file of any split; its classes are taken')
+    parser.add_argument('--kind', required=True, choices=('bert', 'random'), help='where the vectors come from')
+    parser.add_argument('--out', required=True, metavar='FILE.npz', help='file to write')
+    parser.add_argument('--model', metavar='PATH_OR_NAME', help='bert: folder or hub name; default: bert-base-uncased')
+    parser.add_argument('--seed', type=int, help='random: another seed gives other vectors')
+    parser.add_argument('--dim', type=int, help='random: width of the vectors')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from sarlp.cli import friendly_errors  # after parsing: the import takes seconds, --help should not
+    from sarlp.datasets.converters.label_embeddings import load_embeddings, make_embeddings
+
+    with friendly_errors():
+        path = make_embeddings(**vars(args))
+        print(f'{path}: {" x ".join(map(str, load_embeddings(path).shape))}')
+
+
+if __name__ == '__main__':
+    main()
