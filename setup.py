@@ -1,4 +1,4 @@
-"""Everything is in pyproject.toml; this adds configs and tools to the wheel as ``sarlp/.mim``, MMEngine's convention."""
+"""pyproject.toml has everything; this adds configs and tools to the wheel as ``sarlp/.mim``, as MMEngine expects."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,6 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithConfigs(build_py):
-
     def run(self) -> None:
         super().run()
         if self.editable_mode:  # an editable install reads the checkout itself

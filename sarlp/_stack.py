@@ -25,6 +25,7 @@ def guard_mmpretrain() -> None:
         return
     if major >= 5:
         import mmpretrain.utils.dependency as dependency
+
         dependency.WITH_MULTIMODAL = False
 
 
@@ -37,16 +38,18 @@ def allow_runner_checkpoints() -> None:
     load again; they are the defaults that it restores by itself, so they are left out of what is saved.
     """
     from mmengine.logging import HistoryBuffer
+
     HistoryBuffer.__getstate__ = lambda self: {
-        key: value
-        for key, value in self.__dict__.items() if key != 'statistics_methods'
+        key: value for key, value in self.__dict__.items() if key != 'statistics_methods'
     }
     dtypes = {type(np.dtype(code)) for code in ('f4', 'f8', 'i4', 'i8', 'u1', 'u8', 'b1')}
-    torch.serialization.add_safe_globals([
-        HistoryBuffer,
-        np.dtype,
-        np.ndarray,
-        *sorted(dtypes, key=lambda cls: cls.__name__),
-        np._core.multiarray._reconstruct if hasattr(np, '_core') else np.core.multiarray._reconstruct,
-        np._core.multiarray.scalar if hasattr(np, '_core') else np.core.multiarray.scalar,
-    ])
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            np.dtype,
+            np.ndarray,
+            *sorted(dtypes, key=lambda cls: cls.__name__),
+            np._core.multiarray._reconstruct if hasattr(np, '_core') else np.core.multiarray._reconstruct,
+            np._core.multiarray.scalar if hasattr(np, '_core') else np.core.multiarray.scalar,
+        ]
+    )

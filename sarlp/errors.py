@@ -1,8 +1,19 @@
 """Errors that whoever runs sarlp can act upon."""
 
+from collections.abc import Sequence
+from typing import Any
+
+_LISTED = 10  # how many of many offenders a message names
+
 
 class UserError(Exception):
     """Bad input, not a bug: the message names the file, what was expected, what came, and what to do.
 
     Tools print the message alone, without a traceback; see :func:`sarlp.cli.friendly_errors`.
     """
+
+
+def shorten(items: Sequence[Any]) -> str:
+    """Name the first ten of many things in one line."""
+    more = f' and {len(items) - _LISTED:,} more' if len(items) > _LISTED else ''
+    return ', '.join(map(str, items[:_LISTED])) + more

@@ -33,8 +33,9 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
     content = read_checkpoint(checkpoint)
     classes = (content.get('meta', {}).get('dataset_meta') or {}).get('classes')
     if classes is None:
-        raise UserError(f'{checkpoint}: names no classes (meta.dataset_meta.classes); it is no checkpoint of tools/'
-                        'train.py')
+        raise UserError(
+            f'{checkpoint}: names no classes (meta.dataset_meta.classes); it is no checkpoint of tools/train.py'
+        )
     set_num_classes(cfg, len(classes), str(checkpoint))
     model = MODELS.build(cfg.model)
     load_weights(model, content, checkpoint)

@@ -6,7 +6,7 @@ components built on these functions are in :mod:`sarlp.datasets.label_masks`.
 """
 
 import hashlib
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 

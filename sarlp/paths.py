@@ -33,5 +33,7 @@ def find_config(name: str | Path) -> Path:
         if leaf.name in (path.name, f'{path.name}.py') and len(relative.parts) == 1:
             return leaf
     near = [leaf.stem for leaf in leaves if path.stem.split('_')[0] in leaf.stem] or [leaf.stem for leaf in leaves]
-    raise UserError(f'{name}: no such config, neither here nor in {root}; there are {", ".join(near[:12])}'
-                    f'{", ..." if len(near) > 12 else ""}')
+    raise UserError(
+        f'{name}: no such config, neither here nor in {root}; there are {", ".join(near[:12])}'
+        f'{", ..." if len(near) > 12 else ""}'
+    )

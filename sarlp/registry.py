@@ -15,11 +15,22 @@ TRANSFORMS = Registry('transform', parent=root.TRANSFORMS, scope=SCOPE, location
 METRICS = Registry('metric', parent=root.METRICS, scope=SCOPE, locations=['sarlp.evaluation'])
 HOOKS = Registry('hook', parent=root.HOOKS, scope=SCOPE, locations=['sarlp.engine'])
 PARAM_SCHEDULERS = Registry(
-    'parameter scheduler', parent=root.PARAM_SCHEDULERS, scope=SCOPE, locations=['sarlp.engine'])
+    'parameter scheduler', parent=root.PARAM_SCHEDULERS, scope=SCOPE, locations=['sarlp.engine']
+)
 LABEL_MASKS = Registry('label mask', scope=SCOPE, locations=['sarlp.datasets'])
 
 # Nothing of these kinds is defined here. MMEngine still wants a child under the default scope, and warns without one.
-for _name in ('DATA_SAMPLERS', 'EVALUATOR', 'LOG_PROCESSORS', 'LOOPS', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
-              'OPTIM_WRAPPER_CONSTRUCTORS', 'RUNNERS', 'VISBACKENDS', 'VISUALIZERS'):
+for _name in (
+    'DATA_SAMPLERS',
+    'EVALUATOR',
+    'LOG_PROCESSORS',
+    'LOOPS',
+    'OPTIMIZERS',
+    'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'RUNNERS',
+    'VISBACKENDS',
+    'VISUALIZERS',
+):
     _parent = getattr(root, _name)
     Registry(_parent.name, parent=_parent, scope=SCOPE)

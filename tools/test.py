@@ -10,16 +10,24 @@ import argparse
 
 def parse_args() -> argparse.Namespace:
     from mmengine.config import DictAction
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
     parser.add_argument('--out', metavar='DIR', help='write metrics.json, predictions.csv and recovered_labels.csv')
-    parser.add_argument('--no-recovery', action='store_true',
-                        help='leave out the recovery of hidden labels, which takes a pass over the training images')
+    parser.add_argument(
+        '--no-recovery',
+        action='store_true',
+        help='leave out the recovery of hidden labels, which takes a pass over the training images',
+    )
     parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/<config name>)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-                        help='set by the tools/dist_*.sh and slurm_*.sh scripts')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='set by the tools/dist_*.sh and slurm_*.sh scripts',
+    )
     return parser.parse_args()
 
 
@@ -28,6 +36,7 @@ def main() -> None:
     from sarlp.cli import friendly_errors
     from sarlp.engine import find_checkpoint, load_config
     from sarlp.engine.testing import test
+
     with friendly_errors():
         cfg = load_config(args.config, args.cfg_options)
         if args.work_dir is not None:

@@ -12,17 +12,32 @@ import argparse
 
 def parse_args() -> argparse.Namespace:
     from mmengine.config import DictAction
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from CHECKPOINT, or from the newest one in the work directory')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from CHECKPOINT, or from the newest one in the work directory',
+    )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--seed', type=int, help='seed of the run; the label mask has its own (label_mask.seed)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='change the config, e.g. train_dataloader.dataset.label_mask.known_ratio=0.3')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-                        help='set by the tools/dist_*.sh and slurm_*.sh scripts')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change the config, e.g. train_dataloader.dataset.label_mask.known_ratio=0.3',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='set by the tools/dist_*.sh and slurm_*.sh scripts',
+    )
     return parser.parse_args()
 
 
@@ -31,6 +46,7 @@ def main() -> None:
     from sarlp.cli import friendly_errors
     from sarlp.engine import build_runner, load_config
     from sarlp.engine.build import use_amp
+
     with friendly_errors():
         cfg = load_config(args.config, args.cfg_options)
         if args.work_dir is not None:

@@ -1,8 +1,7 @@
 default_scope = 'sarlp'
 env_cfg = dict(
-    cudnn_benchmark=False,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+)
 randomness = dict(seed=0)
 log_level = 'INFO'
 visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
@@ -21,4 +20,5 @@ default_hooks = dict(
     # the EMA weights are what is evaluated, and what a checkpoint holds as state_dict
     ema=dict(type='EMAFromStartHook', momentum=1 - 0.9983, update_buffers=True),
     epoch_seed=dict(type='EpochSeedHook'),
-    data_check=dict(type='DataCheckHook'))
+    data_check=dict(type='DataCheckHook'),
+)

@@ -1,6 +1,8 @@
 _base_ = [
-    '../_base_/models/baseline_r18_narrow.py', '../_base_/datasets/digits.py', '../_base_/schedules/adamw_onecycle_60e.py',
-    '../_base_/default_runtime.py'
+    '../_base_/models/baseline_r18_narrow.py',
+    '../_base_/datasets/digits.py',
+    '../_base_/schedules/adamw_onecycle_60e.py',
+    '../_base_/default_runtime.py',
 ]
 
 train_cfg = dict(max_epochs=30)

@@ -15,24 +15,22 @@ class is still a negative one in training. ``img_path`` is relative to a folder 
 image's identity: label masks are drawn from it. Further keys of ``metainfo`` are free.
 """
 
-import contextlib
 import json
 import os
-import secrets
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
+from sarlp.files import atomic_write
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 REST = 'rest'
 _REQUIRED = frozenset({'img_path', 'positive', 'negative'})
 _ALLOWED = _REQUIRED | {'ignore'}
-_LISTED = 10  # how many of many offenders a message names
 
 
 class AnnotationError(UserError, ValueError):
@@ -277,38 +275,6 @@ def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]]) -> st
         known = (counts[0] + counts[1]) / max(sum(counts[:3]), 1)
         lines.append(f'{name:<{width}}' + ''.join(f'{count:>12,}' for count in counts) + f'{known:>9.1%}')
     return '\n'.join(lines)
-
-
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike, mode: str = 'w') -> Iterator[IO]:
-    """Write a file so that its name holds either the whole of it or what was there before.
-
-    The content goes to a temporary name in the same folder, to the disk, and then takes the name over.
-
-    Args:
-        path: the file; its folder is made.
-        mode: ``'w'`` for text in UTF-8 or ``'wb'`` for bytes.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # not tempfile: its files are closed to everyone else, and the permission would stay after the renaming
-    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
-    try:
-        text = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': '\n'}
-        with open(temporary, mode.replace('w', 'x'), **text) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def shorten(items: Sequence[Any]) -> str:
-    """Name the first ten of many things in one line."""
-    more = f' and {len(items) - _LISTED:,} more' if len(items) > _LISTED else ''
-    return ', '.join(map(str, items[:_LISTED])) + more
 
 
 def _check_img_path(source: str | os.PathLike, index: int, img_path: Any) -> None:

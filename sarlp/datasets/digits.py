@@ -31,8 +31,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from sarlp.datasets.annotation import atomic_write
 from sarlp.errors import UserError
+from sarlp.files import atomic_write
 
 CLASSES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')  # by the digit's value
 SCENE_TYPES = ((0, 1, 2, 3), (2, 3, 4, 5), (4, 5, 6, 7), (6, 7, 8, 9), (8, 9, 0, 1))

@@ -4,14 +4,14 @@ A mask is a pure function of (seed, image id, class), see :mod:`sarlp.labels`; n
 """
 
 import hashlib
-import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 
 from sarlp.errors import UserError
-from sarlp.labels import NEGATIVE, POSITIVE, class_keys, hide_labels, uniform_numbers
+from sarlp.files import atomic_write
+from sarlp.labels import POSITIVE, class_keys, hide_labels, uniform_numbers
 from sarlp.registry import LABEL_MASKS
 
 
@@ -125,8 +125,10 @@ class FileLabelMask(LabelMask):
         super().bind(classes, source)
         image_ids, file_classes, known = load_label_mask(self.file)
         if set(file_classes) != set(classes):
-            raise UserError(f'{self.file}: the mask is for the classes {", ".join(file_classes)}, but {source} has '
-                            f'{", ".join(classes)}; use a mask exported from this data set')
+            raise UserError(
+                f'{self.file}: the mask is for the classes {", ".join(file_classes)}, but {source} has '
+                f'{", ".join(classes)}; use a mask exported from this data set'
+            )
         self._rows = dict(zip(image_ids, known[:, [file_classes.index(name) for name in classes]], strict=True))
 
     def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
@@ -157,17 +159,12 @@ def save_label_mask(path: str | Path, image_ids: Sequence[str], classes: Sequenc
     """
     if known.shape != (len(image_ids), len(classes)):
         raise ValueError(f'known must be ({len(image_ids)}, {len(classes)}), got {known.shape}')
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     bits = np.packbits(np.asarray(known, bool), axis=1)
     checksum = _checksum(image_ids, classes, bits)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    with open(temporary, 'wb') as stream:
+    with atomic_write(path, 'wb') as stream:
         np.savez_compressed(
-            stream, image_ids=np.array(image_ids), classes=np.array(classes), known=bits, sha256=np.array(checksum))
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+            stream, image_ids=np.array(image_ids), classes=np.array(classes), known=bits, sha256=np.array(checksum)
+        )
     return checksum
 
 
@@ -187,8 +184,9 @@ def load_label_mask(path: str | Path) -> tuple[list[str], list[str], np.ndarray]
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such label mask; tools/dataset_converters/label_mask.py exports one') from error
     except Exception as error:  # a zip, npy or key error, by what is broken
-        raise UserError(f'{path}: is no label mask ({error}); tools/dataset_converters/label_mask.py exports one'
-                        ) from error
+        raise UserError(
+            f'{path}: is no label mask ({error}); tools/dataset_converters/label_mask.py exports one'
+        ) from error
     if _checksum(image_ids, classes, bits) != checksum:
         raise UserError(f'{path}: the checksum does not fit the content; export or copy the mask again')
     return image_ids, classes, np.unpackbits(bits, axis=1, count=len(classes)).astype(bool)

@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 import random
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ def seeded(*key: object) -> Iterator[None]:
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed also visits the GPUs, which costs a millisecond
     try:
         yield
     finally:
@@ -63,15 +63,17 @@ class MultiLabelDataset(BaseDataset):
         kwargs: further arguments of MMEngine's BaseDataset.
     """
 
-    def __init__(self,
-                 ann_file: str,
-                 data_root: str = '',
-                 data_prefix: dict = dict(img_path=''),  # noqa: B006  BaseDataset copies it
-                 label_mask: dict | None = None,
-                 pipeline: Sequence[dict | Callable] = (),
-                 seed: int = 0,
-                 on_bad_image: str = 'raise',
-                 **kwargs):
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = '',
+        data_prefix: dict = dict(img_path=''),  # noqa: B006  BaseDataset copies it
+        label_mask: dict | None = None,
+        pipeline: Sequence[dict | Callable] = (),
+        seed: int = 0,
+        on_bad_image: str = 'raise',
+        **kwargs,
+    ):
         if on_bad_image not in ('raise', 'skip'):
             raise UserError(f"on_bad_image must be 'raise' or 'skip', got {on_bad_image!r}")
         self.label_mask = None if label_mask is None else LABEL_MASKS.build(label_mask)
@@ -118,7 +120,8 @@ class MultiLabelDataset(BaseDataset):
             img_path=str(Path(self.data_prefix['img_path']) / image_id),
             gt_score=observed.astype(np.float32),
             gt_score_full=full.astype(np.float32),
-            ignore=ignore)
+            ignore=ignore,
+        )
 
     def label_counts(self) -> dict[str, np.ndarray]:
         """Known positives and known negatives of each class after the mask, (C,) int64 each."""

@@ -4,6 +4,15 @@ from sarlp.engine.runner import MultiLabelRunner, find_checkpoint, load_weights,
 from sarlp.engine.schedulers import OneCycleLR, OneCycleMomentum
 
 __all__ = [
-    'DataCheckHook', 'EMAFromStartHook', 'EpochSeedHook', 'MultiLabelRunner', 'OneCycleLR', 'OneCycleMomentum',
-    'build_runner', 'find_checkpoint', 'load_config', 'load_weights', 'read_checkpoint'
+    'DataCheckHook',
+    'EMAFromStartHook',
+    'EpochSeedHook',
+    'MultiLabelRunner',
+    'OneCycleLR',
+    'OneCycleMomentum',
+    'build_runner',
+    'find_checkpoint',
+    'load_config',
+    'load_weights',
+    'read_checkpoint',
 ]

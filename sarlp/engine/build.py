@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dist import get_world_size, is_distributed
 
 from sarlp.datasets.annotation import load_annotation
+from sarlp.embeddings import load_embeddings
 from sarlp.engine.inputs import check_inputs
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.errors import UserError
@@ -37,8 +38,10 @@ def set_num_classes(cfg: Config, number: int, source: str) -> None:
     """
     stated = cfg.model.head.get('num_classes')
     if stated is not None and stated != number:
-        raise UserError(f'the config sets model.head.num_classes = {stated}, but {source} has {number} classes; '
-                        'leave num_classes out to take it from the data')
+        raise UserError(
+            f'the config sets model.head.num_classes = {stated}, but {source} has {number} classes; '
+            'leave num_classes out to take it from the data'
+        )
     cfg.model.head.num_classes = number
 
 
@@ -73,8 +76,10 @@ def _share_batch(cfg: Config) -> None:
     world_size = get_world_size() if is_distributed() else int(os.environ.get('WORLD_SIZE', 1))
     total = cfg.train_dataloader.batch_size
     if total % world_size:
-        raise UserError(f'train_dataloader.batch_size = {total} is the total over all processes and must be a multiple '
-                        f'of their number, {world_size}')
+        raise UserError(
+            f'train_dataloader.batch_size = {total} is the total over all processes and must be a multiple '
+            f'of their number, {world_size}'
+        )
     cfg.train_dataloader.batch_size = total // world_size
 
 
@@ -94,7 +99,7 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
     Raises:
         UserError: an input is missing or does not fit; see :func:`~sarlp.engine.inputs.check_inputs`.
     """
-    names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader', )
+    names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',)
     loaders = _dataloaders(cfg, names)
     check_inputs(cfg, loaders, training)
     source = annotation_path(loaders[0].dataset)
@@ -102,7 +107,6 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
     set_num_classes(cfg, len(metainfo['classes']), str(source))
     embedding = cfg.model.head.get('label_embedding') or {}
     if training and embedding.get('file') is not None:
-        from sarlp.datasets.converters.label_embeddings import load_embeddings
         load_embeddings(embedding['file'], metainfo['classes'])
 
     cfg.launcher = launcher
@@ -112,11 +116,17 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
     if training:
         _share_batch(cfg)
     else:  # a Runner for testing gets nothing to train with
-        for name in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler', 'val_dataloader', 'val_cfg',
-                     'val_evaluator'):
+        for name in (
+            'train_dataloader',
+            'train_cfg',
+            'optim_wrapper',
+            'param_scheduler',
+            'val_dataloader',
+            'val_cfg',
+            'val_evaluator',
+        ):
             cfg[name] = None
         cfg.default_hooks = {
-            name: hook
-            for name, hook in cfg.default_hooks.items() if name in ('runtime_info', 'timer', 'logger')
+            name: hook for name, hook in cfg.default_hooks.items() if name in ('runtime_info', 'timer', 'logger')
         }
     return MultiLabelRunner.from_cfg(cfg)

@@ -7,7 +7,7 @@ import torch
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 from sarlp.registry import HOOKS
 
 
@@ -45,27 +45,34 @@ class DataCheckHook(Hook):
             self._same_classes(train, runner.val_dataloader.dataset)
         head = _bare(runner.model).head
         if head.num_classes != len(train.classes):
-            raise UserError(f'the model has {head.num_classes} classes (model.head.num_classes), but {train.ann_file} '
-                            f'has {len(train.classes)}; leave num_classes out of the config to take it from the data')
+            raise UserError(
+                f'the model has {head.num_classes} classes (model.head.num_classes), but {train.ann_file} '
+                f'has {len(train.classes)}; leave num_classes out of the config to take it from the data'
+            )
         counts = train.label_counts()
         known = int(sum(count.sum() for count in counts.values()))
         total = len(train) * len(train.classes)
-        runner.logger.info(f'{len(train)} training images, {len(train.classes)} classes, {known} of {total} labels '
-                           f'known ({100 * known / total:.1f} %), {int(counts["positive"].sum())} of them positive')
+        runner.logger.info(
+            f'{len(train)} training images, {len(train.classes)} classes, {known} of {total} labels '
+            f'known ({100 * known / total:.1f} %), {int(counts["positive"].sum())} of them positive'
+        )
         for kind, count in counts.items():
             missing = [name for name, number in zip(train.classes, count, strict=True) if number == 0]
             if missing:
-                runner.logger.warning(f'{len(missing)} classes have no known {kind} label and cannot be learnt: '
-                                      f'{", ".join(missing)}')
+                runner.logger.warning(
+                    f'{len(missing)} classes have no known {kind} label and cannot be learnt: {shorten(missing)}'
+                )
 
     @staticmethod
     def _same_classes(train, test) -> None:
         if train.classes == test.classes:
             return
         differing = sorted(set(train.classes) ^ set(test.classes)) or ['their order']
-        raise UserError(f'{train.ann_file} and {test.ann_file} have different class lists ({len(train.classes)} and '
-                        f'{len(test.classes)} classes; they differ in {", ".join(differing[:10])}); convert both '
-                        'splits in one run of the converter')
+        raise UserError(
+            f'{train.ann_file} and {test.ann_file} have different class lists ({len(train.classes)} and '
+            f'{len(test.classes)} classes; they differ in {shorten(differing)}); convert both '
+            'splits in one run of the converter'
+        )
 
 
 @HOOKS.register_module()

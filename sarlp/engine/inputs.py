@@ -44,10 +44,13 @@ def _missing_data(cfg: Config, dataloaders: Sequence[Mapping]):
     absent = [str(path) for path in dict.fromkeys(files) if not path.exists()]
     if absent:
         command = cfg.get('prepare_data', 'a tool in tools/dataset_converters')
-        yield _entry(f'data: {", ".join(absent)}', f'made by      {command}',
-                     'or set       --cfg-options train_dataloader.dataset.data_root=DIR '
-                     'val_dataloader.dataset.data_root=DIR test_dataloader.dataset.data_root=DIR',
-                     'docs/data.md says where each data set comes from and how its folder must look')
+        yield _entry(
+            f'data: {", ".join(absent)}',
+            f'made by      {command}',
+            'or set       --cfg-options train_dataloader.dataset.data_root=DIR '
+            'val_dataloader.dataset.data_root=DIR test_dataloader.dataset.data_root=DIR',
+            'docs/data.md says where each data set comes from and how its folder must look',
+        )
 
 
 def _missing_weights(cfg: Config):
@@ -59,10 +62,12 @@ def _missing_weights(cfg: Config):
         CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
     except Exception as error:  # no file, no network, no checkpoint: each library raises its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        yield _entry(f'pretrained weights of the backbone: {checkpoint} ({reason})',
-                     'made by      a run with network access: they are fetched once into the cache of torch.hub',
-                     'or set       --cfg-options model.backbone.init_cfg.checkpoint=FILE (torchvision naming)',
-                     'or train from scratch with --cfg-options model.backbone.init_cfg=None')
+        yield _entry(
+            f'pretrained weights of the backbone: {checkpoint} ({reason})',
+            'made by      a run with network access: they are fetched once into the cache of torch.hub',
+            'or set       --cfg-options model.backbone.init_cfg.checkpoint=FILE (torchvision naming)',
+            'or train from scratch with --cfg-options model.backbone.init_cfg=None',
+        )
 
 
 def _missing_embeddings(cfg: Config, dataloaders: Sequence[Mapping]):
@@ -70,7 +75,8 @@ def _missing_embeddings(cfg: Config, dataloaders: Sequence[Mapping]):
     if file is not None and not Path(file).is_file():
         dataset = dataloaders[0]['dataset']
         annotation = Path(dataset.get('data_root', '')) / dataset['ann_file']
-        yield _entry(f'label embeddings: {file}',
-                     f'made by      python tools/dataset_converters/label_embeddings.py {annotation} --kind bert '
-                     f'--out {file}',
-                     'or learn them with --cfg-options model.head.label_embedding.file=None')
+        yield _entry(
+            f'label embeddings: {file}',
+            f'made by      python tools/dataset_converters/label_embeddings.py {annotation} --kind bert --out {file}',
+            'or learn them with --cfg-options model.head.label_embedding.file=None',
+        )

@@ -9,7 +9,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 
 
 def read_checkpoint(path: str | Path) -> dict:
@@ -23,12 +23,13 @@ def read_checkpoint(path: str | Path) -> dict:
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such checkpoint') from error
     except Exception as error:  # unpickling, zip and type errors, by what the file is
-        reason = re.search(r'Unsupported (?:global|operand|class)[^.]*', str(error))  # of torch's half page on the subject
+        reason = re.search(r'Unsupported (?:global|operand|class)[^.]*', str(error))  # out of half a page
         reason = reason[0] if reason else (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f'{path}: is no checkpoint that can be loaded safely ({reason})') from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get('state_dict'), dict):
-        raise UserError(f"{path}: is no checkpoint of sarlp: expected a dict with 'state_dict', "
-                        f'got {_describe(checkpoint)}')
+        raise UserError(
+            f"{path}: is no checkpoint of sarlp: expected a dict with 'state_dict', got {_describe(checkpoint)}"
+        )
     return checkpoint
 
 
@@ -66,15 +67,22 @@ def load_weights(model, checkpoint: dict, path: str | Path) -> None:
         'missing': sorted(set(own) - set(state)),
         'unexpected': sorted(set(state) - set(own)),
         'of another shape': [
-            f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}' for key in sorted(set(own) & set(state))
+            f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
+            for key in sorted(set(own) & set(state))
             if state[key].shape != own[key].shape
         ],
     }
     if any(problems.values()):
-        lines = [f'  {len(keys)} {kind}: {", ".join(keys[:10])}{", ..." if len(keys) > 10 else ""}'
-                 for kind, keys in problems.items() if keys]
-        raise UserError('\n'.join([f'{path}: the checkpoint is of another model than the config describes:', *lines,
-                                   'use the config that it was trained with (it lies in its work directory)']))
+        lines = [f'  {len(keys)} {kind}: {shorten(keys)}' for kind, keys in problems.items() if keys]
+        raise UserError(
+            '\n'.join(
+                [
+                    f'{path}: the checkpoint is of another model than the config describes:',
+                    *lines,
+                    'use the config that it was trained with (it lies in its work directory)',
+                ]
+            )
+        )
     model.load_state_dict(state)
 
 

@@ -52,8 +52,9 @@ class _OneCycle(_ParamScheduler):
         return [one_cycle(self.last_step, total, self.warmup, *self.values(base)) for base in self.base_values]
 
     @classmethod
-    def build_iter_from_epoch(cls, *args, begin: int = 0, end: int = INF, by_epoch: bool = True,
-                              epoch_length: int | None = None, **kwargs):
+    def build_iter_from_epoch(
+        cls, *args, begin: int = 0, end: int = INF, by_epoch: bool = True, epoch_length: int | None = None, **kwargs
+    ):
         """MMEngine's ``convert_to_iter_based=True``: from epochs to a value each iteration."""
         if not by_epoch or not epoch_length:
             raise ValueError('only an epoch-based schedule with a known epoch length can be made iteration-based')

@@ -9,7 +9,7 @@ from mmengine.registry import LOOPS
 
 from sarlp.engine.build import annotation_path, build_runner
 from sarlp.engine.runner import read_checkpoint
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 from sarlp.evaluation.report import format_table, write_metrics_json, write_predictions_csv, write_recovered_csv
 
 
@@ -26,8 +26,10 @@ def _check_classes(checkpoint: dict, classes: tuple[str, ...], checkpoint_path: 
     trained = (checkpoint.get('meta', {}).get('dataset_meta') or {}).get('classes')
     if trained is not None and tuple(trained) != tuple(classes):
         differing = sorted(set(trained) ^ set(classes)) or ['their order']
-        raise UserError(f'{checkpoint_path} was trained on {len(trained)} classes, {source} has {len(classes)}; they '
-                        f'differ in {", ".join(differing[:10])}')
+        raise UserError(
+            f'{checkpoint_path} was trained on {len(trained)} classes, {source} has {len(classes)}; they '
+            f'differ in {shorten(differing)}'
+        )
 
 
 def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: dict) -> dict:
@@ -51,8 +53,9 @@ def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: di
     }
 
 
-def test(cfg: Config, checkpoint: str, out_dir: str | Path | None = None, recovery: bool = True,
-         launcher: str = 'none') -> dict[str, float]:
+def test(
+    cfg: Config, checkpoint: str, out_dir: str | Path | None = None, recovery: bool = True, launcher: str = 'none'
+) -> dict[str, float]:
     """Test a checkpoint and print the table.
 
     Args:
@@ -84,7 +87,8 @@ def test(cfg: Config, checkpoint: str, out_dir: str | Path | None = None, recove
     if recover:
         runner.logger.info('now the hidden labels of the training images')
         loop = LOOPS.build(
-            dict(type='TestLoop', runner=runner, dataloader=recovery_loader, evaluator=cfg.recovery_evaluator))
+            dict(type='TestLoop', runner=runner, dataloader=recovery_loader, evaluator=cfg.recovery_evaluator)
+        )
         metrics = {**metrics, **loop.run()}
         recovered = loop.evaluator.metrics[0].report
     if is_main_process():
@@ -100,7 +104,14 @@ def _write(out_dir: Path, metrics: dict, report: dict, recovered: dict | None, p
     write_predictions_csv(out_dir / 'predictions.csv', report['image_ids'], report['classes'], report['scores'])
     files = ['metrics.json', 'predictions.csv']
     if recovered is not None:
-        write_recovered_csv(out_dir / 'recovered_labels.csv', recovered['image_ids'], recovered['classes'],
-                            recovered['scores'], recovered['observed'], recovered['full'], recovered['threshold'])
+        write_recovered_csv(
+            out_dir / 'recovered_labels.csv',
+            recovered['image_ids'],
+            recovered['classes'],
+            recovered['scores'],
+            recovered['observed'],
+            recovered['full'],
+            recovered['threshold'],
+        )
         files.append('recovered_labels.csv')
     print(f'\nwritten to {out_dir}: {", ".join(files)}')

@@ -4,18 +4,17 @@ Files are UTF-8 and replaced as a whole: written under a temporary name beside t
 killed while writing leaves the old file or none.
 """
 
-import contextlib
 import csv
 import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from sarlp.files import atomic_write
 from sarlp.labels import UNKNOWN
 
 F1_NAMES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
@@ -90,7 +89,7 @@ def write_metrics_json(
     if recovery:
         content['recovery'] = recovery
     content['protocol'] = dict(protocol)
-    with _replacing(path) as file:
+    with atomic_write(path) as file:
         json.dump(_plain(content), file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write('\n')
 
@@ -107,7 +106,7 @@ def write_predictions_csv(
         scores: (N, C) floating point.
     """
     scores = _checked('scores', scores, image_ids, classes)
-    with _replacing(path, newline='') as file:
+    with atomic_write(path, newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['image', *classes])
         for image_id, row in zip(image_ids, scores, strict=True):
@@ -141,7 +140,7 @@ def write_recovered_csv(
     observed = _checked('observed', observed, image_ids, classes)
     full = _checked('full', full, image_ids, classes)
     decisions = scores > threshold
-    with _replacing(path, newline='') as file:
+    with atomic_write(path, newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['image', 'class', 'probability', 'decision', 'truth'])
         for row, image_id in enumerate(image_ids):
@@ -200,19 +199,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-@contextlib.contextmanager
-def _replacing(path: str | os.PathLike, newline: str | None = '\n') -> Iterator[TextIO]:
-    """A text file that takes the place of ``path`` when it is complete, and leaves nothing behind otherwise."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with open(temporary, 'w', encoding='utf-8', newline=newline) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -40,13 +40,15 @@ def _check(logits: Tensor, target: Tensor) -> None:
         raise ValueError(f'logits and target must have one shape, got {tuple(logits.shape)} and {tuple(target.shape)}')
 
 
-def asymmetric_loss(logits: Tensor,
-                    target: Tensor,
-                    gamma_neg: float = 2.0,
-                    gamma_pos: float = 0.0,
-                    clip: float = 0.0,
-                    eps: float = 1e-5,
-                    reduction: str = 'sum') -> Tensor:
+def asymmetric_loss(
+    logits: Tensor,
+    target: Tensor,
+    gamma_neg: float = 2.0,
+    gamma_pos: float = 0.0,
+    clip: float = 0.0,
+    eps: float = 1e-5,
+    reduction: str = 'sum',
+) -> Tensor:
     """Asymmetric loss (Ridnik et al., ICCV 2021, eq. 7) with unknown labels and soft targets.
 
     Args:

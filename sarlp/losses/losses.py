@@ -43,14 +43,16 @@ class AsymmetricLoss(MultiLabelLoss):
     those of the paper.
     """
 
-    def __init__(self,
-                 gamma_neg: float = 2.0,
-                 gamma_pos: float = 0.0,
-                 clip: float = 0.0,
-                 eps: float = 1e-5,
-                 scale: float = 1000.0,
-                 reduction: str = 'sum',
-                 loss_weight: float = 1.0):
+    def __init__(
+        self,
+        gamma_neg: float = 2.0,
+        gamma_pos: float = 0.0,
+        clip: float = 0.0,
+        eps: float = 1e-5,
+        scale: float = 1000.0,
+        reduction: str = 'sum',
+        loss_weight: float = 1.0,
+    ):
         super().__init__(reduction, loss_weight)
         self.gamma_neg = gamma_neg
         self.gamma_pos = gamma_pos
@@ -59,8 +61,9 @@ class AsymmetricLoss(MultiLabelLoss):
         self.scale = scale
 
     def value(self, logits: Tensor, target: Tensor) -> Tensor:
-        return self.scale * asymmetric_loss(logits, target, self.gamma_neg, self.gamma_pos, self.clip, self.eps,
-                                            self.reduction)
+        return self.scale * asymmetric_loss(
+            logits, target, self.gamma_neg, self.gamma_pos, self.clip, self.eps, self.reduction
+        )
 
 
 @MODELS.register_module()

@@ -10,6 +10,13 @@ from sarlp.models.srfl import SRFL
 from sarlp.models.token_encoder import TokenEncoder
 
 __all__ = [
-    'SGFE', 'SRFL', 'BaselineHead', 'LabelEmbedding', 'LabelRecovery', 'LowRankBilinearAttention',
-    'MultiLabelClassifier', 'SARLPHead', 'TokenEncoder'
+    'SGFE',
+    'SRFL',
+    'BaselineHead',
+    'LabelEmbedding',
+    'LabelRecovery',
+    'LowRankBilinearAttention',
+    'MultiLabelClassifier',
+    'SARLPHead',
+    'TokenEncoder',
 ]

@@ -20,12 +20,14 @@ class MultiLabelClassifier(BaseModel):
         size_divisor: both sides of an image must be a multiple of it: the stride of the backbone.
     """
 
-    def __init__(self,
-                 backbone: dict,
-                 head: dict,
-                 data_preprocessor: dict | None = None,
-                 size_divisor: int = 32,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        data_preprocessor: dict | None = None,
+        size_divisor: int = 32,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build(head)
@@ -35,9 +37,11 @@ class MultiLabelClassifier(BaseModel):
         """Args: images (B, 3, h, w), normalised. Returns tokens (B, P, D), row-major, and their grid (H, W)."""
         height, width = inputs.shape[-2:]
         if height % self.size_divisor or width % self.size_divisor:
-            raise UserError(f'an image of {width}x{height} px reached the model, but both sides must be a multiple of '
-                            f'{self.size_divisor} (the stride of the backbone); change the size in the Resize '
-                            'transforms of the config')
+            raise UserError(
+                f'an image of {width}x{height} px reached the model, but both sides must be a multiple of '
+                f'{self.size_divisor} (the stride of the backbone); change the size in the Resize '
+                'transforms of the config'
+            )
         features = self.backbone(inputs)[-1]
         return features.flatten(2).transpose(1, 2), tuple(features.shape[-2:])
 
@@ -71,7 +75,9 @@ class MultiLabelClassifier(BaseModel):
         broken = [f'{name} = {value.item()}' for name, value in losses.items() if not torch.isfinite(value).all()]
         if broken:
             images = [sample.get('img_id', '?') for sample in data_samples]
-            raise UserError(f'the loss is not finite ({", ".join(broken)}); the images of this batch: '
-                            f'{", ".join(images[:10])}{" ..." if len(images) > 10 else ""}. Lower the learning rate, '
-                            'or look for broken images and label embeddings')
+            raise UserError(
+                f'the loss is not finite ({", ".join(broken)}); the images of this batch: '
+                f'{", ".join(images[:10])}{" ..." if len(images) > 10 else ""}. Lower the learning rate, '
+                'or look for broken images and label embeddings'
+            )
         return losses

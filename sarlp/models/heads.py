@@ -30,8 +30,10 @@ class MultiLabelHead(BaseModule):
     def __init__(self, num_classes: int, in_channels: int, loss: dict, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f'{type(self).__name__}: num_classes must be a positive integer, got {num_classes!r}; '
-                             'sarlp.engine.build_runner and sarlp.init_model take it from the data set or checkpoint')
+            raise ValueError(
+                f'{type(self).__name__}: num_classes must be a positive integer, got {num_classes!r}; '
+                'sarlp.engine.build_runner and sarlp.init_model take it from the data set or checkpoint'
+            )
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.loss_module = MODELS.build(loss)
@@ -39,9 +41,11 @@ class MultiLabelHead(BaseModule):
     def check_tokens(self, tokens: Tensor, grid: tuple[int, int]) -> None:
         _, count, width = tokens.shape
         if width != self.in_channels or count != grid[0] * grid[1]:
-            raise ValueError(f'{type(self).__name__} expects tokens (B, {grid[0]} * {grid[1]}, {self.in_channels}), '
-                             f'got {tuple(tokens.shape)}; model.head.in_channels must be the width of the backbone '
-                             '(512 for ResNet-18 and -34, 2048 for ResNet-50, -101 and -152)')
+            raise ValueError(
+                f'{type(self).__name__} expects tokens (B, {grid[0]} * {grid[1]}, {self.in_channels}), '
+                f'got {tuple(tokens.shape)}; model.head.in_channels must be the width of the backbone '
+                '(512 for ResNet-18 and -34, 2048 for ResNet-50, -101 and -152)'
+            )
 
     def loss(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
         """Args: what ``forward`` returned; target (B, C) of 1 / 0 / -1. Returns named scalars."""
@@ -82,16 +86,18 @@ class SARLPHead(MultiLabelHead):
         recovery: config of the joint label recovery, or None.
     """
 
-    def __init__(self,
-                 num_classes: int,
-                 in_channels: int,
-                 loss: dict,
-                 label_embedding: dict,
-                 sgfe: dict,
-                 encoder: dict | None = None,
-                 srfl: dict | None = None,
-                 recovery: dict | None = None,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        loss: dict,
+        label_embedding: dict,
+        sgfe: dict,
+        encoder: dict | None = None,
+        srfl: dict | None = None,
+        recovery: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(num_classes, in_channels, loss, init_cfg)
 
         def build(cfg: dict | None, **sizes: int) -> nn.Module | None:

@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from sarlp.embeddings import load_embeddings
 from sarlp.registry import MODELS
 
 
@@ -38,13 +39,14 @@ class LabelEmbedding(BaseModule):
         super().init_weights()
         if self.file is None:
             return
-        from sarlp.datasets.converters.label_embeddings import load_embeddings
         rows = torch.from_numpy(load_embeddings(self.file))
         if rows.shape != self.weight.shape:
-            raise ValueError(f'{self.file}: holds {rows.shape[0]} rows of width {rows.shape[1]}, but the model has '
-                             f'{self.weight.shape[0]} classes and label embeddings of width {self.weight.shape[1]}; '
-                             'make the file from the annotation file of this data set, or set '
-                             'model.head.label_embedding.dim')
+            raise ValueError(
+                f'{self.file}: holds {rows.shape[0]} rows of width {rows.shape[1]}, but the model has '
+                f'{self.weight.shape[0]} classes and label embeddings of width {self.weight.shape[1]}; '
+                'make the file from the annotation file of this data set, or set '
+                'model.head.label_embedding.dim'
+            )
         self.weight.copy_(rows)
 
     def forward(self) -> Tensor:

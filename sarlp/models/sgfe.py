@@ -22,18 +22,19 @@ class SGFE(BaseModule):
         dropout: inside the MLP, in [0, 1).
     """
 
-    def __init__(self,
-                 num_classes: int,
-                 token_dim: int,
-                 class_dim: int,
-                 attention_dim: int = 1024,
-                 dropout: float = 0.5,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        num_classes: int,
+        token_dim: int,
+        class_dim: int,
+        attention_dim: int = 1024,
+        dropout: float = 0.5,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         self.attention = LowRankBilinearAttention(token_dim, class_dim, attention_dim)
         width = class_dim + token_dim
-        self.mlp = nn.Sequential(
-            nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_classes))
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_classes))
 
     def forward(self, tokens: Tensor, class_vectors: Tensor) -> Tensor:
         """Args: tokens (B, P, D); class_vectors (B, C, V) or (C, V). Returns the token scores s (B, P, C)."""

@@ -21,12 +21,14 @@ class SRFL(BaseModule):
             (the ablation ``sarlp_wo_srfl_wo_jls``).
     """
 
-    def __init__(self,
-                 text_dim: int,
-                 image_dim: int,
-                 out_dim: int | None = None,
-                 use_image: bool = True,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        text_dim: int,
+        image_dim: int,
+        out_dim: int | None = None,
+        use_image: bool = True,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         self.use_image = use_image
         self.out_dim = image_dim if out_dim is None else out_dim

@@ -23,7 +23,7 @@ def sine_position_code(height: int, width: int, channels: int, temperature: floa
     if channels % 4:
         raise ValueError(f'the sine position code needs a multiple of 4 channels, got {channels}')
     half = channels // 2
-    wavelength = temperature**(2 * (torch.arange(half, dtype=torch.float32) // 2) / half)
+    wavelength = temperature ** (2 * (torch.arange(half, dtype=torch.float32) // 2) / half)
 
     def axis(length: int) -> Tensor:
         position = torch.arange(1, length + 1, dtype=torch.float32) / (length + 1e-6) * (2 * math.pi)
@@ -64,18 +64,21 @@ class TokenEncoder(BaseModule):
         pre_norm: normalise before instead of after each part, and once more at the end.
     """
 
-    def __init__(self,
-                 dim: int,
-                 num_layers: int = 1,
-                 num_heads: int = 8,
-                 feedforward_dim: int = 2048,
-                 dropout: float = 0.1,
-                 pre_norm: bool = False,
-                 init_cfg: dict | None = None):
+    def __init__(
+        self,
+        dim: int,
+        num_layers: int = 1,
+        num_heads: int = 8,
+        feedforward_dim: int = 2048,
+        dropout: float = 0.1,
+        pre_norm: bool = False,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         self.layers = nn.ModuleList(
             TokenEncoderLayer(dim, num_heads, feedforward_dim, dropout, batch_first=True, norm_first=pre_norm)
-            for _ in range(num_layers))
+            for _ in range(num_layers)
+        )
         self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()
         # not a buffer: the average model of EMAHook pairs buffers by position, and this one depends on the last input
         self._position: dict[tuple, Tensor] = {}

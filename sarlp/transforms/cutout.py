@@ -22,8 +22,7 @@ class RandomCutout(BaseAugTransform):
     def __init__(self, ratio: float | None = None, prob: float = 1.0, **kwargs):
         super().__init__(prob=prob, random_negative_prob=0.0, **kwargs)
         if (ratio is None) == (self.magnitude_range is None):
-            raise ValueError(f'RandomCutout takes ratio or magnitude_range, got {ratio!r} and '
-                             f'{self.magnitude_range!r}')
+            raise ValueError(f'RandomCutout takes ratio or magnitude_range, got {ratio!r} and {self.magnitude_range!r}')
         self.ratio = ratio
 
     @cache_randomness
@@ -40,7 +39,7 @@ class RandomCutout(BaseAugTransform):
         centre_y, centre_x, colour = self._place(height, width)
         top, left = centre_y - side // 2, centre_x - side // 2
         image = image.copy()
-        image[max(top, 0):max(top + side, 0), max(left, 0):max(left + side, 0)] = colour
+        image[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)] = colour
         results['img'] = image
         return results
 

@@ -19,5 +19,7 @@ class LoadImage(LoadImageFromFile):
             return super().transform(results)
         except Exception as error:  # whatever the file system or the decoder raises
             reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise BadImageError(f'{results["img_path"]}: the image cannot be read ({reason[0]}); replace the file, or '
-                                "set on_bad_image='skip' in the training data set") from error
+            raise BadImageError(
+                f'{results["img_path"]}: the image cannot be read ({reason[0]}); replace the file, or '
+                "set on_bad_image='skip' in the training data set"
+            ) from error

@@ -16,7 +16,8 @@ class PackMultiLabel(PackInputs):
 
     def __init__(self):
         super().__init__(
-            algorithm_keys=('gt_score_full', 'ignore'), meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape'))
+            algorithm_keys=('gt_score_full', 'ignore'), meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape')
+        )
 
     def transform(self, results: dict) -> dict:
         for key in self.algorithm_keys:

@@ -7,15 +7,8 @@ import pytest
 import torch
 
 from sarlp.datasets.annotation import dump_annotation
-from sarlp.datasets.converters.label_embeddings import (
-    EmbeddingError,
-    bert_embeddings,
-    load_embeddings,
-    make_embeddings,
-    random_embeddings,
-    save_embeddings,
-    spell_out,
-)
+from sarlp.datasets.converters.label_embeddings import bert_embeddings, make_embeddings, random_embeddings, spell_out
+from sarlp.embeddings import EmbeddingError, load_embeddings, save_embeddings
 
 VOCABULARY = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'dog', 'dining', 'table', 'tv', 'monitor', 'fire', '##fly']
 WIDTH, LAYERS, HEADS = 22, 3, 2

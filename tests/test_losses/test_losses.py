@@ -30,7 +30,7 @@ def slow_asymmetric_loss(logits, target, gamma_neg, gamma_pos, clip, eps):
         q = 1 / (1 + math.exp(-x))
         n = min(1 - q + clip, 1)
         likelihood = y * math.log(max(q, eps)) + (1 - y) * math.log(max(n, eps))
-        total -= (1 - y * q - (1 - y) * n)**(gamma_pos * y + gamma_neg * (1 - y)) * likelihood
+        total -= (1 - y * q - (1 - y) * n) ** (gamma_pos * y + gamma_neg * (1 - y)) * likelihood
     return total
 
 

@@ -12,22 +12,19 @@ LOSS = dict(type='AsymmetricLoss', reduction='sum')
 PARTS = dict(
     label_embedding=dict(type='LabelEmbedding', dim=TEXT, file='rows of the golden file'),
     encoder=dict(type='TokenEncoder', num_heads=4),
-    sgfe=dict(type='SGFE', attention_dim=8))
+    sgfe=dict(type='SGFE', attention_dim=8),
+)
 HEADS = {
-    'sarlp':
-    dict(
+    'sarlp': dict(
         type='SARLPHead',
         **PARTS,
         srfl=dict(type='SRFL'),
-        recovery=dict(type='LabelRecovery', loss=dict(type='AsymmetricLoss', reduction='mean', loss_weight=0.8))),
-    'sarlp_wo_jls':
-    dict(type='SARLPHead', **PARTS, srfl=dict(type='SRFL')),
-    'sarlp_wo_srfl':
-    dict(type='SARLPHead', **PARTS),
-    'sarlp_wo_srfl_wo_jls':
-    dict(type='SARLPHead', **PARTS, srfl=dict(type='SRFL', use_image=False)),
-    'baseline':
-    dict(type='BaselineHead'),
+        recovery=dict(type='LabelRecovery', loss=dict(type='AsymmetricLoss', reduction='mean', loss_weight=0.8)),
+    ),
+    'sarlp_wo_jls': dict(type='SARLPHead', **PARTS, srfl=dict(type='SRFL')),
+    'sarlp_wo_srfl': dict(type='SARLPHead', **PARTS),
+    'sarlp_wo_srfl_wo_jls': dict(type='SARLPHead', **PARTS, srfl=dict(type='SRFL', use_image=False)),
+    'baseline': dict(type='BaselineHead'),
 }
 # these shift a whole softmax or the input of a BatchNorm, so their gradient is zero but for rounding
 ZERO_GRADIENTS = ('head.sgfe.attention.target.bias', 'head.sgfe.attention.hidden.bias', 'head.srfl.joint.bias')

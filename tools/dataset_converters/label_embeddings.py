@@ -25,7 +25,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors  # after parsing: the import takes seconds, --help should not
-    from sarlp.datasets.converters.label_embeddings import load_embeddings, make_embeddings
+    from sarlp.datasets.converters.label_embeddings import make_embeddings
+    from sarlp.embeddings import load_embeddings
 
     with friendly_errors():
         path = make_embeddings(**vars(args))

@@ -9,7 +9,7 @@ train_pipeline = [
         num_policies=2,
         magnitude_level=10,
         magnitude_std='inf',
-        policies=[  # what leaves a digit the digit it is: no flip, no large rotation
+        policies=[  # what leaves a digit the digit it is: no flip, no large rotation, no change of hue
             dict(type='sarlp.RandomCutout', magnitude_range=(0, 0.2), prob=0.5),
             dict(type='mmpretrain.Shear', magnitude_range=(0, 0.2), direction='horizontal', prob=0.5),
             dict(type='mmpretrain.Translate', magnitude_range=(0, 0.1), direction='horizontal', prob=0.5),
@@ -17,8 +17,8 @@ train_pipeline = [
             dict(type='mmpretrain.Rotate', magnitude_range=(0, 15), prob=0.5),
             dict(type='mmpretrain.Contrast', magnitude_range=(0, 0.5), prob=0.5),
             dict(type='mmpretrain.Brightness', magnitude_range=(0, 0.3), prob=0.5),
-            dict(type='mmpretrain.ColorTransform', magnitude_range=(0, 0.9), prob=0.5),
-        ]),
+        ],
+    ),
     dict(type='PackMultiLabel'),
 ]
 test_pipeline = [dict(type='LoadImage'), dict(type='PackMultiLabel')]
@@ -33,7 +33,9 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file='labels/trainval.json',
         label_mask=dict(type='RandomKnownLabels', known_ratio=0.1, seed=0),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 
 test_dataloader = dict(
     batch_size=125,
@@ -45,7 +47,9 @@ test_dataloader = dict(
         data_root=data_root,
         ann_file='labels/test.json',
         pipeline=test_pipeline,
-        test_mode=True))
+        test_mode=True,
+    ),
+)
 test_evaluator = dict(type='MultiLabelMetric', threshold=0.5, top_k=3)
 
 val_dataloader = test_dataloader

@@ -27,7 +27,8 @@ train_pipeline = [
             dict(type='mmpretrain.ColorTransform', magnitude_range=(0, 0.9), prob=0.5),
             dict(type='mmpretrain.Solarize', magnitude_range=(256, 0), prob=0.5),
             dict(type='mmpretrain.Brightness', magnitude_range=(0, 0.9), prob=0.5),
-        ]),
+        ],
+    ),
     dict(type='PackMultiLabel'),
 ]
 test_pipeline = [

@@ -14,7 +14,9 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file='labels/trainval.json',
         label_mask=dict(type='RandomKnownLabels', known_ratio=0.1, seed=0),
-        pipeline={{_base_.train_pipeline}}))
+        pipeline={{_base_.train_pipeline}},
+    ),
+)
 
 test_dataloader = dict(
     batch_size=64,
@@ -26,7 +28,9 @@ test_dataloader = dict(
         data_root=data_root,
         ann_file='labels/test.json',
         pipeline={{_base_.test_pipeline}},
-        test_mode=True))
+        test_mode=True,
+    ),
+)
 test_evaluator = dict(type='MultiLabelMetric', threshold=0.5, top_k=3)
 
 val_dataloader = test_dataloader

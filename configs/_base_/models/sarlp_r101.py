@@ -11,4 +11,7 @@ model = dict(
         recovery=dict(
             type='LabelRecovery',
             # the loss on the known labels is a sum, this one a mean over all labels, as in the authors' code
-            loss=dict(type='AsymmetricLoss', gamma_neg=2, gamma_pos=0, clip=0, reduction='mean', loss_weight=0.8))))
+            loss=dict(type='AsymmetricLoss', gamma_neg=2, gamma_pos=0, clip=0, reduction='mean', loss_weight=0.8),
+        ),
+    )
+)

@@ -1,7 +1,4 @@
-"""Label embeddings: a vector for each class name, made once, kept in a file, read by the model.
-
-The file is an ``.npz`` with ``embeddings`` (C, T) float32, ``classes`` (C,) fixed-width Unicode, ``kind`` and
-``source``, the last two for the reader. The class names are in it so that rows can not be taken for other classes.
+"""Making label embeddings: a vector for each class name (:mod:`sarlp.embeddings` has the file).
 
 ``bert`` follows the behaviour of the reference code of arXiv 2510.10055: the name is preceded by [CLS] and **not**
 followed by [SEP], all segment ids are **1**, and the vectors are the last hidden layer's; a name of one word piece
@@ -10,24 +7,19 @@ takes that piece's vector, a longer one the vector of [CLS].
 
 import math
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from sarlp.datasets.annotation import atomic_write, load_annotation, shorten
-from sarlp.errors import UserError
+from sarlp.datasets.annotation import load_annotation
+from sarlp.embeddings import EmbeddingError, save_embeddings
+from sarlp.errors import shorten
 
 KINDS = ('bert', 'random')
 BERT = 'bert-base-uncased'
 # VOC writes these as one word, which a tokeniser would cut into meaningless pieces
 SPELLINGS = {'diningtable': 'dining table', 'pottedplant': 'potted plant', 'tvmonitor': 'tv monitor'}
-
-
-class EmbeddingError(UserError, ValueError):
-    """Label embeddings that can not be made or used."""
 
 
 def spell_out(name: str, extra: Mapping[str, str] | None = None) -> str:
@@ -162,98 +154,3 @@ def make_embeddings(
         source = 'random numbers'
     save_embeddings(out, embeddings, classes, kind, str(source))
     return Path(out)
-
-
-def save_embeddings(
-    path: str | os.PathLike, embeddings: np.ndarray, classes: Sequence[str], kind: str, source: str
-) -> None:
-    """Write an embedding file, all of it or nothing.
-
-    Args:
-        path: the ``.npz`` file.
-        embeddings: (C, T), finite; saved as float32.
-        classes: C class names in the order of the rows.
-        kind: how the vectors were made, such as ``'bert'`` or ``'glove'``.
-        source: from what, such as the name of the model.
-    """
-    embeddings = np.asarray(embeddings, np.float32)
-    _check(path, embeddings, len(classes))
-    with atomic_write(path, 'wb') as file:
-        np.savez(
-            file, embeddings=embeddings, classes=np.array(classes, str), kind=np.array(kind), source=np.array(source)
-        )
-
-
-def load_embeddings(path: str | os.PathLike, classes: Sequence[str] | None = None) -> np.ndarray:
-    """Read an embedding file.
-
-    Args:
-        path: the ``.npz`` file.
-        classes: the class names that the rows must be for, in their order; None to take what is there.
-
-    Returns:
-        (C, T) float32, finite.
-
-    Raises:
-        EmbeddingError: the file is missing, is no embedding file, holds NaN or infinity, or is for other classes.
-    """
-    command = f'python tools/dataset_converters/label_embeddings.py ANN_FILE --kind bert --out {path}'
-    try:
-        # without pickle, so that a file from elsewhere can not run code
-        with np.load(path, allow_pickle=False) as file:
-            embeddings, names = file['embeddings'], file['classes']
-    except FileNotFoundError:
-        raise EmbeddingError(f'{path}: there are no such label embeddings. Make them with: {command}') from None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise EmbeddingError(
-            f'{path}: expected an .npz file with "embeddings" and "classes" and no pickled objects, but it can not be '
-            f'read ({error}). Make it anew with: {command}'
-        ) from None
-    if names.dtype.kind != 'U' or names.ndim != 1:
-        raise EmbeddingError(
-            f'{path}: expected "classes" to be a list of strings, found shape {names.shape}, type {names.dtype}. '
-            f'Make the file anew with: {command}'
-        )
-    _check(path, embeddings, len(names))
-    if classes is not None:
-        if len(classes) != len(names):
-            raise EmbeddingError(
-                f'{path}: it has {len(names)} rows, one a class, but the data set has {len(classes)} classes. Make it '
-                f'for this data set with: {command}'
-            )
-        for index, (found, expected) in enumerate(zip(names.tolist(), classes, strict=True)):
-            if found != expected:
-                what = (
-                    'the same classes in another order'
-                    if sorted(names.tolist()) == sorted(classes)
-                    else ('other classes')
-                )
-                raise EmbeddingError(
-                    f'{path}: it is for {what}: row {index} is {found!r} where the data set has {expected!r}. Make it '
-                    f'for this data set with: {command}'
-                )
-    return embeddings
-
-
-def _check(path: str | os.PathLike, embeddings: np.ndarray, num_classes: int) -> None:
-    if embeddings.dtype != np.float32 or embeddings.ndim != 2 or embeddings.shape[1] < 1:
-        raise EmbeddingError(
-            f'{path}: expected "embeddings" of shape (classes, width) and type float32, found shape '
-            f'{embeddings.shape}, type {embeddings.dtype}.'
-        )
-    if len(embeddings) != num_classes:
-        raise EmbeddingError(f'{path}: {len(embeddings)} rows of embeddings do not go with {num_classes} class names.')
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(1)).tolist()
-    if bad:
-        raise EmbeddingError(
-            f'{path}: {len(bad)} of {num_classes} rows hold NaN or infinity: {shorten(bad)}. Make the file anew.'
-        )

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, shorten, summary
+from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, summary
+from sarlp.errors import shorten
 
 SPLITS = ('trainval', 'test')
 POLICIES = ('ignore', 'negative', 'positive')

@@ -1,0 +1,129 @@
+"""Figures of where a trained model sees each class, for image files."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from sarlp.engine.build import annotation_path
+from sarlp.errors import UserError
+from sarlp.inference import Predictor
+from sarlp.registry import DATASETS
+from sarlp.visualization.attention import attention_maps, draw_figure, save_figure, select_panels
+from sarlp.visualization.gradcam import grad_cam_maps
+
+SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+METHODS = ('attention', 'gradcam')
+
+
+def find_images(path: str | Path) -> list[Path]:
+    """An image file, or the images of a folder in alphabetical order.
+
+    Raises:
+        UserError: there is no such file or folder, or no image in it.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f'{path}: no such image or folder')
+    images = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    if not images:
+        raise UserError(f'{path}: no image in this folder ({", ".join(SUFFIXES)})')
+    return images
+
+
+class _Logits(nn.Module):
+    """The classifier as a map from images to logits, which is what Grad-CAM differentiates."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.model(inputs)['logits']
+
+
+class KnownLabels:
+    """The labels that the data sets of a config hold for image files; a config whose data are elsewhere knows none.
+
+    Args:
+        cfg: config with ``train_dataloader`` and ``test_dataloader``.
+    """
+
+    def __init__(self, cfg: Config):
+        self.datasets = {}
+        self._found: dict[Path, tuple[str, int]] = {}
+        for split in ('test', 'train'):
+            dataset = cfg[f'{split}_dataloader'].dataset
+            if not annotation_path(dataset).is_file():
+                continue
+            dataset = DATASETS.build({**dataset, 'pipeline': []})
+            self.datasets[split] = dataset
+            root = Path(dataset.data_prefix['img_path'])
+            for index in range(len(dataset)):
+                self._found.setdefault((root / dataset.get_labels(index)[0]).resolve(), (split, index))
+
+    def __getitem__(self, image: Path) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Observed and complete labels, (C,) int8 of 1 / 0 / -1; None for an image that no data set has."""
+        split, index = self._found.get(image.resolve(), (None, None))
+        if split is None:
+            return None, None
+        return self.datasets[split].get_labels(index)[1:3]
+
+    def images(self, split: str) -> Iterator[Path]:
+        """The images of ``'train'`` or ``'test'`` in the order of the annotation file."""
+        if split not in self.datasets:
+            raise UserError(f'the annotation file of the {split} split is not there, so its images are not known')
+        return (image for image, (owner, _) in self._found.items() if owner == split)
+
+
+def draw_maps(
+    model,
+    images: list[Path],
+    out_dir: str | Path,
+    labels: Mapping | None = None,
+    method: str = 'attention',
+    threshold: float = 0.5,
+    max_panels: int = 9,
+) -> list[Path]:
+    """Draw one figure an image: the image, and a map for each class that is there or predicted.
+
+    Args:
+        model: of :func:`~sarlp.inference.init_model`.
+        images: files.
+        out_dir: where ``<image name>.png`` goes.
+        labels: image path to (observed, complete) labels, such as :class:`KnownLabels`; None where nothing is known.
+        method: ``'attention'``, the softmax of the head's token scores; ``'gradcam'``, of the last backbone stage.
+        threshold: a class is predicted if its score is above it.
+        max_panels: at most so many maps a figure.
+
+    Returns:
+        The files written.
+    """
+    if method not in METHODS:
+        raise UserError(f'method must be one of {", ".join(METHODS)}, got {method!r}')
+    predictor = Predictor(model)
+    out_dir = Path(out_dir)
+    written = []
+    for image_path in tqdm(images, desc='maps', unit='image'):
+        outputs = predictor(image_path)
+        observed, full = labels[image_path] if labels is not None else (None, None)
+        scores = outputs['scores']
+        maps = attention_maps(outputs['token_scores'], outputs['grid'])
+        panels = select_panels(scores, maps, model.classes, observed, full, threshold, max_panels)
+        if method == 'gradcam':
+            ids = [model.classes.index(panel['name']) for panel in panels]
+            layer = getattr(model.backbone, model.backbone.res_layers[-1])
+            maps = grad_cam_maps(_Logits(model), layer, predictor.load(image_path), ids)
+            for panel, panel_map in zip(panels, maps, strict=True):
+                panel['map'] = panel_map
+        image = cv2.cvtColor(cv2.imdecode(np.fromfile(image_path, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        out = out_dir / f'{image_path.stem}.png'
+        save_figure(draw_figure(image, panels, title=image_path.name), out)
+        written.append(out)
+    return written

@@ -1,0 +1,50 @@
+"""Draw where a trained model sees each class: one figure an image.
+
+For each image: the image itself, a map for each true class, and a map for each class that is predicted without being
+labelled. What is true is looked up in the annotation files of the config; images from elsewhere get their predicted
+classes only.
+
+    python tools/visualize_cam.py configs/sarlp/sarlp_r18_digits_p0.1.py work_dirs/sarlp_r18_digits_p0.1 \
+        --split test --max-images 12 --out-dir work_dirs/sarlp_r18_digits_p0.1/maps
+    python tools/visualize_cam.py CONFIG CHECKPOINT --img photo.jpg --out-dir maps
+    python tools/visualize_cam.py CONFIG CHECKPOINT --img photos/ --out-dir maps --method gradcam
+"""
+
+import argparse
+from itertools import islice
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
+    parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
+    images = parser.add_mutually_exclusive_group(required=True)
+    images.add_argument('--img', metavar='FILE_OR_DIR', help='an image or a folder of images')
+    images.add_argument('--split', choices=['train', 'test'], help='the images of a split of the config')
+    parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the figures go')
+    parser.add_argument('--max-images', type=int, metavar='N', help='only the first N images')
+    parser.add_argument('--method', choices=['attention', 'gradcam'], default='attention',
+                        help='attention: the token scores of the head; gradcam: of the last stage of the backbone '
+                        '(needs the package grad-cam); default: %(default)s')
+    parser.add_argument('--threshold', type=float, default=0.5, help='score of a predicted class; default: %(default)s')
+    parser.add_argument('--device', default='cpu', help='default: %(default)s')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from sarlp.cli import friendly_errors
+    from sarlp.engine import find_checkpoint
+    from sarlp.inference import init_model
+    from sarlp.visualization.maps import KnownLabels, draw_maps, find_images
+    with friendly_errors():
+        model = init_model(args.config, find_checkpoint(args.checkpoint), args.device)
+        labels = KnownLabels(model.cfg)
+        images = find_images(args.img) if args.img is not None else labels.images(args.split)
+        written = draw_maps(model, list(islice(images, args.max_images)), args.out_dir, labels, args.method,
+                            args.threshold)
+        print(f'{len(written)} figures in {args.out_dir}')
+
+
+if __name__ == '__main__':
+    main()
