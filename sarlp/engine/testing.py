@@ -86,11 +86,11 @@ def test(
     recovered = None
     if recover:
         runner.logger.info('now the hidden labels of the training images')
-        loop = LOOPS.build(
+        runner._test_loop = LOOPS.build(  # the runner's own, so that its log counts the right batches
             dict(type='TestLoop', runner=runner, dataloader=recovery_loader, evaluator=cfg.recovery_evaluator)
         )
-        metrics = {**metrics, **loop.run()}
-        recovered = loop.evaluator.metrics[0].report
+        metrics = {**metrics, **runner.test_loop.run()}
+        recovered = runner.test_evaluator.metrics[0].report
     if is_main_process():
         print(format_table({**metrics, 'AP': report['AP']}))
         if out_dir is not None:

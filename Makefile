@@ -1,0 +1,49 @@
+# make demo: everything once, on the built-in data. make test: the tests. Each sets up .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO := work_dirs/demo
+CONFIG := configs/sarlp/sarlp_r18_digits_p0.1.py
+
+.PHONY: help install demo test test-slow lint clean
+
+help:
+	@echo "make demo       train SARLP on the built-in digits with 10 % of the labels known, test it, draw its maps"
+	@echo "make test       run the tests"
+	@echo "make test-slow  run the slow tests as well"
+	@echo "make lint       check the style"
+	@echo "make install    only make $(VENV) and install sarlp into it"
+
+# the stamp is newer than what it depends on, so a changed requirement installs again
+install: $(VENV)/.installed
+$(VENV)/.installed: pyproject.toml setup.py requirements/constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; try make PYTHON=python3.11") if v < (3, 10) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint requirements/constraints.txt
+	touch $@
+
+demo: install
+	$(BIN)/python tools/dataset_converters/digits.py --out data/digits
+	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO)
+	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --work-dir $(DEMO) --out $(DEMO)/results
+	$(BIN)/python tools/visualize_cam.py $(CONFIG) $(DEMO) --split train --max-images 12 --out-dir $(DEMO)/maps
+	@echo
+	@echo "model             $(DEMO)/best_mAP_epoch_*.pth"
+	@echo "metrics           $(DEMO)/results/metrics.json"
+	@echo "recovered labels  $(DEMO)/results/recovered_labels.csv"
+	@echo "attention maps    $(DEMO)/maps/"
+
+test: install
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m pytest
+
+test-slow: install
+	$(BIN)/python -m pytest -m ''
+
+lint: install
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

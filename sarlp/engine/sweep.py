@@ -1,0 +1,107 @@
+"""Many runs, one after another: models x settings x known ratios x seeds."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from sarlp.errors import UserError
+from sarlp.paths import find_config, shipped
+
+RESULTS = 'results'
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and test.
+
+    Attributes:
+        config: config file.
+        work_dir: ``<root>/<model>_<setting>_p<ratio>/seed<seed>``.
+        options: further ``--cfg-options``, ``KEY=VALUE`` each.
+        seed: of the run and of its label mask, so that all models of one seed see the same labels.
+    """
+
+    config: Path
+    work_dir: Path
+    options: tuple[str, ...]
+    seed: int
+
+    @property
+    def is_finished(self) -> bool:
+        return (self.work_dir / RESULTS / 'metrics.json').is_file()
+
+    def commands(self) -> Iterator[list[str]]:
+        """The commands that train, unless that is done, and test."""
+        tools, options = shipped('tools'), ['--cfg-options', *self.options] if self.options else []
+        train = [sys.executable, str(tools / 'train.py'), str(self.config), '--work-dir', str(self.work_dir)]
+        yield [*train, '--seed', str(self.seed), '--resume', *options]  # without a checkpoint, --resume starts anew
+        test = [sys.executable, str(tools / 'test.py'), str(self.config), str(self.work_dir)]
+        yield [*test, '--work-dir', str(self.work_dir), '--out', str(self.work_dir / RESULTS), *options]
+
+
+def plan(
+    models: Sequence[str],
+    settings: Sequence[str],
+    known_ratios: Sequence[float],
+    seeds: Sequence[int],
+    root: str | Path,
+    options: Sequence[str] = (),
+) -> list[Run]:
+    """The runs of a sweep.
+
+    Args:
+        models: such as ``'sarlp'``.
+        settings: backbone and data set as they stand in the names of the configs, such as ``'r18_digits'``.
+        known_ratios: each in (0, 1]. A config ``<model>_<setting>_p<ratio>`` is used if there is one; else that of
+            0.1, with the ratio changed.
+        seeds: of run and label mask.
+        root: folder of the work directories.
+        options: ``KEY=VALUE`` for every run.
+    """
+    runs = []
+    for model, setting, ratio, seed in product(models, settings, known_ratios, seeds):
+        name = f'{model}_{setting}_p{ratio:g}'
+        mask = 'train_dataloader.dataset.label_mask'
+        try:
+            config, changes = find_config(name), []
+        except UserError:
+            config, changes = find_config(f'{model}_{setting}_p0.1'), [f'{mask}.known_ratio={ratio:g}']
+        changes += [f'{mask}.seed={seed}', *options]
+        runs.append(Run(config, Path(root) / name / f'seed{seed}', tuple(changes), seed))
+    return runs
+
+
+def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None) -> list[Run]:
+    """Do the runs that are not finished; a run that was cut off goes on where it stopped.
+
+    Args:
+        runs: of :func:`plan`.
+        slurm: options of ``sbatch``, to hand each run to SLURM instead of doing it here.
+
+    Returns:
+        The runs that failed.
+    """
+    failed = []
+    for number, run in enumerate(runs, 1):
+        print(f'[{number}/{len(runs)}] {run.work_dir}: {"finished before" if run.is_finished else "starts"}', flush=True)
+        if run.is_finished:
+            continue
+        run.work_dir.mkdir(parents=True, exist_ok=True)
+        if slurm is not None:
+            script = ' && '.join(map(shlex.join, run.commands()))
+            command = ['sbatch', *slurm, f'--output={run.work_dir / "sweep.log"}', f'--wrap={script}']
+            ok = subprocess.run(command, check=False).returncode == 0
+        else:
+            with open(run.work_dir / 'sweep.log', 'a', encoding='utf-8') as log:
+                ok = all(
+                    subprocess.run(command, stdout=log, stderr=log, check=False).returncode == 0
+                    for command in run.commands()
+                )
+        if not ok:
+            failed.append(run)
+            print(f'    failed; see {run.work_dir / "sweep.log"}', flush=True)
+    return failed
