@@ -55,7 +55,7 @@ def load_embeddings(path: str | os.PathLike, classes: Sequence[str] | None = Non
     command = f'python tools/dataset_converters/label_embeddings.py ANN_FILE --kind bert --out {path}'
     try:
         # without pickle, so that a file from elsewhere can not run code
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as file:
             embeddings, names = file['embeddings'], file['classes']
     except FileNotFoundError:
         raise EmbeddingError(f'{path}: there are no such label embeddings. Make them with: {command}') from None

@@ -37,8 +37,16 @@ def uniform_numbers(seed: int, image_id: str, keys: np.ndarray) -> np.ndarray:
     Returns:
         (C,) float64 in [0, 1).
     """
-    # splitmix64's finaliser over the mixed keys; uint64 arithmetic wraps by definition
-    x = keys ^ _digest('image', str(seed), image_id)
+    return _mix(keys ^ _digest('image', str(seed), image_id))
+
+
+def holdout_number(seed: int, image_id: str) -> float:
+    """One uniform random number in [0, 1) per (seed, image), independent of :func:`uniform_numbers`."""
+    return float(_mix(np.array([_digest('holdout', str(seed), image_id)]))[0])
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """splitmix64's finaliser, to [0, 1); uint64 arithmetic wraps by definition."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x = x ^ (x >> np.uint64(31))

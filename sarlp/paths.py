@@ -1,5 +1,6 @@
 """Where the configs are: in a checkout, or inside an installed package."""
 
+import difflib
 from pathlib import Path
 
 from sarlp.errors import UserError
@@ -32,7 +33,8 @@ def find_config(name: str | Path) -> Path:
     for leaf in leaves:
         if leaf.name in (path.name, f'{path.name}.py') and len(relative.parts) == 1:
             return leaf
-    near = [leaf.stem for leaf in leaves if path.stem.split('_')[0] in leaf.stem] or [leaf.stem for leaf in leaves]
+    names = [leaf.stem for leaf in leaves]
+    near = difflib.get_close_matches(path.name.removesuffix('.py'), names, n=12, cutoff=0.7) or names
     raise UserError(
         f'{name}: no such config, neither here nor in {root}; there are {", ".join(near[:12])}'
         f'{", ..." if len(near) > 12 else ""}'

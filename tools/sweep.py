@@ -17,7 +17,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--known-ratios', nargs='+', type=float, default=[i / 10 for i in range(1, 10)],
                         help='default: 0.1 to 0.9')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='of run and label mask; default: 0')
-    parser.add_argument('--root', default='work_dirs/sweep', help='folder of the work directories; default: %(default)s')
+    parser.add_argument('--root', default='work_dirs/sweep', help='folder of work directories; default: %(default)s')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='for every run')
     parser.add_argument('--slurm', nargs=argparse.REMAINDER, metavar='OPTION',
                         help='hand the runs to sbatch with these options; must come last')

@@ -16,7 +16,8 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # best_mAP_*.pth is the epoch whose EMA weights have the best mAP on the test set, as the paper selects it
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='mAP', rule='greater'),
+    # 2 are kept since MMEngine deletes the oldest before it writes the newest: a full disk must not take both
+    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mAP', rule='greater'),
     # the EMA weights are what is evaluated, and what a checkpoint holds as state_dict
     ema=dict(type='EMAFromStartHook', momentum=1 - 0.9983, update_buffers=True),
     epoch_seed=dict(type='EpochSeedHook'),

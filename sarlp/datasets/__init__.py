@@ -1,4 +1,19 @@
-from sarlp.datasets.label_masks import FileLabelMask, PositivesOnly, RandomKnownLabels, SinglePositive
+from sarlp.datasets.label_masks import (
+    FileLabelMask,
+    PerClassBudget,
+    PositivesOnly,
+    RandomKnownLabels,
+    SinglePositive,
+)
 from sarlp.datasets.multilabel import MultiLabelDataset
+from sarlp.datasets.reference_label_mask import ReferenceLabelMask
 
-__all__ = ['FileLabelMask', 'MultiLabelDataset', 'PositivesOnly', 'RandomKnownLabels', 'SinglePositive']
+__all__ = [
+    'FileLabelMask',
+    'MultiLabelDataset',
+    'PerClassBudget',
+    'PositivesOnly',
+    'RandomKnownLabels',
+    'ReferenceLabelMask',
+    'SinglePositive',
+]

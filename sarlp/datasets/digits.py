@@ -49,7 +49,7 @@ _SPLITS = ('trainval', 'test')
 
 
 def make_digits(
-    root: str | os.PathLike, num_train: int = 4000, num_test: int = 1000, size: int = 96, seed: int = 0
+    root: str | os.PathLike, num_train: int = 4000, num_test: int = 1000, size: int = 64, seed: int = 0
 ) -> Path:
     """Make the scenes, unless they are there already.
 

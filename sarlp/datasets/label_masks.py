@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from sarlp.datasets.annotation import labels_of
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
-from sarlp.labels import POSITIVE, class_keys, hide_labels, uniform_numbers
+from sarlp.labels import POSITIVE, UNKNOWN, class_keys, hide_labels, uniform_numbers
 from sarlp.registry import LABEL_MASKS
 
 
@@ -21,8 +22,14 @@ class LabelMask:
     A subclass defines :meth:`known`. :meth:`bind` is called once by the data set.
     """
 
-    def bind(self, classes: Sequence[str], source: str) -> None:
-        """Args: class names in the order of the labels; the annotation file, for messages."""
+    def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
+        """Take what the mask depends on beyond the image at hand.
+
+        Args:
+            classes: C names in the order of the labels.
+            source: the annotation file, for messages.
+            data_list: its entries, all of them and in its order.
+        """
         self.classes = tuple(classes)
 
     def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
@@ -48,8 +55,8 @@ class SeededMask(LabelMask):
     def __init__(self, seed: int = 0):
         self.seed = seed
 
-    def bind(self, classes: Sequence[str], source: str) -> None:
-        super().bind(classes, source)
+    def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
+        super().bind(classes, source, data_list)
         self._keys = class_keys(classes)
 
     def uniform(self, image_id: str) -> np.ndarray:
@@ -111,6 +118,39 @@ class PositivesOnly(SeededMask):
 
 
 @LABEL_MASKS.register_module()
+class PerClassBudget(SeededMask):
+    """Each class is known for exactly ``budget`` images, or for all where it is if those are fewer.
+
+    The images are those with the smallest numbers drawn, so what is known with a budget is known with a larger one as
+    well. A label that is unknown in the data costs nothing of the budget.
+
+    Args:
+        budget: number of images, at least 1.
+        seed: any integer.
+    """
+
+    def __init__(self, budget: int, seed: int = 0):
+        super().__init__(seed)
+        if type(budget) is not int or budget < 1:
+            raise UserError(f'label_mask.budget must be a whole number of images, at least 1, got {budget!r}')
+        self.budget = budget
+
+    def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
+        super().bind(classes, source, data_list)
+        self._limit = np.ones(len(classes))
+        if self.budget < len(data_list):
+            numbers = np.empty((len(data_list), len(classes)))
+            for row, entry in zip(numbers, data_list, strict=True):
+                unknown = labels_of(entry, len(classes))[0] == UNKNOWN
+                row[:] = np.where(unknown, 1, self.uniform(entry['img_path']))
+            numbers.partition(self.budget - 1, axis=0)
+            self._limit = numbers[self.budget - 1]
+
+    def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
+        return (labels != UNKNOWN) & (self.uniform(image_id) <= self._limit)
+
+
+@LABEL_MASKS.register_module()
 class FileLabelMask(LabelMask):
     """A mask read from a file written by :func:`save_label_mask`; image order and class order do not matter.
 
@@ -121,8 +161,8 @@ class FileLabelMask(LabelMask):
     def __init__(self, file: str | Path):
         self.file = Path(file)
 
-    def bind(self, classes: Sequence[str], source: str) -> None:
-        super().bind(classes, source)
+    def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
+        super().bind(classes, source, data_list)
         image_ids, file_classes, known = load_label_mask(self.file)
         if set(file_classes) != set(classes):
             raise UserError(
@@ -178,7 +218,7 @@ def load_label_mask(path: str | Path) -> tuple[list[str], list[str], np.ndarray]
         UserError: no such file, no mask file, or its checksum is wrong.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as data:
             image_ids, classes = data['image_ids'].tolist(), data['classes'].tolist()
             bits, checksum = data['known'], str(data['sha256'])
     except FileNotFoundError as error:
@@ -190,3 +230,19 @@ def load_label_mask(path: str | Path) -> tuple[list[str], list[str], np.ndarray]
     if _checksum(image_ids, classes, bits) != checksum:
         raise UserError(f'{path}: the checksum does not fit the content; export or copy the mask again')
     return image_ids, classes, np.unpackbits(bits, axis=1, count=len(classes)).astype(bool)
+
+
+def export_label_mask(path: str | Path, dataset) -> tuple[str, np.ndarray]:
+    """Write which labels of a data set may be seen.
+
+    Args:
+        path: ``.npz`` to write.
+        dataset: a :class:`~sarlp.datasets.multilabel.MultiLabelDataset`; labels that are unknown in its file are
+            unknown in the mask.
+
+    Returns:
+        The checksum of :func:`save_label_mask`, and the mask (N, C) bool.
+    """
+    image_ids, observed, *_ = zip(*(dataset.get_labels(i) for i in range(len(dataset))), strict=True)
+    known = np.stack(observed) != UNKNOWN
+    return save_label_mask(path, image_ids, dataset.classes, known), known

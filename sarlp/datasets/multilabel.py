@@ -13,7 +13,7 @@ from mmengine.logging import MMLogger
 
 from sarlp.datasets.annotation import check_images, labels_of, load_annotation
 from sarlp.errors import UserError
-from sarlp.labels import NEGATIVE, POSITIVE
+from sarlp.labels import NEGATIVE, POSITIVE, holdout_number
 from sarlp.registry import DATASETS, LABEL_MASKS
 from sarlp.transforms.loading import BadImageError
 
@@ -37,6 +37,25 @@ def seeded(*key: object) -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
+def hold_out(data_list: Sequence[dict], part: str, share: float = 0.1, seed: int = 0) -> list[dict]:
+    """One part of a split of the images, drawn from (seed, image id) alone.
+
+    Args:
+        data_list: entries of an annotation file.
+        part: ``'train'`` or ``'holdout'``; with the same share and seed the two have no image in common.
+        share: chance of an image to be held out, in (0, 1); a larger share holds out the same images and more.
+        seed: any integer.
+    """
+    if part not in ('train', 'holdout'):
+        raise UserError(f"holdout.part must be 'train' or 'holdout', got {part!r}")
+    if not 0 < share < 1:
+        raise UserError(f'holdout.share must be in (0, 1), got {share!r}')
+    chosen = [e for e in data_list if (holdout_number(seed, e['img_path']) < share) == (part == 'holdout')]
+    if not chosen:
+        raise UserError(f'holdout.share = {share} leaves no image of {len(data_list)} in the part {part!r}; change it')
+    return chosen
+
+
 @DATASETS.register_module()
 class MultiLabelDataset(BaseDataset):
     """Images and tri-state labels from one annotation file (docs/data.md has the format).
@@ -56,6 +75,8 @@ class MultiLabelDataset(BaseDataset):
         data_root: folder of the data set.
         data_prefix: ``img_path`` is the image root, relative to ``data_root``.
         label_mask: config of a label mask, or None to see every label of the file.
+        holdout: arguments of :func:`hold_out` (``part``, ``share``, ``seed``) to use only that part of the images, or
+            None for all. The label mask is made for all images of the file, so it is the same with and without.
         pipeline: transforms.
         seed: of the augmentation.
         on_bad_image: ``'raise'`` stops at an image that does not decode; ``'skip'`` puts the next image in its place
@@ -69,6 +90,7 @@ class MultiLabelDataset(BaseDataset):
         data_root: str = '',
         data_prefix: dict = dict(img_path=''),  # noqa: B006  BaseDataset copies it
         label_mask: dict | None = None,
+        holdout: dict | None = None,
         pipeline: Sequence[dict | Callable] = (),
         seed: int = 0,
         on_bad_image: str = 'raise',
@@ -77,6 +99,7 @@ class MultiLabelDataset(BaseDataset):
         if on_bad_image not in ('raise', 'skip'):
             raise UserError(f"on_bad_image must be 'raise' or 'skip', got {on_bad_image!r}")
         self.label_mask = None if label_mask is None else LABEL_MASKS.build(label_mask)
+        self.holdout = holdout
         self.seed = seed
         self.on_bad_image = on_bad_image
         self._bad_images: set[str] = set()
@@ -97,8 +120,8 @@ class MultiLabelDataset(BaseDataset):
             self._metainfo.setdefault(key, value)
         check_images(Path(self.data_prefix['img_path']), data_list, self.ann_file)
         if self.label_mask is not None:
-            self.label_mask.bind(self.classes, str(self.ann_file))
-        return data_list
+            self.label_mask.bind(self.classes, str(self.ann_file), data_list)
+        return data_list if self.holdout is None else hold_out(data_list, **self.holdout)
 
     @force_full_init
     def get_labels(self, idx: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:

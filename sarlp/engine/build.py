@@ -112,7 +112,12 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
     cfg.launcher = launcher
     init_distributed(launcher)
     if launcher != 'none' and not torch.cuda.is_available():
-        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
     if training:
         _share_batch(cfg)
     else:  # a Runner for testing gets nothing to train with

@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import torch
+from mmengine.dist import all_reduce_params
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 
@@ -87,3 +88,8 @@ class EMAFromStartHook(EMAHook):
         super().before_train(runner)
         if self.ema_model.steps == 0:
             self.ema_model.update_parameters(self.src_model)  # the first update copies
+
+    def after_train_epoch(self, runner) -> None:
+        """Average the ranks' BatchNorm statistics, so that all evaluate, and rank 0 saves, the same model."""
+        buffers = [buffer for buffer in self.ema_model.module.buffers() if buffer.is_floating_point()]
+        all_reduce_params(buffers, op='mean')

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from sarlp.errors import UserError
+from sarlp.models.clip_weights import RN101_URL
 
 
 def check_inputs(cfg: Config, dataloaders: Sequence[Mapping], training: bool) -> None:
@@ -54,6 +55,14 @@ def _missing_data(cfg: Config, dataloaders: Sequence[Mapping]):
 
 
 def _missing_weights(cfg: Config):
+    weights = cfg.model.backbone.get('weights')
+    if weights is not None and not Path(weights).is_file():
+        yield _entry(
+            f'weights of CLIP: {weights}',
+            f'fetched from {RN101_URL}',
+            'or set       --cfg-options model.backbone.weights=FILE (RN101.pt, or an open_clip checkpoint of RN101)',
+            'or train from scratch with --cfg-options model.backbone.weights=None',
+        )
     init_cfg = cfg.model.backbone.get('init_cfg')
     if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
         return

@@ -87,7 +87,8 @@ def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None) -> list[Run
     """
     failed = []
     for number, run in enumerate(runs, 1):
-        print(f'[{number}/{len(runs)}] {run.work_dir}: {"finished before" if run.is_finished else "starts"}', flush=True)
+        state = 'finished before' if run.is_finished else 'starts'
+        print(f'[{number}/{len(runs)}] {run.work_dir}: {state}', flush=True)
         if run.is_finished:
             continue
         run.work_dir.mkdir(parents=True, exist_ok=True)

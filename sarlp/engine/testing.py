@@ -35,11 +35,17 @@ def _check_classes(checkpoint: dict, classes: tuple[str, ...], checkpoint_path: 
 def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: dict) -> dict:
     """What the numbers depend on, for ``metrics.json``."""
     train = cfg.get('train_dataloader') or {}
-    selected = Path(checkpoint).name.startswith('best_')
+    held_out = (cfg.get('val_dataloader') or {}).get('dataset', {}).get('holdout')
+    if not Path(checkpoint).name.startswith('best_'):
+        selection = 'the epoch of this checkpoint'
+    elif held_out is None:
+        selection = 'best EMA mAP on the test set'
+    else:
+        selection = f'best EMA mAP on held-out training images ({dict(held_out)})'
     return {
         'checkpoint': str(checkpoint),
         'epoch': meta.get('epoch'),
-        'epoch_selection': 'best EMA mAP on the test set' if selected else 'the epoch of this checkpoint',
+        'epoch_selection': selection,
         'seed': meta.get('seed'),
         'test_annotations': str(annotation_path(cfg.test_dataloader.dataset)),
         'difficult': dataset_meta.get('difficult'),

@@ -2,10 +2,13 @@ import mmpretrain.models  # noqa: F401  registers ResNet and the data preprocess
 
 from sarlp.models.bilinear_attention import LowRankBilinearAttention
 from sarlp.models.classifier import MultiLabelClassifier
+from sarlp.models.clip_resnet import CLIPResNet
 from sarlp.models.heads import BaselineHead, SARLPHead
 from sarlp.models.label_embedding import LabelEmbedding
 from sarlp.models.label_recovery import LabelRecovery
+from sarlp.models.lora import merge_adapters
 from sarlp.models.sgfe import SGFE
+from sarlp.models.sgre import SGREHead
 from sarlp.models.srfl import SRFL
 from sarlp.models.token_encoder import TokenEncoder
 
@@ -13,10 +16,13 @@ __all__ = [
     'SGFE',
     'SRFL',
     'BaselineHead',
+    'CLIPResNet',
     'LabelEmbedding',
     'LabelRecovery',
     'LowRankBilinearAttention',
     'MultiLabelClassifier',
     'SARLPHead',
+    'SGREHead',
     'TokenEncoder',
+    'merge_adapters',
 ]

@@ -14,7 +14,8 @@ class MultiLabelClassifier(BaseModel):
     """Backbone, tokens, head.
 
     Args:
-        backbone: config of a network that returns a tuple whose last entry is a feature map (B, D, H, W).
+        backbone: config of a network that returns a tuple whose last entry is a feature map (B, D, H, W), or a pair of
+            tokens (B, P, D) and their grid (H, W), such as :class:`~sarlp.models.clip_resnet.CLIPResNet`.
         head: config of a head, see :mod:`sarlp.models.heads`.
         data_preprocessor: config; uint8 images to a normalised batch on the device.
         size_divisor: both sides of an image must be a multiple of it: the stride of the backbone.
@@ -34,7 +35,10 @@ class MultiLabelClassifier(BaseModel):
         self.size_divisor = size_divisor
 
     def extract_tokens(self, inputs: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Args: images (B, 3, h, w), normalised. Returns tokens (B, P, D), row-major, and their grid (H, W)."""
+        """Args: images (B, 3, h, w), normalised. Returns tokens (B, P, D), row-major, and their grid (H, W).
+
+        P = H * W, and one more where the backbone puts a token of the whole image in front.
+        """
         height, width = inputs.shape[-2:]
         if height % self.size_divisor or width % self.size_divisor:
             raise UserError(
@@ -43,6 +47,8 @@ class MultiLabelClassifier(BaseModel):
                 'transforms of the config'
             )
         features = self.backbone(inputs)[-1]
+        if isinstance(features, tuple):
+            return features
         return features.flatten(2).transpose(1, 2), tuple(features.shape[-2:])
 
     def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'):

@@ -7,9 +7,11 @@ A head takes ``(tokens, grid)`` and returns a dict of named outputs:
 - ``recovery_logits`` (B, C), only where labels are recovered jointly.
 """
 
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from sarlp.models.linear_norm import LinearNorm
 from sarlp.registry import MODELS
 
 
@@ -27,6 +29,8 @@ class MultiLabelHead(BaseModule):
         loss: config of the loss over the known labels.
     """
 
+    image_token = False  # whether a token of the whole image comes before the P tokens of the grid
+
     def __init__(self, num_classes: int, in_channels: int, loss: dict, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if not isinstance(num_classes, int) or num_classes < 1:
@@ -40,11 +44,13 @@ class MultiLabelHead(BaseModule):
 
     def check_tokens(self, tokens: Tensor, grid: tuple[int, int]) -> None:
         _, count, width = tokens.shape
-        if width != self.in_channels or count != grid[0] * grid[1]:
+        if width != self.in_channels or count != grid[0] * grid[1] + self.image_token:
+            places = f'{"1 + " if self.image_token else ""}{grid[0]} * {grid[1]}'
             raise ValueError(
-                f'{type(self).__name__} expects tokens (B, {grid[0]} * {grid[1]}, {self.in_channels}), '
+                f'{type(self).__name__} expects tokens (B, {places}, {self.in_channels}), '
                 f'got {tuple(tokens.shape)}; model.head.in_channels must be the width of the backbone '
-                '(512 for ResNet-18 and -34, 2048 for ResNet-50, -101 and -152)'
+                '(512 for ResNet-18 and -34 and CLIP RN101, 2048 for ResNet-50, -101 and -152), and '
+                'model.backbone.image_token of a CLIP encoder must be model.head.image_token'
             )
 
     def loss(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
@@ -84,6 +90,11 @@ class SARLPHead(MultiLabelHead):
         encoder: config of the token encoder; None leaves the tokens as they are.
         srfl: config of the semantic-related feature learning, or None.
         recovery: config of the joint label recovery, or None.
+        normalize_tokens: scale every token that comes in to length 1, as CLIP's are compared.
+        image_token: the first token is of the whole image: it is g, and the others are the P tokens of the grid.
+            Otherwise g is the mean of the encoded tokens.
+        wide_dim: width that the encoded tokens are brought to, by Linear and BatchNorm, for all that follows; g stays
+            as it is. None keeps D.
     """
 
     def __init__(
@@ -96,9 +107,15 @@ class SARLPHead(MultiLabelHead):
         encoder: dict | None = None,
         srfl: dict | None = None,
         recovery: dict | None = None,
+        normalize_tokens: bool = False,
+        image_token: bool = False,
+        wide_dim: int | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(num_classes, in_channels, loss, init_cfg)
+        self.normalize_tokens = normalize_tokens
+        self.image_token = image_token
+        token_dim = in_channels if wide_dim is None else wide_dim
 
         def build(cfg: dict | None, **sizes: int) -> nn.Module | None:
             return None if cfg is None else MODELS.build({**sizes, **cfg})
@@ -106,19 +123,29 @@ class SARLPHead(MultiLabelHead):
         self.label_embedding = build(label_embedding, num_classes=num_classes)
         text_dim = self.label_embedding.dim
         self.encoder = build(encoder, dim=in_channels)
-        self.srfl = build(srfl, text_dim=text_dim, image_dim=in_channels)
+        self.widen = None if wide_dim is None else LinearNorm(in_channels, wide_dim)
+        self.srfl = build(srfl, text_dim=text_dim, image_dim=in_channels, out_dim=token_dim)
         class_dim = text_dim if self.srfl is None else self.srfl.out_dim
-        self.sgfe = build(sgfe, num_classes=num_classes, token_dim=in_channels, class_dim=class_dim)
-        self.recovery = build(recovery, num_classes=num_classes, token_dim=in_channels)
+        self.sgfe = build(sgfe, num_classes=num_classes, token_dim=token_dim, class_dim=class_dim)
+        self.recovery = build(recovery, num_classes=num_classes, token_dim=token_dim)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
-        """Args: tokens (B, P, D), row-major over ``grid`` (H, W)."""
+        """Args: tokens (B, P, D), row-major over ``grid`` (H, W); with ``image_token`` (B, 1 + P, D)."""
         self.check_tokens(tokens, grid)
+        image = None
+        if self.normalize_tokens:
+            tokens = F.normalize(tokens, dim=2)
+        if self.image_token:
+            image, tokens = tokens[:, 0], tokens[:, 1:]
         if self.encoder is not None:
             tokens = self.encoder(tokens, grid)
+        if image is None:
+            image = tokens.mean(1)
+        if self.widen is not None:
+            tokens = self.widen(tokens)
         class_vectors = self.label_embedding()
         if self.srfl is not None:
-            class_vectors = self.srfl(class_vectors, tokens.mean(1))
+            class_vectors = self.srfl(class_vectors, image)
         token_scores = self.sgfe(tokens, class_vectors)
         outputs = {'logits': attentive_pool(token_scores), 'token_scores': token_scores}
         if self.recovery is not None:

@@ -118,7 +118,7 @@ def draw_maps(
         panels = select_panels(scores, maps, model.classes, observed, full, threshold, max_panels)
         if method == 'gradcam':
             ids = [model.classes.index(panel['name']) for panel in panels]
-            layer = getattr(model.backbone, model.backbone.res_layers[-1])
+            layer = model.backbone.get_submodule(model.backbone.res_layers[-1])
             maps = grad_cam_maps(_Logits(model), layer, predictor.load(image_path), ids)
             for panel, panel_map in zip(panels, maps, strict=True):
                 panel['map'] = panel_map

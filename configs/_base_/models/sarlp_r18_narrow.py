@@ -8,7 +8,7 @@ model = dict(
     head=dict(
         in_channels=64,
         label_embedding=dict(dim=64),
-        encoder=dict(num_heads=4, feedforward_dim=128, dropout=0),
-        sgfe=dict(attention_dim=64),
+        encoder=dict(num_heads=4, feedforward_dim=128, dropout=0, pre_norm=True),
+        sgfe=dict(attention_dim=64, dropout=0.1),
     ),
 )

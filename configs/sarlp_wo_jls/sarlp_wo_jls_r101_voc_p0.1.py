@@ -1,0 +1,2 @@
+_base_ = ['../_base_/models/sarlp_wo_jls_r101.py', '../_base_/recipes/voc2007.py']
+model = dict(head=dict(label_embedding=dict(file='data/VOC2007/labels/bert.npz')))

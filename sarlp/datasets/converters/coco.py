@@ -1,0 +1,211 @@
+"""MS-COCO 2014, or any folder in its layout, to annotation files.
+
+.. code-block:: text
+
+    COCO2014/
+      annotations/instances_train2014.json   trains
+      annotations/instances_val2014.json     tests
+      train2014/<file_name>, val2014/<file_name>
+
+A class is positive in an image if the image has any annotation of that category, crowd ones too, and negative
+otherwise. Images without any annotation are dropped, as published results have it. The classes are the categories in
+the order of the file; their ids, which have gaps, are not used.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, summary, validate
+from sarlp.datasets.converters.json_stream import stream_members
+from sarlp.errors import shorten
+
+SPLITS = ('train', 'val')
+
+# to recognise the real data set, whose sizes are known; nothing else depends on the names
+_NAMES = (
+    'person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign, '
+    'parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, '
+    'handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, '
+    'surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, '
+    'broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, '
+    'mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, '
+    'teddy bear, hair drier, toothbrush'
+)
+COCO_CLASSES = tuple(_NAMES.split(', '))
+_COCO_SIZES = {'train': 82_081, 'val': 40_137}
+
+
+def convert_coco2014(data_dir: str | os.PathLike, save_dir: str | os.PathLike | None = None) -> dict[str, Path]:
+    """Write ``train.json`` and ``val.json`` and print what is in them.
+
+    ``img_path`` (``train2014/COCO_train2014_000000000009.jpg``) is relative to ``data_dir``. Everything is read and
+    checked before anything is written. The files of annotations are read record by record and never held.
+
+    Args:
+        data_dir: the folder with ``annotations``, ``train2014`` and ``val2014``.
+        save_dir: where the files go; by default ``labels`` in ``data_dir``.
+
+    Returns:
+        The files by split, ``'train'`` and ``'val'``.
+
+    Raises:
+        AnnotationError: the folder is incomplete or a file in it is not as it must be.
+    """
+    root = Path(data_dir)
+    save_dir = root / 'labels' if save_dir is None else Path(save_dir)
+    sources = {split: root / 'annotations' / f'instances_{split}2014.json' for split in SPLITS}
+    for folder in [*sources.values(), *(root / f'{split}2014' for split in SPLITS)]:
+        if not folder.exists():
+            raise AnnotationError(
+                f'{folder}: missing. Unpack annotations_trainval2014.zip, train2014.zip and val2014.zip into {root}, '
+                'or name the folder where they are.'
+            )
+    contents = {split: _Instances(sources[split]) for split in SPLITS}
+    _same_categories(contents['train'], contents['val'])
+    classes = [name for _, name in contents['train'].categories]
+
+    data_lists = {split: contents[split].data_list(f'{split}2014') for split in SPLITS}
+    for split in SPLITS:
+        validate(classes, data_lists[split], sources[split])
+        _check_images(root, data_lists[split], sources[split])
+    files = {}
+    for split in SPLITS:
+        kept, dropped = len(data_lists[split]), len(contents[split].images) - len(data_lists[split])
+        files[split] = save_dir / f'{split}.json'
+        dump_annotation(
+            files[split], classes, data_lists[split], layout='COCO2014', split=split, dropped_without_annotation=dropped
+        )
+        print(f'\n{files[split]}: {summary({"classes": classes}, data_lists[split])}')
+        print(f'{dropped:,} images without any annotation were dropped')
+        if tuple(classes) == COCO_CLASSES and kept != _COCO_SIZES[split]:
+            print(
+                f'note: {split} has {kept:,} images, the published MS-COCO 2014 has {_COCO_SIZES[split]:,}; results on '
+                'it do not compare with published ones.'
+            )
+    return files
+
+
+class _Instances:
+    """What of an ``instances_*.json`` is needed.
+
+    Attributes:
+        categories: (id, name) in the order of the file.
+        images: file names by image id.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.categories: list[tuple[Any, str]] = []
+        self.images: dict[Any, str] = {}
+        # of each image with annotations: the first annotation of each category, as (number in the file, id)
+        self._found: dict[Any, dict[Any, tuple[int, Any]]] = {}
+        readers = {'categories': self._category, 'images': self._image, 'annotations': self._annotation}
+        counts = dict.fromkeys(readers, 0)
+        # Nine tenths of the file are outlines of objects: as numbers they take most of the time. `bool` is the cheapest
+        # thing to make of them, and can not be taken for an id.
+        members = stream_members(path, parse_float=bool)
+        try:
+            for key, record in tqdm(members, f'reading {path.name}', unit=' records', disable=None):
+                if key in readers:
+                    if not isinstance(record, dict):
+                        self._fail(f'expected "{key}" to be a list of objects, found {str(record)[:80]!r} in it')
+                    readers[key](counts[key], record)
+                    counts[key] += 1
+        except AnnotationError:
+            raise
+        except ValueError as error:  # also what is no UTF-8
+            self._fail(f'expected JSON, but it does not parse ({error}). Unpack the archive again')
+        for key, count in counts.items():
+            if not count:
+                self._fail(f'expected "{key}" to be a list with something in it. Is this an instances file of COCO?')
+        self._check_annotations()
+
+    def data_list(self, folder: str) -> list[dict[str, Any]]:
+        """Entries of an annotation file; images without annotation are left out."""
+        class_of = {category: index for index, (category, _) in enumerate(self.categories)}
+        return [
+            {
+                'img_path': f'{folder}/{name}',
+                'positive': sorted(class_of[category] for category in self._found[image]),
+                'negative': REST,
+            }
+            for image, name in self.images.items()
+            if image in self._found
+        ]
+
+    def _fail(self, message: str) -> NoReturn:
+        raise AnnotationError(f'{self.path}: {message}{"" if message.endswith("?") else "."}')
+
+    def _get(self, record: dict, key: str, where: str, kinds: tuple = (int, str)) -> Any:
+        value = record.get(key)
+        if type(value) not in kinds or value == '':
+            expected = 'a text' if kinds == (str,) else 'a whole number or a text'
+            found = 'a fraction or a truth value' if isinstance(value, bool) else repr(value)
+            self._fail(f'{where}: expected "{key}" to be {expected}, found {found}')
+        return value
+
+    def _category(self, number: int, record: dict) -> None:
+        where = f'categories[{number}]'
+        category, name = self._get(record, 'id', where), self._get(record, 'name', where, (str,))
+        for known, known_name in self.categories:
+            if category == known or name == known_name:
+                self._fail(
+                    f'{where} ({category}, {name!r}): the category ({known}, {known_name!r}) has the same id or name'
+                )
+        self.categories.append((category, name))
+
+    def _image(self, number: int, record: dict) -> None:
+        where = f'images[{number}]'
+        image = self._get(record, 'id', where)
+        name = self._get(record, 'file_name', f'{where} (id {image})', (str,))
+        if image in self.images:
+            self._fail(f'{where}: the image id {image} is there already, with the file {self.images[image]}')
+        self.images[image] = name
+
+    def _annotation(self, number: int, record: dict) -> None:
+        where = f'annotations[{number}] (id {record.get("id")})'
+        image, category = self._get(record, 'image_id', where), self._get(record, 'category_id', where)
+        self._found.setdefault(image, {}).setdefault(category, (number, record.get('id')))
+
+    def _check_annotations(self) -> None:
+        """Only now, since the categories come last in COCO's own files."""
+        known = {category for category, _ in self.categories}
+        for image, found in self._found.items():
+            for category, (number, annotation) in found.items():
+                what = None
+                if image not in self.images:
+                    what = f'an unknown image, {image!r}'
+                elif category not in known:
+                    what = f'an unknown category, {category!r}'
+                if what is not None:
+                    self._fail(
+                        f'annotations[{number}] (id {annotation}) is of {what}; expected one of those listed under '
+                        f'"{"images" if "image" in what else "categories"}"'
+                    )
+
+
+def _same_categories(train: _Instances, val: _Instances) -> None:
+    if train.categories == val.categories:
+        return
+    only = [[c for c in a.categories if c not in b.categories] for a, b in ((train, val), (val, train))]
+    difference = (
+        f'only the first has {shorten(only[0]) or "none"}, only the second {shorten(only[1]) or "none"}'
+        if only[0] or only[1]
+        else 'they are the same in another order'
+    )
+    raise AnnotationError(
+        f'{train.path} and {val.path} must have equal categories, but {difference}. Class ids are positions in that '
+        'list; give both files the same one.'
+    )
+
+
+def _check_images(root: Path, data_list: list[dict[str, Any]], source: Path) -> None:
+    missing = [entry['img_path'] for entry in data_list if not (root / entry['img_path']).is_file()]
+    if missing:
+        raise AnnotationError(
+            f'{source}: {len(missing):,} of its {len(data_list):,} images with annotations are missing under {root}: '
+            f'{shorten(missing)}. Unpack the archives of images again.'
+        )

@@ -1,0 +1,113 @@
+"""Reading a JSON file of gigabytes one record at a time, with the standard library."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+_CHUNK = 1 << 22  # characters read at a time; a value that is longer is read in growing pieces
+# How close to the end of the window the decoder is not to be believed: there Infinity or two \uXXXX may be cut off,
+# which fails, and 2.5e-3, which passes for 2.5.
+_NEAR = 16
+_SPACE = ' \t\n\r'
+
+
+def stream_members(path: str | os.PathLike, parse_float: Callable[[str], Any] = float) -> Iterator[tuple[str, Any]]:
+    """Go through the object that a JSON file holds.
+
+    The elements of an array come one by one, so that no more than one of them is held; everything else comes whole.
+
+    Args:
+        path: the file, UTF-8.
+        parse_float: makes a value of the text of each number that is not whole.
+
+    Yields:
+        ``(key, element)`` for each element of an array, ``(key, value)`` for any other member, in the order of the
+        file. An empty array yields nothing.
+
+    Raises:
+        ValueError: the file holds no JSON object, breaks off, or is not JSON; the message says at which character.
+    """
+    with open(path, encoding='utf-8-sig') as file:
+        reader = _Reader(file, json.JSONDecoder(parse_float=parse_float))
+        reader.expect('{')
+        more = reader.peek() != '}'
+        while more:
+            key = reader.value()
+            if not isinstance(key, str):
+                raise ValueError(f'expected a key in front of character {reader.position}, found {key!r}')
+            reader.expect(':')
+            if reader.peek() == '[':
+                reader.expect('[')
+                element = reader.peek() != ']'
+                while element:
+                    yield key, reader.value()
+                    element = reader.expect(',]') == ','
+                if reader.last != ']':
+                    reader.expect(']')
+            else:
+                yield key, reader.value()
+            more = reader.expect(',}') == ','
+        if reader.last != '}':
+            reader.expect('}')
+        if reader.peek():
+            raise ValueError(f'there is more after the end of the object, at character {reader.position}')
+
+
+class _Reader:
+    """A window that moves over the text."""
+
+    def __init__(self, file: IO[str], decoder: json.JSONDecoder):
+        self._file = file
+        self._decoder = decoder
+        self._text, self._at, self._before = '', 0, 0
+        self._ended = False
+        self.last = ''  # what the latest `expect` found
+
+    @property
+    def position(self) -> int:
+        """Characters of the file in front of the reader."""
+        return self._before + self._at
+
+    def _grow(self) -> None:
+        """Drop what was read and put more behind it, at least as much again as is there."""
+        rest = self._text[self._at :]
+        new = self._file.read(max(_CHUNK, len(rest)))
+        self._ended = not new
+        self._before += self._at
+        self._text, self._at = rest + new, 0
+
+    def peek(self) -> str:
+        """The next character that is no white space; '' at the end."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in _SPACE:
+                self._at += 1
+            if self._at < len(self._text) or self._ended:
+                return self._text[self._at : self._at + 1]
+            self._grow()
+
+    def expect(self, characters: str) -> str:
+        """Read one of ``characters``."""
+        self.last = self.peek()
+        if self.last == '' or self.last not in characters:
+            found = repr(self.last) if self.last else 'the end of the file'
+            raise ValueError(f'expected {" or ".join(characters)} at character {self.position}, found {found}')
+        self._at += 1
+        return self.last
+
+    def value(self) -> Any:
+        """Read a value of any kind."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+                if end < len(self._text) - _NEAR or self._ended:
+                    self._at = end
+                    return value
+            except json.JSONDecodeError as error:
+                cut_off = error.pos > len(self._text) - _NEAR or error.msg.startswith('Unterminated string')
+                if self._ended or not cut_off:
+                    raise ValueError(f'{error.msg} at character {self._before + error.pos}') from None
+            except RecursionError:
+                raise ValueError(f'too many levels of nesting at character {self.position}') from None
+            self._grow()

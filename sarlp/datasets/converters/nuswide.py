@@ -1,0 +1,181 @@
+r"""NUS-WIDE to annotation files.
+
+.. code-block:: text
+
+    NUS-WIDE/
+      Concepts81.txt (or ConceptsList/Concepts81.txt)   one concept a line
+      Groundtruth/AllLabels/Labels_<concept>.txt        0 or 1 a line, in the order of Imagelist.txt
+      ImageList/Imagelist.txt                           one image a line, such as actor\0001_2124494179.jpg
+      ImageList/TrainImagelist.txt, TestImagelist.txt   which of them train and which test
+      Flickr/actor/0001_2124494179.jpg
+
+A class is positive or negative as its label file says. Images without any label are dropped, as published results
+have it. Flickr no longer has all of the images, so some are missing from most copies: they stop the conversion, or are
+dropped and counted, and then results do not compare with those on another copy.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, summary, validate
+from sarlp.errors import shorten
+
+SPLITS = ('train', 'test')
+_NUM_CONCEPTS, _SIZES = 81, {'train': 161_789, 'test': 107_859}  # of the published lists
+
+
+def convert_nuswide(
+    data_dir: str | os.PathLike, save_dir: str | os.PathLike | None = None, allow_missing: bool = False
+) -> dict[str, Path]:
+    """Write ``train.json`` and ``test.json`` and print what is in them.
+
+    ``img_path`` (``Flickr/actor/0001_2124494179.jpg``) is relative to ``data_dir``. Everything is read and checked
+    before anything is written.
+
+    Args:
+        data_dir: the folder with ``Groundtruth``, ``ImageList`` and ``Flickr``.
+        save_dir: where the files go; by default ``labels`` in ``data_dir``.
+        allow_missing: drop images that have labels but no file, and say how many; otherwise they are an error.
+
+    Returns:
+        The files by split, ``'train'`` and ``'test'``.
+
+    Raises:
+        AnnotationError: the folder is incomplete or a file in it is not as it must be.
+    """
+    root = Path(data_dir)
+    save_dir = root / 'labels' if save_dir is None else Path(save_dir)
+    if not (root / 'Flickr').is_dir():
+        raise AnnotationError(f'{root / "Flickr"}: the folder of images is missing. Unpack the images there.')
+    classes = _read_lines(_find_concepts(root))
+    lists = root / 'ImageList'
+    row_of = _read_images(lists / 'Imagelist.txt')
+    images = {split: list(_read_images(lists / f'{split.capitalize()}Imagelist.txt')) for split in SPLITS}
+    _check_splits(lists, row_of, images)
+    labels = _read_labels(root, classes, len(row_of))
+
+    kept, missing = {}, []
+    for split in SPLITS:
+        labelled = [name for name in images[split] if labels[row_of[name]].any()]
+        there = [name for name in labelled if os.path.isfile(f'{root}/Flickr/{name}')]
+        absent = set(labelled) - set(there)
+        missing += [name for name in labelled if name in absent]
+        kept[split] = (there, len(images[split]) - len(labelled), len(absent))
+    if missing and not allow_missing:
+        raise AnnotationError(
+            f'{root / "Flickr"}: {len(missing):,} of the listed images that have a label are missing: '
+            f'{shorten(missing)}. Fetch them, or drop them with --allow-missing.'
+        )
+
+    data_lists = {
+        split: [
+            {'img_path': f'Flickr/{name}', 'positive': labels[row_of[name]].nonzero()[0].tolist(), 'negative': REST}
+            for name in names
+        ]
+        for split, (names, _, _) in kept.items()
+    }
+    for split in SPLITS:
+        validate(classes, data_lists[split], lists / f'{split.capitalize()}Imagelist.txt')
+    if missing:
+        print(f'{len(missing):,} of the listed images are missing and dropped: {shorten(missing)}')
+    files = {}
+    for split, (_, unlabelled, absent) in kept.items():
+        files[split] = save_dir / f'{split}.json'
+        dump_annotation(
+            files[split],
+            classes,
+            data_lists[split],
+            layout='NUS-WIDE',
+            split=split,
+            dropped_without_label=unlabelled,
+            dropped_missing=absent,
+        )
+        print(f'\n{files[split]}: {summary({"classes": classes}, data_lists[split])}')
+        print(f'{unlabelled:,} images without any label were dropped, {absent:,} because they are missing')
+        listed = len(images[split])
+        if len(classes) == _NUM_CONCEPTS and listed != _SIZES[split]:
+            print(
+                f'note: {split.capitalize()}Imagelist.txt has {listed:,} images, the published one has '
+                f'{_SIZES[split]:,}; results on this split do not compare with published ones.'
+            )
+    return files
+
+
+def _find_concepts(root: Path) -> Path:
+    candidates = [root / 'Concepts81.txt', root / 'ConceptsList' / 'Concepts81.txt']
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise AnnotationError(f'{root}: found neither {candidates[0]} nor {candidates[1]}. Put the list of concepts there.')
+
+
+def _read_lines(path: Path) -> list[str]:
+    """Lines without the spaces around them; empty ones are left out."""
+    try:
+        lines = [line.strip() for line in path.read_text('utf-8-sig').split('\n')]
+    except FileNotFoundError:
+        raise AnnotationError(
+            f'{path}: missing. Unpack Groundtruth.zip and ImageList.zip of NUS-WIDE into the folder of --data-dir.'
+        ) from None
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f'{path}: expected text in UTF-8 ({error}).') from None
+    lines = [line for line in lines if line]
+    if not lines:
+        raise AnnotationError(f'{path}: it is empty.')
+    return lines
+
+
+def _read_images(path: Path) -> dict[str, int]:
+    """Image names, forward slashes, with their positions in the list."""
+    names = [line.replace('\\', '/') for line in _read_lines(path)]
+    row_of = {name: row for row, name in enumerate(names)}
+    if len(row_of) != len(names):
+        repeated = [name for row, name in enumerate(names) if row_of[name] != row]
+        raise AnnotationError(f'{path}: {len(repeated):,} images are listed more than once: {shorten(repeated)}.')
+    return row_of
+
+
+def _check_splits(lists: Path, row_of: dict[str, int], images: dict[str, list[str]]) -> None:
+    for split in SPLITS:
+        unknown = [name for name in images[split] if name not in row_of]
+        if unknown:
+            raise AnnotationError(
+                f'{lists / f"{split.capitalize()}Imagelist.txt"}: {len(unknown):,} of its {len(images[split]):,} '
+                f'images are not in Imagelist.txt: {shorten(unknown)}. Take the three lists from one archive.'
+            )
+    shared = sorted(set(images['train']) & set(images['test']))
+    if shared:
+        raise AnnotationError(
+            f'{lists}: {len(shared):,} images are both in TrainImagelist.txt and in TestImagelist.txt: '
+            f'{shorten(shared)}. Testing on training images measures nothing; remove them from one list.'
+        )
+
+
+def _read_labels(root: Path, classes: list[str], num_images: int) -> np.ndarray:
+    """(images, classes) bool; one label file is in memory at a time."""
+    labels = np.zeros((num_images, len(classes)), bool)
+    for index, name in enumerate(tqdm(classes, 'reading labels', disable=None)):
+        path = root / 'Groundtruth' / 'AllLabels' / f'Labels_{name}.txt'
+        try:
+            column = np.array(path.read_bytes().split(), 'S')
+        except FileNotFoundError:
+            raise AnnotationError(
+                f'{path}: the labels of the concept {name!r} are missing. Unpack Groundtruth.zip again, or correct the '
+                'list of concepts.'
+            ) from None
+        if len(column) != num_images:
+            raise AnnotationError(
+                f'{path}: it has {len(column):,} labels, but ImageList/Imagelist.txt has {num_images:,} images; they '
+                'go together by line. Take both from one archive.'
+            )
+        labels[:, index] = column == b'1'
+        bad = np.flatnonzero(~labels[:, index] & (column != b'0'))
+        if len(bad):
+            raise AnnotationError(
+                f'{path}, label {bad[0] + 1}: expected 0 or 1, found {column[bad[0]].decode("latin-1")!r}; '
+                f'{len(bad):,} labels are like that.'
+            )
+    return labels

@@ -1,0 +1,78 @@
+"""The label masks that the reference code of arXiv 2510.10055 writes while it trains, as a protocol."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+
+from sarlp.datasets.label_masks import LabelMask
+from sarlp.errors import UserError, shorten
+from sarlp.registry import LABEL_MASKS
+
+
+@LABEL_MASKS.register_module()
+class ReferenceLabelMask(LabelMask):
+    """A mask file of the reference code, such as ``partial_label_0.10.pt``: 1 where a label is known, 0 where not.
+
+    The file names neither images nor classes. Columns are taken for the classes in their order; rows for the images of
+    the annotation file in their order, unless ``image_list`` gives another.
+
+    Args:
+        file: a tensor (N, 1, C) or (N, C) of 0 and 1, saved with ``torch.save``; it is read without running code.
+        image_list: text file with an image a line in the order of the rows: its path as in the annotation file, or its
+            file name without suffix (as in VOC's ``trainval.txt``). Images that the annotation file lacks are passed
+            over.
+    """
+
+    def __init__(self, file: str | Path, image_list: str | Path | None = None):
+        self.file = Path(file)
+        self.image_list = None if image_list is None else Path(image_list)
+
+    def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
+        super().bind(classes, source, data_list)
+        known = self._load()
+        image_ids = [entry['img_path'] for entry in data_list]
+        rows, order = image_ids, source
+        if self.image_list is not None:
+            by_name = {PurePosixPath(image_id).stem: image_id for image_id in image_ids}
+            by_name |= {image_id: image_id for image_id in image_ids}
+            lines = self.image_list.read_text('utf-8-sig').split('\n')
+            rows = [by_name.get(line.strip()) for line in lines if line.strip()]
+            order = self.image_list
+        if known.shape != (len(rows), len(classes)):
+            raise UserError(
+                f'{self.file}: the mask is for {known.shape[0]:,} images and {known.shape[1]:,} classes, but {order} '
+                f'has {len(rows):,} images and {source} {len(classes):,} classes. Rows go by position: give the list '
+                'of images that the mask was made for with label_mask.image_list'
+            )
+        self._rows = dict(zip(rows, known, strict=True))
+        for problem, found in (
+            ('are in it more than once', [name for name, count in Counter(rows).items() if name and count > 1]),
+            ('are not in it', [name for name in image_ids if name not in self._rows]),
+        ):
+            if found:
+                raise UserError(f'{order}: {len(found):,} images of {source} {problem}: {shorten(found)}')
+
+    def _load(self) -> np.ndarray:
+        try:
+            mask = torch.load(self.file, map_location='cpu', weights_only=True)
+        except FileNotFoundError:
+            raise UserError(f'{self.file}: no such label mask') from None
+        except Exception as error:  # unpickling raises what it pleases
+            reason = str(error).strip().partition('\n')[0]
+            raise UserError(f'{self.file}: is no file of torch.save that holds a plain tensor ({reason})') from error
+        if not isinstance(mask, torch.Tensor):
+            raise UserError(f'{self.file}: expected a tensor, found a {type(mask).__name__}')
+        if mask.ndim == 3 and mask.shape[1] == 1:
+            mask = mask[:, 0]
+        if mask.ndim != 2 or not ((mask == 0) | (mask == 1)).all():
+            raise UserError(
+                f'{self.file}: expected a tensor (images, 1, classes) or (images, classes) of 0 unknown and 1 known, '
+                f'found the shape {tuple(mask.shape)} and the values {shorten(mask.unique().tolist())}'
+            )
+        return (mask == 1).numpy()
+
+    def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
+        return self._rows[image_id]

@@ -1,0 +1,224 @@
+"""A config is valid only if it is built here: every leaf, found by itself in configs/."""
+
+import copy
+import functools
+import json
+import re
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS, init_default_scope
+from mmpretrain.structures import DataSample
+
+from sarlp.engine import load_config
+from sarlp.engine.build import annotation_path, set_num_classes
+from sarlp.models import MultiLabelClassifier
+from sarlp.paths import shipped
+from sarlp.registry import DATASETS, HOOKS, LABEL_MASKS, METRICS, MODELS, PARAM_SCHEDULERS
+
+LEAVES = {
+    path.stem: path for path in sorted(shipped('configs').glob('*/*.py')) if path.parent.name not in ('_base_', 'tests')
+}
+CLASSES = {'digits': 10}
+IMAGE_SIZES = {'voc': 448, 'coco': 448, 'nus': 224}
+
+
+@functools.cache
+def load(name):
+    return load_config(LEAVES[name])
+
+
+def cut_off(node):
+    """The model without pretrained weights and embedding files, which a test has not got."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == 'init_cfg' and isinstance(value, dict) and value.get('type') == 'Pretrained':
+                node[key] = None
+            elif key == 'weights' and isinstance(value, str) or key == 'file' and node['type'] == 'LabelEmbedding':
+                node[key] = None
+            else:
+                cut_off(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            cut_off(value)
+    return node
+
+
+def bare_model(name):
+    cfg = copy.deepcopy(load(name))
+    set_num_classes(cfg, CLASSES.get(dataset_of(name), 20), 'this test')
+    return cut_off(cfg.model.to_dict())
+
+
+def dataset_of(name):
+    found = [word for word in name.split('_') if word in (*IMAGE_SIZES, 'digits')]
+    assert len(found) == 1, f'{name} must name its data set'
+    return found[0]
+
+
+@functools.cache
+def distinct_models():
+    """Configs by model: 100 leaves share about ten of them."""
+    groups = {}
+    for name in LEAVES:
+        groups.setdefault(json.dumps(bare_model(name), sort_keys=True), []).append(name)
+    return {names[0]: names for names in groups.values()}
+
+
+def pytest_generate_tests(metafunc):
+    if 'model_name' in metafunc.fixturenames:
+        metafunc.parametrize('model_name', list(distinct_models()))
+    if 'leaf' in metafunc.fixturenames:
+        metafunc.parametrize('leaf', list(LEAVES))
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('sarlp')
+
+
+def test_there_are_configs():
+    assert len(LEAVES) > 20
+    covered = sorted(name for names in distinct_models().values() for name in names)
+    assert covered == sorted(LEAVES)
+
+
+def test_model_trains_and_predicts(model_name):
+    cfg = bare_model(model_name)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg)
+    assert isinstance(model, MultiLabelClassifier)
+    number, size = cfg['head']['num_classes'], 64
+    data = {
+        'inputs': [torch.randint(0, 256, (3, size, size), dtype=torch.uint8) for _ in range(2)],
+        'data_samples': [
+            DataSample(metainfo=dict(img_id=str(i))).set_gt_score(torch.arange(number).float() % 3 - 1)
+            for i in range(2)
+        ],
+    }
+    model.train()
+    total, logged = model.parse_losses(model(**model.data_preprocessor(data, True), mode='loss'))
+    assert total.isfinite()
+    assert total > 0
+    assert len(logged) >= 2  # the sum, and a term or more
+    total.backward()
+    idle = [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None]
+    if not load(model_name).get('find_unused_parameters', False):
+        assert idle == []  # several processes would wait for their gradients
+    model.zero_grad()
+
+    model.eval()
+    with torch.no_grad():
+        predicted = model.test_step(copy.copy(data))
+    for sample in predicted:
+        assert sample.pred_score.shape == (number,)
+        assert sample.pred_score.isfinite().all()
+
+
+def test_leaf_is_complete(leaf):
+    cfg = load(leaf)
+    assert cfg.default_scope == 'sarlp'
+    assert cfg.model.head.num_classes is None  # the data set says it
+    assert leaf.startswith(LEAVES[leaf].parent.name)
+    assert cfg.work_dir == f'work_dirs/{leaf}'
+    assert 'prepare_data' in cfg
+    for split in ('train', 'val', 'test'):
+        loader = cfg[f'{split}_dataloader']
+        assert DATASETS.get(loader.dataset.type) is not None
+        assert annotation_path(loader.dataset).suffix == '.json'
+        Compose(loader.dataset.pipeline)
+        assert loader.sampler.shuffle is (split == 'train')
+        assert loader.dataset.get('test_mode', False) is (split != 'train')
+        assert 'label_mask' not in loader.dataset or split == 'train'
+    assert cfg.val_dataloader.dataset.pipeline == cfg.test_dataloader.dataset.pipeline
+    for key in ('val_evaluator', 'test_evaluator', 'recovery_evaluator'):
+        if key != 'recovery_evaluator' or key in cfg:
+            METRICS.build(cfg[key])
+
+
+def test_leaf_hooks_and_schedules(leaf):
+    cfg = load(leaf)
+    for hook in (*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])):
+        HOOKS.build(copy.deepcopy(hook))
+    kinds = [hook.type for hook in cfg.default_hooks.values()]
+    for kind in ('EMAFromStartHook', 'EpochSeedHook', 'DataCheckHook', 'CheckpointHook', 'ParamSchedulerHook'):
+        assert kinds.count(kind) == 1
+    # MMEngine deletes the oldest before it writes the newest: of one kept checkpoint a full disk leaves none
+    assert cfg.default_hooks.checkpoint.max_keep_ckpts != 1
+    model = torch.nn.Linear(3, 5)
+    optimizer = OPTIMIZERS.build({**cfg.optim_wrapper.optimizer, 'params': model.parameters()})
+    assert OPTIM_WRAPPERS.get(cfg.optim_wrapper.type) is not None
+    assert {scheduler.type for scheduler in cfg.param_scheduler} == {'OneCycleLR', 'OneCycleMomentum'}
+    for scheduler in cfg.param_scheduler:
+        options = {key: value for key, value in scheduler.items() if key != 'convert_to_iter_based'}
+        built = PARAM_SCHEDULERS.build({**options, 'optimizer': optimizer, 'end': cfg.train_cfg.max_epochs})
+        assert built.warmup == 0.2
+        assert scheduler.convert_to_iter_based is True
+
+
+def test_leaf_name_says_the_known_ratio(leaf):
+    mask = load(leaf).train_dataloader.dataset.get('label_mask')
+    ratio = re.search(r'_p(\d\.\d+)', leaf)
+    if ratio is None or ratio[1] == '1.0':
+        assert mask is None or mask.type != 'RandomKnownLabels', 'a share of known labels belongs into the name'
+        return
+    built = LABEL_MASKS.build(mask)
+    assert built.known_ratio == float(ratio[1])
+    assert built.seed == 0
+
+
+def test_leaf_fits_its_data_set(leaf):
+    cfg, dataset = load(leaf), dataset_of(leaf)
+    words = {'voc': 'VOC2007', 'coco': 'COCO2014', 'nus': 'NUS', 'digits': 'digits'}[dataset].lower()
+    for split in ('train', 'val', 'test'):
+        root = re.sub(r'[^a-z0-9]', '', str(cfg[f'{split}_dataloader'].dataset.data_root).lower())
+        assert words in root or words.removesuffix('2014') in root
+    embedding = cfg.model.head.get('label_embedding') or {}
+    if embedding.get('file') is not None:
+        assert embedding['file'].startswith(cfg.train_dataloader.dataset.data_root)
+    if dataset in IMAGE_SIZES:
+        for split in ('train', 'test'):
+            pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
+            assert [step.scale for step in pipeline if step.type == 'Resize'] == [(IMAGE_SIZES[dataset],) * 2]
+
+
+# batch, learning rate, EMA decay of the papers, by data set
+RESNET_RECIPES = {'voc': (64, 9e-5, 0.9983), 'coco': (52, 5e-5, 0.9997), 'nus': (128, 9e-5, 0.9997)}
+CLIP_LORA_RECIPES = {'voc': (32, 2.4e-5, 0.9983), 'coco': (32, 5e-5, 0.9997), 'nus': (128, 9e-5, 0.9983)}
+
+
+def test_leaf_has_the_recipe_of_the_paper(leaf):
+    cfg, dataset = load(leaf), dataset_of(leaf)
+    if dataset == 'digits':
+        pytest.skip('no paper trains on the built-in scenes')
+    if leaf.startswith('sgre'):
+        expected = (128, 9e-5, 0.9983 if dataset == 'voc' else 0.9997)
+    elif 'clip_lora' in leaf:
+        expected = CLIP_LORA_RECIPES[dataset]
+    elif leaf.startswith('sarlp_r101_nus'):
+        expected = (128, 9e-5, 0.9983)
+    elif '_r101_' in leaf and 'clip' not in leaf:
+        expected = RESNET_RECIPES[dataset]
+    else:
+        pytest.skip('the papers name no recipe')
+    optimizer = cfg.optim_wrapper.optimizer
+    actual = (cfg.train_dataloader.batch_size, optimizer.lr, 1 - cfg.default_hooks.ema.momentum)
+    assert actual == pytest.approx(expected)
+    assert (optimizer.type, tuple(optimizer.betas), optimizer.weight_decay) == ('AdamW', (0.9, 0.999), 1e-4)
+    assert cfg.train_cfg.max_epochs == 60
+    assert cfg.default_hooks.ema.update_buffers is True
+
+
+def test_options_reach_what_they_name():
+    options = {'train_dataloader.dataset.label_mask.known_ratio': 0.3, 'train_dataloader.num_workers': 4}
+    cfg = load_config('sarlp_r101_voc_p0.1', options)
+    assert LABEL_MASKS.build(cfg.train_dataloader.dataset.label_mask).known_ratio == 0.3
+    assert cfg.train_dataloader.num_workers == 4
+
+
+def test_bases_are_no_runs():
+    for path in (shipped('configs') / '_base_').rglob('*.py'):
+        cfg = Config.fromfile(path)
+        assert not {'model', 'train_dataloader', 'train_cfg', 'default_hooks'} <= set(cfg)

@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+import torch
+
+from sarlp.datasets.annotation import load_annotation
+from sarlp.embeddings import save_embeddings
+from sarlp.engine import build_runner, load_config
+from sarlp.engine.build import set_num_classes, use_amp
+from sarlp.errors import UserError
+
+
+def write_embeddings(path, classes, width=16):
+    save_embeddings(path, np.ones((len(classes), width), np.float32), classes, 'random', 'test')
+
+
+@pytest.fixture
+def classes(digits):
+    return load_annotation(digits / 'labels' / 'trainval.json')[0]['classes']
+
+
+class TestNumberOfClasses:
+    def test_is_taken_from_the_data(self, make_config):
+        cfg = make_config('baseline')
+        assert cfg.model.head.num_classes is None
+        runner = build_runner(cfg, training=False)
+        assert runner.model.head.num_classes == 10
+
+    def test_mismatch_names_both_numbers(self, make_config, digits):
+        cfg = make_config('baseline', **{'model.head.num_classes': 13})
+        with pytest.raises(UserError) as error:
+            build_runner(cfg)
+        message = str(error.value)
+        assert message.startswith('the config sets model.head.num_classes = 13, but ')
+        assert f'{digits / "labels" / "trainval.json"} has 10 classes' in message
+
+    def test_same_number_is_fine(self, make_config):
+        cfg = make_config('baseline', **{'model.head.num_classes': 10})
+        set_num_classes(cfg, 10, 'x.json')
+        assert cfg.model.head.num_classes == 10
+
+
+class TestEmbeddings:
+    def test_rows_in_another_order(self, make_config, classes, tmp_path):
+        write_embeddings(tmp_path / 'rows.npz', classes[::-1])
+        cfg = make_config(**{'model.head.label_embedding.file': str(tmp_path / 'rows.npz')})
+        with pytest.raises(UserError, match=r'rows\.npz: it is for the same classes in another order: row 0 is'):
+            build_runner(cfg)
+
+    def test_other_number_of_rows(self, make_config, classes, tmp_path):
+        write_embeddings(tmp_path / 'rows.npz', [*classes, 'ten'])
+        cfg = make_config(**{'model.head.label_embedding.file': str(tmp_path / 'rows.npz')})
+        with pytest.raises(UserError, match=r'rows\.npz: it has 11 rows, one a class, but the data set has 10 classes'):
+            build_runner(cfg)
+
+    def test_right_rows(self, make_config, classes, tmp_path):
+        write_embeddings(tmp_path / 'rows.npz', classes)
+        cfg = make_config(**{'model.head.label_embedding.file': str(tmp_path / 'rows.npz')})
+        assert build_runner(cfg).model.head.num_classes == 10
+
+    def test_testing_needs_no_rows(self, make_config):
+        cfg = make_config(**{'model.head.label_embedding.file': 'gone.npz'})
+        assert build_runner(cfg, training=False).model.head.label_embedding.weight.isnan().all()
+
+
+class TestInputs:
+    def test_all_that_is_missing_in_one_message(self, make_config, tmp_path):
+        root = tmp_path / 'nowhere'
+        cfg = make_config(
+            **{
+                'train_dataloader.dataset.data_root': str(root),
+                'val_dataloader.dataset.data_root': str(root),
+                'model.head.label_embedding.file': str(tmp_path / 'bert.npz'),
+            }
+        )
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'r18.pth'))
+        with pytest.raises(UserError) as error:
+            build_runner(cfg)
+        message = str(error.value)
+        assert message.startswith('3 inputs are missing:\n- data: ')
+        for part in (
+            f'{root}/labels/trainval.json, {root}, {root}/labels/test.json\n',
+            'made by      python tools/dataset_converters/digits.py --out data/digits',
+            '--cfg-options train_dataloader.dataset.data_root=DIR',
+            f'- pretrained weights of the backbone: {tmp_path}/r18.pth (',
+            '--cfg-options model.backbone.init_cfg=None',
+            f'- label embeddings: {tmp_path}/bert.npz\n',
+            f'label_embeddings.py {root}/labels/trainval.json --kind bert --out {tmp_path}/bert.npz',
+            '--cfg-options model.head.label_embedding.file=None',
+        ):
+            assert part in message
+        assert not (tmp_path / 'work').exists()  # nothing was started
+
+    def test_one_thing_missing(self, make_config, tmp_path):
+        cfg = make_config(**{'model.head.label_embedding.file': str(tmp_path / 'bert.npz')})
+        with pytest.raises(UserError, match='^1 input is missing:\n- label embeddings'):
+            build_runner(cfg)
+
+    def test_the_remedies_work(self, make_config):
+        # what the message advises must be legal on the command line
+        cfg = make_config(**{'model.backbone.init_cfg': None, 'model.head.label_embedding.file': None})
+        build_runner(cfg)
+
+    def test_testing_needs_no_weights_and_no_training_data(self, make_config, tmp_path):
+        cfg = make_config(**{'train_dataloader.dataset.data_root': str(tmp_path / 'nowhere')})
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'r18.pth'))
+        build_runner(cfg, training=False)
+
+
+class TestBatch:
+    def test_must_be_shared_evenly(self, make_config, monkeypatch):
+        monkeypatch.setenv('WORLD_SIZE', '3')
+        with pytest.raises(UserError, match=r'batch_size = 8 is the total over all processes .* their number, 3$'):
+            build_runner(make_config())
+
+    def test_is_shared(self, make_config, monkeypatch):
+        monkeypatch.setenv('WORLD_SIZE', '4')
+        cfg = make_config()
+        build_runner(cfg)
+        assert cfg.train_dataloader.batch_size == 2
+
+
+def test_amp_needs_a_gpu(make_config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(UserError, match='--amp needs a GPU, and torch sees none'):
+        use_amp(make_config())
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    cfg = make_config()
+    use_amp(cfg)
+    assert (cfg.optim_wrapper.type, cfg.optim_wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
+
+
+def test_work_dir_is_named_after_the_config():
+    assert load_config('sarlp_r18_digits_p0.1').work_dir == 'work_dirs/sarlp_r18_digits_p0.1'
+    assert load_config('sarlp_r18_digits_p0.1', {'work_dir': 'elsewhere'}).work_dir == 'elsewhere'
+
+
+def test_options_reach_the_mask(make_config):
+    cfg = make_config(**{'train_dataloader.dataset.label_mask.known_ratio': 0.3})
+    assert cfg.train_dataloader.dataset.label_mask.to_dict() == dict(
+        type='RandomKnownLabels', known_ratio=0.3, seed=0
+    )

@@ -1,0 +1,57 @@
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import sarlp.engine.sweep as sweep
+from sarlp.engine.sweep import Run, execute, plan
+from sarlp.errors import UserError
+
+
+def test_plan_shares_masks_between_models_and_changes_the_ratio_where_no_config_has_it():
+    runs = plan(['sarlp', 'baseline'], ['r18_digits'], [0.1, 0.25], [3, 5], 'root', ['a.b=1'])
+    assert len(runs) == 8
+    assert len({run.work_dir for run in runs}) == 8
+    run = next(run for run in runs if run.work_dir.parts[-2:] == ('baseline_r18_digits_p0.25', 'seed5'))
+    assert run.config.name == 'baseline_r18_digits_p0.1.py'
+    mask = 'train_dataloader.dataset.label_mask'
+    assert run.options == (f'{mask}.known_ratio=0.25', f'{mask}.seed=5', 'a.b=1')
+
+
+def test_plan_prefers_the_config_of_the_ratio():
+    (run,) = plan(['sarlp'], ['r101_voc'], [0.3], [0], 'root')
+    assert run.config.name == 'sarlp_r101_voc_p0.3.py'
+    assert not any('known_ratio' in option for option in run.options)
+
+
+def test_plan_refuses_an_unknown_model():
+    with pytest.raises(UserError, match='no such config'):
+        plan(['sarp'], ['r18_digits'], [0.1], [0], 'root')
+
+
+def test_execute_skips_finished_runs_and_reports_failed_ones(tmp_path, monkeypatch, capsys):
+    finished, good, bad = (Run(tmp_path / 'c.py', tmp_path / name, (), 0) for name in ('finished', 'good', 'bad'))
+    (finished.work_dir / 'results').mkdir(parents=True)
+    (finished.work_dir / 'results' / 'metrics.json').touch()
+    commands = []
+
+    def fake(command, **_):
+        commands.append(command)
+        return SimpleNamespace(returncode=int(str(bad.work_dir) in command))
+
+    monkeypatch.setattr(sweep.subprocess, 'run', fake)
+    assert execute([finished, good, bad]) == [bad]
+    assert [command[1].rpartition('/')[2] for command in commands] == ['train.py', 'test.py', 'train.py']
+    assert all(command[0] == sys.executable for command in commands)
+    assert 'failed' in capsys.readouterr().out
+
+
+def test_slurm_gets_one_job_a_run(tmp_path, monkeypatch):
+    commands = []
+    monkeypatch.setattr(
+        sweep.subprocess, 'run', lambda command, **_: commands.append(command) or SimpleNamespace(returncode=0)
+    )
+    runs = [Run(tmp_path / 'c.py', tmp_path / name, (), 7) for name in ('one', 'two')]
+    assert execute(runs, ['--partition=gpu']) == []
+    assert [command[:2] for command in commands] == [['sbatch', '--partition=gpu']] * 2
+    assert 'train.py' in commands[0][-1] and '--seed 7' in commands[0][-1] and '&&' in commands[0][-1]

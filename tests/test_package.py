@@ -1,0 +1,132 @@
+"""Configs are found in a checkout and in an installed package."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sarlp import paths
+from sarlp.errors import UserError
+from sarlp.paths import find_config, shipped
+
+NAME = 'sarlp_r101_voc_p0.1'
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class TestFindConfig:
+    @pytest.mark.parametrize('name', [NAME, f'{NAME}.py', f'sarlp/{NAME}.py', f'configs/sarlp/{NAME}.py'])
+    def test_by_name(self, elsewhere, name):
+        assert find_config(name) == REPOSITORY / 'configs' / 'sarlp' / f'{NAME}.py'
+
+    def test_by_path(self, elsewhere):
+        (elsewhere / 'mine.py').write_text('a = 1\n')
+        assert find_config('mine.py') == Path('mine.py')
+        assert find_config(elsewhere / 'mine.py') == elsewhere / 'mine.py'
+
+    def test_own_file_goes_before_a_shipped_one(self, elsewhere):
+        (elsewhere / 'configs/sarlp').mkdir(parents=True)
+        own = elsewhere / f'configs/sarlp/{NAME}.py'
+        own.write_text('a = 1\n')
+        assert find_config(f'configs/sarlp/{NAME}.py').resolve() == own
+
+    @pytest.mark.parametrize('name', ['sarlp_r101_voc_p0.15', 'sarlp_r101_voc_0.1', 'sarlp_r18_digit'])
+    def test_near_names_are_listed(self, elsewhere, name):
+        with pytest.raises(UserError) as error:
+            find_config(name)
+        message = str(error.value)
+        assert message.startswith(f'{name}: no such config, neither here nor in {REPOSITORY / "configs"}; there are ')
+        listed = re.split(', ', message.split('there are ')[1])
+        assert ('sarlp_r18_digits_p0.1' if 'r18' in name else NAME) in listed
+        assert len(listed) <= 13
+
+    def test_nothing_near(self, elsewhere):
+        with pytest.raises(UserError, match=r'zebra\.py: no such config, .* there are baseline_.*, \.\.\.$'):
+            find_config('zebra.py')
+
+    @pytest.mark.parametrize('name', ['_base_', 'default_runtime', 'voc2007', 'other/sarlp_r101_voc_p0.1.py', '', '.'])
+    def test_bases_and_folders_are_no_configs(self, elsewhere, name):
+        with pytest.raises(UserError, match='no such config'):
+            find_config(name)
+
+    def test_names_are_unique(self):
+        names = [path.name for path in shipped('configs').glob('*/*.py') if path.parent.name != '_base_']
+        assert len(names) == len(set(names)) > 20
+
+
+class TestShipped:
+    def test_checkout(self):
+        assert shipped('configs') == REPOSITORY / 'configs'
+        assert (shipped('tools') / 'train.py').is_file()
+
+    def test_installed(self, tmp_path, monkeypatch):
+        package = tmp_path / 'site-packages' / 'sarlp'
+        (package / '.mim' / 'configs' / 'sarlp').mkdir(parents=True)
+        (package / '.mim' / 'configs' / 'sarlp' / f'{NAME}.py').write_text('')
+        monkeypatch.setattr(paths, '__file__', str(package / 'paths.py'))
+        assert shipped('configs') == package / '.mim' / 'configs'
+        assert find_config(NAME) == package / '.mim' / 'configs' / 'sarlp' / f'{NAME}.py'
+
+
+USE_INSTALLED = f"""
+import sys
+from pathlib import Path
+import sarlp
+from sarlp.engine import load_config
+from sarlp.engine.build import set_num_classes
+from sarlp.paths import find_config
+from sarlp.registry import MODELS
+
+assert Path(sarlp.__file__).parent == Path(sys.argv[1]) / 'sarlp', sarlp.__file__
+assert find_config({NAME!r}) == Path(sys.argv[1]) / 'sarlp/.mim/configs/sarlp/{NAME}.py'
+cfg = load_config('sarlp_r18_digits_p0.1')
+set_num_classes(cfg, 10, 'test')
+print(type(MODELS.build(cfg.model)).__name__, sarlp.__version__)
+"""
+
+
+@pytest.mark.slow
+def test_wheel(tmp_path):
+    def run(*command, **options):
+        result = subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)
+        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+        return result.stdout
+
+    before = {path for path in REPOSITORY.rglob('.mim')}
+    # from a copy of what git knows, so that nothing is left in the source tree and nothing in it leaks into the wheel
+    listed = run('git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard', cwd=REPOSITORY)
+    source = tmp_path / 'source'
+    for name in filter(None, listed.split('\0')):
+        if (REPOSITORY / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((REPOSITORY / name).read_bytes())
+    run(
+        *(sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation', '--quiet'),
+        *('--wheel-dir', tmp_path / 'wheel', source),
+    )
+    (wheel,) = (tmp_path / 'wheel').glob('sarlp-*.whl')
+    with zipfile.ZipFile(wheel) as content:
+        names = set(content.namelist())
+    for folder in ('configs', 'tools'):
+        for path in (source / folder).rglob('*'):
+            if path.is_file():
+                assert f'sarlp/.mim/{path.relative_to(source)}' in names
+    assert not any('__pycache__' in name or name.startswith(('tests/', 'data/', 'work_dirs/')) for name in names)
+
+    target = tmp_path / 'site'
+    run(sys.executable, '-m', 'pip', 'install', '--no-deps', '--no-index', '--quiet', '--target', target, wheel)
+    (tmp_path / 'empty').mkdir()
+    # -P and PYTHONPATH: the installed copy, not the checkout that an editable install points at
+    environment = {**os.environ, 'PYTHONPATH': str(target)}
+    printed = run(sys.executable, '-c', USE_INSTALLED, target, cwd=tmp_path / 'empty', env=environment)
+    assert printed.splitlines()[-1].startswith('MultiLabelClassifier ')
+    assert {path for path in REPOSITORY.rglob('.mim')} == before
