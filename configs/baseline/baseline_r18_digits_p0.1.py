@@ -6,5 +6,5 @@ _base_ = [
 ]
 
 train_cfg = dict(max_epochs=12)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 default_hooks = dict(ema=dict(momentum=1 - 0.99))
