@@ -239,7 +239,7 @@ def test_friendly_errors(capsys):
     assert issubclass(AnnotationError, ValueError)
 
 
-@pytest.mark.parametrize('tool', ['voc2007', 'digits', 'label_embeddings'])
+@pytest.mark.parametrize('tool', ['voc2007', 'mscoco', 'nuswide', 'digits', 'label_embeddings', 'label_mask'])
 def test_tools_have_help(tool):
     script = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / f'{tool}.py'
     done = subprocess.run([sys.executable, script, '--help'], capture_output=True, text=True, timeout=60)

@@ -1,3 +1,4 @@
+import json
 import math
 import runpy
 from pathlib import Path
@@ -7,7 +8,14 @@ import pytest
 import torch
 
 from sarlp.datasets.annotation import dump_annotation
-from sarlp.datasets.converters.label_embeddings import bert_embeddings, make_embeddings, random_embeddings, spell_out
+from sarlp.datasets.converters.label_embeddings import (
+    bert_embeddings,
+    clip_embeddings,
+    glove_embeddings,
+    make_embeddings,
+    random_embeddings,
+    spell_out,
+)
 from sarlp.embeddings import EmbeddingError, load_embeddings, save_embeddings
 
 VOCABULARY = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'dog', 'dining', 'table', 'tv', 'monitor', 'fire', '##fly']
@@ -143,7 +151,9 @@ def test_files_of_random(tmp_path, ann_file):
 @pytest.mark.parametrize(
     'options, message',
     [
-        ({'kind': 'glove'}, "one of bert, random, found 'glove'"),
+        ({'kind': 'word2vec'}, "one of bert, glove, clip, random, found 'word2vec'"),
+        ({'kind': 'glove'}, '--kind glove needs --file'),
+        ({'kind': 'glove', 'file': 'x', 'model': 'y'}, '--kind glove does not take --model'),
         ({'kind': 'bert', 'seed': 0, 'dim': 3}, '--kind bert does not take --seed, --dim'),
         ({'kind': 'random', 'model': 'x'}, '--kind random does not take --model'),
         ({'kind': 'random', 'dim': 0}, 'found dim 0'),
@@ -154,6 +164,226 @@ def test_bad_options(tmp_path, ann_file, options, message):
     with pytest.raises(EmbeddingError, match=message):
         make_embeddings(ann_file, tmp_path / 'a.npz', **options)
     assert not (tmp_path / 'a.npz').exists()
+
+
+# A word may hold spaces and be there twice; the vectors are of width 3.
+GLOVE = """, 0.5 -0.25 1e-1
+at home 9 9 9
+dog 1 2 3
+table 0.5 0 -1
+dog 7 7 7
+dining 10 20 30
+tv 4 4 4
+Oak 100 0 0
+tree 0 100 0
+oak 0 0 100
+at 3 1 4
+monitor 1 1 1
+"""
+
+
+@pytest.fixture
+def glove(tmp_path):
+    path = tmp_path / 'glove.txt'
+    path.write_text(GLOVE)
+    return path
+
+
+@pytest.mark.parametrize(
+    'name, vector',
+    [
+        ('dog', [1, 2, 3]),
+        ('diningtable', [10.5, 20, 29]),
+        ('tv_monitor', [5, 5, 5]),
+        ('at', [3, 1, 4]),
+        ('Oak tree', [100, 100, 0]),
+        ('OAK', [0, 0, 100]),  # in lower case, since the file does not have it as it is written
+        ('dog dog', [2, 4, 6]),
+    ],
+)
+@pytest.mark.parametrize('head, end', [('', ''), ('12 3\n', ' ')])  # as word2vec's and fastText's files have them
+def test_glove(tmp_path, name, vector, head, end):
+    path = tmp_path / 'glove.txt'
+    path.write_text(head + GLOVE.replace('\n', end + '\n'))
+    found = glove_embeddings(['table', name], path)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.float32([[0.5, 0, -1], vector]))
+
+
+def test_glove_is_read_no_further_than_needed(glove):
+    glove.write_text(GLOVE + 'dog and nothing of sense\n')
+    assert glove_embeddings(['dog', 'at'], glove).tolist() == [[1, 2, 3], [3, 1, 4]]
+
+
+def test_glove_is_streamed(tmp_path):
+    import tracemalloc
+
+    path = tmp_path / 'glove.txt'
+    with open(path, 'w') as file:
+        for number in range(100_003):
+            file.write(f'word{number} ' + ' '.join(['0.12345'] * 23) + '\n')
+    tracemalloc.start()
+    assert glove_embeddings(['word7', 'word100002'], path).shape == (2, 23)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size > 15e6 and peak < 2e6
+
+
+@pytest.mark.parametrize(
+    'classes, text, message',
+    [
+        (
+            ['dog', 'palm tree'],
+            GLOVE,
+            r"class 'palm tree': .*glove.txt does not have the word 'palm'\. Spell",
+        ),
+        (['Palm'], GLOVE, "does not have the word 'Palm' nor 'palm'"),
+        (['_'], GLOVE, "class '_' has no word in it"),
+        (['dog'], ', 1 2 3\ndog 1 2\n', r"line 2: expected 3 finite numbers after 'dog'"),
+        (['dog'], ', 1 2 3\ndog 1 2 x\n', 'line 2: expected 3 finite numbers'),
+        (['dog'], ', 1 2 3\ndog 1 2 nan\n', 'line 2: expected 3 finite numbers'),
+        (['dog'], '12 3\ndog 1 2\n', 'line 2: expected 3 finite numbers'),
+        (['dog'], 'dog\n', 'line 1: expected a word and its numbers'),
+        (['dog'], '', 'line 1: expected a word and its numbers'),
+        (['dog'], 'PK\x03\x04 no line break', 'Unpack archives first'),
+    ],
+)
+def test_bad_glove(tmp_path, classes, text, message):
+    path = tmp_path / 'glove.txt'
+    path.write_text(text)
+    with pytest.raises(EmbeddingError, match=message) as error:
+        glove_embeddings(classes, path)
+    assert str(path) in str(error.value) or '_' in classes
+
+
+def test_no_glove_file(tmp_path):
+    with pytest.raises(EmbeddingError, match=r'none.txt: there are no such word vectors\. Unpack glove.840B.300d.zip'):
+        glove_embeddings(['dog'], tmp_path / 'none.txt')
+
+
+CLIP_WIDTH = 14
+
+
+@pytest.fixture(scope='module')
+def clip(tmp_path_factory):
+    """A tiny CLIP of random weights that open_clip knows by name, and the file of its weights."""
+    import open_clip
+
+    folder = tmp_path_factory.mktemp('clip')
+    config = {
+        'embed_dim': CLIP_WIDTH,
+        'vision_cfg': {'image_size': 32, 'layers': [1, 1, 1, 1], 'width': 8, 'patch_size': None},
+        'text_cfg': {'context_length': 19, 'vocab_size': 49408, 'width': 22, 'heads': 2, 'layers': 3},
+    }
+    for name, quick_gelu in (('tiny-clip', True), ('tiny-clip-without', False)):
+        (folder / f'{name}.json').write_text(json.dumps({**config, 'quick_gelu': quick_gelu}))
+        open_clip.add_model_config(folder / f'{name}.json')
+    torch.manual_seed(0)
+    model = open_clip.create_model('tiny-clip').eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter).half() / 5)
+    torch.save(model.state_dict(), folder / 'clip.pt')
+    return model, str(folder / 'clip.pt')
+
+
+def texts_of(model, *texts):
+    import open_clip
+
+    with torch.no_grad():
+        vectors = model.encode_text(open_clip.get_tokenizer('tiny-clip')(list(texts)))
+    return vectors / vectors.norm(dim=1, keepdim=True)
+
+
+def test_clip(clip):
+    model, file = clip
+    found = clip_embeddings(['dog', 'diningtable'], 'tiny-clip', file)
+    assert found.dtype == np.float32 and found.shape == (2, CLIP_WIDTH)
+    expected = texts_of(model, 'a photo of a dog.', 'a photo of a dining table.')
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert np.abs(found[0] - found[1]).max() > 0.01
+
+
+def test_prompts_of_clip_are_averaged(clip):
+    model, file = clip
+    found = clip_embeddings(['dog'], 'tiny-clip', file, prompts=['{}', 'one {} and another {}'])
+    expected = texts_of(model, 'dog', 'one dog and another dog').mean(0)
+    np.testing.assert_allclose(found[0], expected / expected.norm(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings('ignore')  # torch.jit is deprecated, the archives are there
+@pytest.mark.parametrize('kind', ['torchscript', 'safetensors', 'open_clip'])
+def test_formats_of_clip(tmp_path, clip, kind):
+    model, file = clip
+    state = model.state_dict()
+    path = tmp_path / ('clip.safetensors' if kind == 'safetensors' else 'clip.pt')
+    if kind == 'torchscript':
+
+        class Texts(torch.nn.Module):  # the names of OpenAI's archive
+            def __init__(self):
+                super().__init__()
+                for name, child in model.named_children():
+                    setattr(self, name, child)
+                for name, parameter in model.named_parameters(recurse=False):
+                    setattr(self, name, parameter)
+                self.register_buffer('context_length', torch.tensor(19))
+
+            def forward(self, images):
+                return self.visual(images)
+
+        torch.jit.save(torch.jit.trace(Texts(), torch.zeros(1, 3, 32, 32)), path)
+    elif kind == 'safetensors':
+        from safetensors.torch import save_file
+
+        save_file({key: value.half() for key, value in state.items()}, path)
+    else:
+        torch.save({'epoch': 3, 'state_dict': {f'module.{key}': value for key, value in state.items()}}, path)
+    name = 'tiny-clip-without' if kind == 'torchscript' else 'tiny-clip'  # an archive is OpenAI's, and they have it
+    found = clip_embeddings(['dog', 'tv monitor'], name, path)
+    np.testing.assert_allclose(found, clip_embeddings(['dog', 'tv monitor'], 'tiny-clip', file), rtol=0, atol=1e-6)
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), 'w')
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({'model': 'RN102'}, "open_clip has no model 'RN102'; it has .*--model"),
+        ({'model': 'tiny-clip', 'pretrained': 'none.pt'}, r"weights 'none.pt' can not be loaded \(neither a file nor"),
+        ({'pretrained': 'RN101.pt'}, 'neither a file nor one of openai, yfcc15m weights'),
+        ({'model': 'RN101'}, r'weights of the text encoder are missing, unknown or of another shape than in RN101: '),
+        ({'model': 'tiny-clip', 'prompts': ['a photo']}, "a prompt needs {} in the place .* found 'a photo'"),
+        ({'model': 'tiny-clip', 'prompts': []}, "found ''"),
+    ],
+)
+def test_bad_options_of_clip(clip, options, message):
+    with pytest.raises(EmbeddingError, match=message):
+        clip_embeddings(['dog'], **{'pretrained': clip[1], **options})
+
+
+def test_no_code_of_a_clip_file_is_run(tmp_path):
+    torch.save({'text_projection': Evil(tmp_path / 'trace')}, tmp_path / 'clip.pt')
+    with pytest.raises(EmbeddingError, match='can not be loaded(.|\n)*RN101.pt of OpenAI'):
+        clip_embeddings(['dog'], pretrained=tmp_path / 'clip.pt')
+    assert not (tmp_path / 'trace').exists()
+
+
+def test_files_of_glove_and_clip(tmp_path, ann_file, glove, clip):
+    glove.write_text(GLOVE)
+    path = make_embeddings(ann_file, tmp_path / 'glove.npz', 'glove', file=str(glove))
+    assert load_embeddings(path, ['table', 'dog', 'tvmonitor']).tolist() == [[0.5, 0, -1], [1, 2, 3], [5, 5, 5]]
+    with np.load(path) as file:
+        assert str(file['kind']) == 'glove' and str(file['source']) == 'glove.txt'
+    path = make_embeddings(ann_file, tmp_path / 'clip.npz', 'clip', model='tiny-clip', pretrained=clip[1])
+    assert load_embeddings(path).shape == (3, CLIP_WIDTH)
+    with np.load(path) as file:
+        assert str(file['source']) == "tiny-clip, clip.pt, prompts ('a photo of a {}.',)"
 
 
 GOOD = {'embeddings': np.ones((3, 7), np.float32), 'classes': np.array(['table', 'dog', 'tvmonitor'])}

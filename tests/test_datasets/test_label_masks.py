@@ -10,7 +10,8 @@ from sarlp.errors import UserError
 from sarlp.registry import LABEL_MASKS
 
 CLASSES = ('cat', 'dog', 'sofa', 'tree', 'van', 'cup', 'bus')
-IMAGES = [f'images/{index:04d}.jpg' for index in range(1511)]
+COUNT = 1511
+IMAGES = [f'images/{index:04d}.jpg' for index in range(COUNT)]
 
 
 def build(classes=CLASSES, **cfg):
@@ -19,7 +20,7 @@ def build(classes=CLASSES, **cfg):
     return mask
 
 
-def complete_labels(images=len(IMAGES)):
+def complete_labels(images=COUNT):
     labels = (np.random.default_rng(11).random((images, len(CLASSES))) < 0.4).astype(np.int8)
     labels[0] = 0  # an image without any positive
     return labels
@@ -112,7 +113,7 @@ class TestSinglePositive:
         labels = complete_labels()
         masked = np.stack([mask(image, row) for image, row in zip(IMAGES, labels, strict=True)])
         assert ((masked == 1).sum(1) == labels.any(1)).all()
-        assert not masked[0].__eq__(1).any()  # an image without a positive: nothing is known
+        assert (masked[0] == -1).all()  # an image without a positive: nothing is known
         assert not (masked == 0).any()
         assert (labels[masked == 1] == 1).all()
 

@@ -136,6 +136,4 @@ def test_work_dir_is_named_after_the_config():
 
 def test_options_reach_the_mask(make_config):
     cfg = make_config(**{'train_dataloader.dataset.label_mask.known_ratio': 0.3})
-    assert cfg.train_dataloader.dataset.label_mask.to_dict() == dict(
-        type='RandomKnownLabels', known_ratio=0.3, seed=0
-    )
+    assert cfg.train_dataloader.dataset.label_mask.to_dict() == dict(type='RandomKnownLabels', known_ratio=0.3, seed=0)

@@ -134,7 +134,7 @@ class TestTraining:
         for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
             same_values(here[key], there[key], key)
 
-    def test_resumed_run_equals_the_straight_one(self, work, trained_config, tmp_path):
+    def test_resumed_run_equals_the_straight_one(self, repository, work, digits, trained_config, tmp_path):
         class Killed(Exception):
             pass
 
@@ -143,20 +143,18 @@ class TestTraining:
                 if runner.epoch == 1:
                     raise Killed
 
-        def make(name):
-            cfg = trained_config.copy()
-            cfg.work_dir, cfg.experiment_name = str(tmp_path), name
-            return cfg
-
-        runner = build_runner(make('test-interrupted'))
+        cfg = trained_config.copy()
+        cfg.work_dir, cfg.experiment_name = str(tmp_path), 'test-interrupted'
+        runner = build_runner(cfg)
         runner.register_hook(Kill(), 'VERY_HIGH')
         with pytest.raises(Killed):
             runner.train()
         assert not (tmp_path / 'epoch_2.pth').exists()
         torch.manual_seed(99)  # the state of a fresh process is another one
-        cfg = make('test-resumed')
-        cfg.resume = True  # what `tools/train.py --resume` sets
-        build_runner(cfg).train()
+        call(
+            *(repository / 'tools' / 'train.py', 'sarlp_r18_digits_p0.1', '--work-dir', tmp_path, '--resume'),
+            *options_of(reduced(digits)),
+        )
         straight, resumed = (read_checkpoint(folder / 'epoch_2.pth') for folder in (work, tmp_path))
         assert resumed['meta']['iter'] == straight['meta']['iter'] == 6
         for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
@@ -235,9 +233,7 @@ class TestTesting:
         hidden = {}
         for index in range(len(dataset)):
             image, observed, full, _ = dataset.get_labels(index)
-            hidden |= {
-                (image, dataset.classes[c]): full[c] for c in range(10) if observed[c] == -1 and full[c] != -1
-            }
+            hidden |= {(image, dataset.classes[c]): full[c] for c in range(10) if observed[c] == -1 and full[c] != -1}
         found = {(image, name): truth for image, name, _, _, truth in rows if truth != ''}
         assert set(found) <= set(hidden)
         assert all(int(truth) == hidden[key] for key, truth in found.items())

@@ -1,4 +1,5 @@
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,8 +148,10 @@ class TestDataCheck:
     @pytest.mark.parametrize(
         ('new', 'message'),
         [
-            (lambda classes: [*classes[:9], 'ten'],  # the last one is zero
-              r'10 and 10 classes; they differ in ten, zero\)'),
+            (
+                lambda classes: [*classes[:9], 'ten'],  # the last one is zero
+                r'10 and 10 classes; they differ in ten, zero\)',
+            ),
             (lambda classes: [*classes, 'ten'], r'10 and 11 classes; they differ in ten\)'),
             (lambda classes: classes[::-1], r'they differ in their order\)'),
         ],
@@ -158,11 +161,12 @@ class TestDataCheck:
             return (new(classes) if split == 'test' else classes), data_list
 
         runner = make_runner(**self.spoil(digits, tmp_path, change))
-        with pytest.raises(UserError, match=rf'trainval\.json and .*test\.json have different class lists \(.*{message}'):
+        message = rf'trainval\.json and .*test\.json have different class lists \(.*{message}'
+        with pytest.raises(UserError, match=message):
             runner.train()
         assert not list((tmp_path / 'work').glob('*.pth'))
 
-    def test_class_without_labels_is_reported(self, digits, tmp_path, make_runner, capfd):
+    def test_class_without_labels_is_reported(self, digits, tmp_path, make_runner):
         def change(split, classes, data_list):
             for entry in data_list if split == 'trainval' else []:
                 entry['positive'] = [index for index in entry['positive'] if classes[index] not in ('nine', 'three')]
@@ -172,9 +176,7 @@ class TestDataCheck:
         runner = make_runner(**options, **{'train_dataloader.dataset.label_mask.known_ratio': 1.0})
         (hook,) = (hook for hook in runner.hooks if type(hook).__name__ == 'DataCheckHook')
         messages = []
-        runner.logger = type(
-            'Logger', (), {'info': lambda _, text: messages.append(text), 'warning': lambda _, text: messages.append(text)}
-        )()
+        runner.logger = SimpleNamespace(info=messages.append, warning=messages.append)
         runner._train_loop = runner.build_train_loop(runner._train_loop)
         runner._val_loop = runner.build_val_loop(runner._val_loop)
         hook.before_train(runner)

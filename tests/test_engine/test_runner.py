@@ -196,7 +196,8 @@ class TestStrictLoading:
     def test_through_the_runner(self, make_runner, tmp_path):
         baseline = ready(make_runner('baseline'))
         baseline.save_checkpoint(str(tmp_path), 'a.pth', save_optimizer=False, save_param_scheduler=False)
-        with pytest.raises(UserError, match=r'a\.pth: the checkpoint is of another model(.|\n)*\d+ missing: head\.encoder'):
+        message = r'a\.pth: the checkpoint is of another model(.|\n)*\d+ missing: head\.encoder'
+        with pytest.raises(UserError, match=message):
             make_runner('sarlp', training=False).load_checkpoint(str(tmp_path / 'a.pth'))
 
 

@@ -47,7 +47,7 @@ def torch_values(total, warmup=0.2, kind='AdamW', div=25.0, final=1e4, low=0.85,
     return values
 
 
-def make_schedulers(optimizer, total, warmup=0.2, **options):
+def make_schedulers(optimizer, total, warmup=0.2):
     return [
         OneCycleLR(optimizer, end=total, warmup=warmup, by_epoch=False),
         OneCycleMomentum(optimizer, end=total, warmup=warmup, by_epoch=False),
@@ -160,7 +160,7 @@ def test_through_mmengine_wrapper():
     expected = torch_values(10)
     for step in range(9):
         assert_equal([values_of(optimizer)], [expected[step]])
-        optimizer.optimizer.step()
+        optimizer.step()
         for scheduler in schedulers:
             scheduler.step()
     assert_equal([values_of(optimizer)], [expected[9]])

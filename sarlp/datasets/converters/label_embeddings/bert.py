@@ -1,0 +1,87 @@
+"""Vectors of class names from a BERT encoder.
+
+As in the reference code of arXiv 2510.10055: the name is preceded by [CLS] and **not** followed by [SEP], all segment
+ids are **1**, and the vectors are the last hidden layer's; a name of one word piece takes that piece's vector, a longer
+one the vector of [CLS].
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from sarlp.datasets.converters.label_embeddings.spelling import spell_out
+from sarlp.embeddings import EmbeddingError
+from sarlp.errors import shorten
+
+BERT = 'bert-base-uncased'
+
+
+def bert_embeddings(
+    classes: Sequence[str], model: str | os.PathLike = BERT, spellings: Mapping[str, str] | None = None
+) -> np.ndarray:
+    """Vectors of class names from a BERT encoder.
+
+    Args:
+        classes: C class names.
+        model: a folder with ``config.json``, ``vocab.txt`` or ``tokenizer.json``, and the weights; or a name on the
+            Hugging Face hub, fetched once.
+        spellings: words for class names beyond :data:`SPELLINGS`.
+
+    Returns:
+        (C, T) float32, T the hidden width (768 for BERT base).
+
+    Raises:
+        EmbeddingError: the model can not be loaded or lacks weights, or a name is unknown to its vocabulary.
+    """
+    import torch
+
+    try:
+        tokenizer, encoder, info = _load_bert(model)
+    except Exception as error:  # the hub's client raises many kinds, none of them documented
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
+        raise EmbeddingError(
+            f'the BERT model {str(model)!r} can not be loaded ({reason}).\n'
+            'Without a network, copy config.json, vocab.txt and model.safetensors of bert-base-uncased into a folder '
+            'on another machine and give that folder with --model; or use --kind random.'
+        ) from error
+    absent = sorted(info['missing_keys'])
+    if absent:  # transformers would fill them with random numbers
+        raise EmbeddingError(
+            f'{model}: the weights of {len(absent)} BERT layers are missing: {shorten(absent)}. Give a folder or hub '
+            'name with the weights of a whole BERT model.'
+        )
+    encoder.eval()
+
+    rows = []
+    for name in classes:
+        pieces = tokenizer.tokenize(spell_out(name, spellings))
+        if not pieces or tokenizer.unk_token in pieces:
+            raise EmbeddingError(
+                f'class {name!r}: the vocabulary of {model} has no words for it (pieces {pieces}). Spell the class out '
+                'in the words of that vocabulary.'
+            )
+        tokens = torch.tensor([tokenizer.convert_tokens_to_ids([tokenizer.cls_token, *pieces])])
+        with torch.inference_mode():
+            hidden = encoder(
+                input_ids=tokens, attention_mask=torch.ones_like(tokens), token_type_ids=torch.ones_like(tokens)
+            ).last_hidden_state[0]
+        rows.append(hidden[1 if len(pieces) == 1 else 0].float().numpy())
+    return np.stack(rows).astype(np.float32)
+
+
+def _load_bert(model: str | os.PathLike) -> tuple:
+    from transformers import BertConfig, BertModel, BertTokenizer  # here, since the import takes seconds
+
+    def load(**options):
+        tokenizer = BertTokenizer.from_pretrained(model, **options)
+        encoder, info = BertModel.from_pretrained(model, add_pooling_layer=False, output_loading_info=True, **options)
+        return tokenizer, encoder, info
+
+    # Without a network every file that is looked for costs half a minute of retries, so what is on the disk is tried
+    # first, and then one file of the hub before the others.
+    try:
+        return load(local_files_only=True)
+    except OSError:
+        BertConfig.from_pretrained(model)
+        return load()
