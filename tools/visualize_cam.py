@@ -23,9 +23,13 @@ def parse_args() -> argparse.Namespace:
     images.add_argument('--split', choices=['train', 'test'], help='the images of a split of the config')
     parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the figures go')
     parser.add_argument('--max-images', type=int, metavar='N', help='only the first N images')
-    parser.add_argument('--method', choices=['attention', 'gradcam'], default='attention',
-                        help='attention: the token scores of the head; gradcam: of the last stage of the backbone '
-                        '(needs the package grad-cam); default: %(default)s')
+    parser.add_argument(
+        '--method',
+        choices=['attention', 'gradcam'],
+        default='attention',
+        help='attention: the token scores of the head; gradcam: of the last stage of the backbone '
+        '(needs the package grad-cam); default: %(default)s',
+    )
     parser.add_argument('--threshold', type=float, default=0.5, help='score of a predicted class; default: %(default)s')
     parser.add_argument('--device', default='cpu', help='default: %(default)s')
     return parser.parse_args()
@@ -37,12 +41,14 @@ def main() -> None:
     from sarlp.engine import find_checkpoint
     from sarlp.inference import init_model
     from sarlp.visualization.maps import KnownLabels, draw_maps, find_images
+
     with friendly_errors():
         model = init_model(args.config, find_checkpoint(args.checkpoint), args.device)
         labels = KnownLabels(model.cfg)
         images = find_images(args.img) if args.img is not None else labels.images(args.split)
-        written = draw_maps(model, list(islice(images, args.max_images)), args.out_dir, labels, args.method,
-                            args.threshold)
+        written = draw_maps(
+            model, list(islice(images, args.max_images)), args.out_dir, labels, args.method, args.threshold
+        )
         print(f'{len(written)} figures in {args.out_dir}')
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from sarlp.clip_weights import HOW_TO_GET
 from sarlp.errors import UserError
-from sarlp.models.clip_weights import RN101_URL
 
 
 def check_inputs(cfg: Config, dataloaders: Sequence[Mapping], training: bool) -> None:
@@ -59,7 +59,7 @@ def _missing_weights(cfg: Config):
     if weights is not None and not Path(weights).is_file():
         yield _entry(
             f'weights of CLIP: {weights}',
-            f'fetched from {RN101_URL}',
+            f'made by      fetching {HOW_TO_GET}',
             'or set       --cfg-options model.backbone.weights=FILE (RN101.pt, or an open_clip checkpoint of RN101)',
             'or train from scratch with --cfg-options model.backbone.weights=None',
         )

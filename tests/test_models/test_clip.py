@@ -11,10 +11,10 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from sarlp.clip_weights import read_clip_weights
 from sarlp.engine.inputs import check_inputs
 from sarlp.errors import UserError
 from sarlp.models.clip_resnet import dense_tokens, resize_position
-from sarlp.models.clip_weights import read_clip_weights
 from sarlp.registry import MODELS
 
 TINY = dict(type='CLIPResNet', layers=(1, 2, 1, 1), width=4, heads=4, output_dim=16, image_size=64)
@@ -192,7 +192,9 @@ def test_every_format_gives_the_same_encoder(tmp_path, kind, lora):
 
 
 def test_missing_file_says_where_it_comes_from(tmp_path):
-    with pytest.raises(UserError, match='RN101.pt from https.*model.backbone.weights=None'):
+    with pytest.raises(
+        UserError, match='RN101.pt of OpenAI .open_clip.get_pretrained_url.*model.backbone.weights=None'
+    ):
         MODELS.build(dict(TINY, weights=str(tmp_path / 'RN101.pt'))).init_weights()
 
 

@@ -20,6 +20,7 @@ def main() -> None:
     from sarlp.cli import friendly_errors
     from sarlp.evaluation.results import collect, comma_separated, markdown, plot
     from sarlp.files import atomic_write
+
     with friendly_errors():
         table = collect(args.root)
         print(markdown(table))

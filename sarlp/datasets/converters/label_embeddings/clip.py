@@ -2,12 +2,12 @@
 
 import os
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from sarlp.clip_weights import PREFIX, is_torchscript, read_state_dict
 from sarlp.datasets.converters.label_embeddings.spelling import spell_out
 from sarlp.embeddings import EmbeddingError
 from sarlp.errors import shorten
@@ -58,8 +58,6 @@ def clip_embeddings(
 
 
 def _load_clip(open_clip, model: str, pretrained: str) -> tuple:
-    from sarlp.models.clip_weights import _read
-
     if open_clip.get_model_config(model) is None:
         near = [name for name in open_clip.list_models() if name.split('-')[0] == model.split('-')[0]]
         raise EmbeddingError(
@@ -74,8 +72,8 @@ def _load_clip(open_clip, model: str, pretrained: str) -> tuple:
                 f'neither a file nor one of {", ".join(open_clip.list_pretrained_tags_by_model(model)) or "no"} weights'
             )
         path = Path(open_clip.download_pretrained(tag) if tag else pretrained)
-        archive = _is_torchscript(path)
-        state = _read_torchscript(path) if archive else _read(path)
+        archive = is_torchscript(path)
+        state = read_state_dict(path, lambda name: not name.startswith(PREFIX))
     except Exception as error:  # network, zip, unpickling: each library raises its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
         raise EmbeddingError(
@@ -88,13 +86,12 @@ def _load_clip(open_clip, model: str, pretrained: str) -> tuple:
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # that the model has no weights yet
         encoder = open_clip.create_model(model, force_quick_gelu=quick_gelu)
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
     state = {
         key: value.float()
         for key, value in state.items()
-        if not key.startswith('visual.') and key.rpartition('.')[2] not in _NOT_WEIGHTS
+        if not key.startswith(PREFIX) and key.rpartition('.')[2] not in _NOT_WEIGHTS
     }
-    expected = {key: value for key, value in encoder.state_dict().items() if not key.startswith('visual.')}
+    expected = {key: value for key, value in encoder.state_dict().items() if not key.startswith(PREFIX)}
     wrong = sorted(
         {key for key in state.keys() & expected.keys() if state[key].shape != expected[key].shape}
         | (state.keys() ^ expected.keys())
@@ -106,29 +103,3 @@ def _load_clip(open_clip, model: str, pretrained: str) -> tuple:
         )
     encoder.load_state_dict(state, strict=False)
     return encoder.eval(), open_clip.get_tokenizer(model)
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith('/constants.pkl') for name in archive.namelist())
-
-
-def _read_torchscript(path: Path) -> dict:
-    """The tensors of an archive that are not the image encoder's."""
-    from sarlp.models.clip_weights import _ArchiveUnpickler, _LazyTensor, _Record
-
-    state = {}
-    with zipfile.ZipFile(path) as archive:
-        member = next(name for name in archive.namelist() if name.count('/') == 1 and name.endswith('/data.pkl'))
-        with archive.open(member) as stream:
-            waiting = [('', _ArchiveUnpickler(stream).load())]
-        while waiting:
-            prefix, record = waiting.pop()
-            for name, value in vars(record).items():
-                if isinstance(value, _Record) and name != 'visual':
-                    waiting.append((f'{prefix}{name}.', value))
-                elif isinstance(value, _LazyTensor):
-                    state[prefix + name] = value.read(archive, member.removesuffix('data.pkl'))
-    return state

@@ -1,4 +1,4 @@
-"""Weights of CLIP's image encoder from the files that they come in, without running code from the file.
+"""Weights of CLIP from the files that they come in, without running code from the file.
 
 OpenAI's ``RN101.pt`` is a TorchScript archive: a zip with compiled code, a pickle of the module tree and one file a
 storage. ``torch.jit.load`` would bring the code along, and ``torch.load(weights_only=True)`` refuses the archive. So
@@ -9,6 +9,7 @@ archive is looked at.
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,7 @@ from torch import Tensor
 
 from sarlp.errors import UserError
 
-RN101_URL = (
-    'https://openaipublic.azureedge.net/clip/models/'
-    '8fa8567bab74a42d41c5915025a8e4538c3bdbe8804a470a72f30b0d94fab599/RN101.pt'
-)
+HOW_TO_GET = 'RN101.pt of OpenAI (open_clip.get_pretrained_url("RN101", "openai") has its address)'
 PREFIX = 'visual.'
 
 _STORAGES = {
@@ -50,31 +48,61 @@ def read_clip_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f'{path}: there are no such CLIP weights; fetch RN101.pt from {RN101_URL}, name an open_clip checkpoint of '
+            f'{path}: there are no such CLIP weights; fetch {HOW_TO_GET}, name an open_clip checkpoint of '
             'RN101 with --cfg-options model.backbone.weights=FILE, or train from scratch with '
             '--cfg-options model.backbone.weights=None'
         )
     try:
-        state = _read(path)
+        state = read_state_dict(path, lambda name: name.startswith(PREFIX))
     except Exception as error:  # unpickling, zip and type errors, by what the file is
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f'{path}: holds no CLIP weights that can be read safely ({reason})') from error
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
     if any(key.startswith(PREFIX) for key in state):
         state = {key[len(PREFIX) :]: value for key, value in state.items() if key.startswith(PREFIX)}
+    if not state:
+        raise UserError(f'{path}: holds no image encoder (nothing under {PREFIX!r})')
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: str | Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+    """Read all tensors of a file of CLIP weights, as they are stored, without a leading ``module.``.
+
+    Args:
+        path: see :func:`read_clip_weights`.
+        wanted: of a TorchScript archive only the tensors with such names are read.
+
+    Raises:
+        Exception: the file cannot be read safely; which error it is depends on the format.
+    """
+    state = _read(Path(path), wanted)
+    return {key.removeprefix('module.'): value for key, value in state.items()}
+
+
+def is_torchscript(path: str | Path) -> bool:
+    """Whether a file is a TorchScript archive, as OpenAI's own are."""
+    return _torchscript_pickle(path) is not None
+
+
+def _torchscript_pickle(path: str | Path) -> str | None:
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    pickles = [name for name in names if name.count('/') == 1 and name.endswith('/data.pkl')]
+    if len(pickles) == 1 and pickles[0].replace('data.pkl', 'constants.pkl') in names:
+        return pickles[0]
+    return None
+
+
+def _read(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
     if path.suffix == '.safetensors':
         from safetensors.torch import load_file
 
         return load_file(path)
-    if zipfile.is_zipfile(path):
+    member = _torchscript_pickle(path)
+    if member is not None:
         with zipfile.ZipFile(path) as archive:
-            pickles = [name for name in archive.namelist() if name.count('/') == 1 and name.endswith('/data.pkl')]
-            if len(pickles) == 1 and pickles[0].replace('data.pkl', 'constants.pkl') in archive.namelist():
-                return _read_torchscript(archive, pickles[0])
+            return _read_torchscript(archive, member, wanted)
     state = torch.load(path, map_location='cpu', weights_only=True)
     state = state.get('state_dict', state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -84,7 +112,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 @dataclass
 class _LazyTensor:
-    """Where a tensor of a TorchScript archive lies; the text encoder's are never read."""
+    """Where a tensor of a TorchScript archive lies; it is read only if it is wanted."""
 
     storage: tuple[torch.dtype, str]  # and the name of the file under data/
     offset: int
@@ -130,7 +158,7 @@ class _ArchiveUnpickler(pickle.Unpickler):
         return dtype, name
 
 
-def _read_torchscript(archive: zipfile.ZipFile, member: str) -> dict[str, Tensor]:
+def _read_torchscript(archive: zipfile.ZipFile, member: str, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
     folder = member.removesuffix('data.pkl')
     with archive.open(member) as stream:
         root = _ArchiveUnpickler(stream).load()
@@ -143,8 +171,6 @@ def _read_torchscript(archive: zipfile.ZipFile, member: str) -> dict[str, Tensor
         for name, value in vars(record).items():
             if isinstance(value, _Record):
                 waiting.append((f'{prefix}{name}.', value))
-            elif isinstance(value, _LazyTensor) and prefix.startswith(PREFIX):
+            elif isinstance(value, _LazyTensor) and wanted(prefix + name):
                 state[prefix + name] = value.read(archive, folder)
-    if not state:
-        raise ValueError('a TorchScript archive without an image encoder under "visual"')
     return state
