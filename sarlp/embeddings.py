@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sarlp.errors import UserError, shorten
+from sarlp.errors import UserValueError, shorten
 from sarlp.files import atomic_write
 
 
-class EmbeddingError(UserError, ValueError):
+class EmbeddingError(UserValueError):
     """Label embeddings that can not be made or used."""
 
 

@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class UserValueError(UserError, ValueError):
+    """Values of a user that do not fit each other, raised where a ValueError is what a caller in Python expects."""
+
+
 def shorten(items: Sequence[Any]) -> str:
     """Name the first ten of many things in one line."""
     more = f' and {len(items) - _LISTED:,} more' if len(items) > _LISTED else ''

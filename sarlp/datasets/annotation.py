@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from sarlp.errors import UserError, shorten
+from sarlp.errors import UserValueError, shorten
 from sarlp.files import atomic_write
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
@@ -33,7 +33,7 @@ _REQUIRED = frozenset({'img_path', 'positive', 'negative'})
 _ALLOWED = _REQUIRED | {'ignore'}
 
 
-class AnnotationError(UserError, ValueError):
+class AnnotationError(UserValueError):
     """An annotation file, or the data that one is made from, is not as it must be."""
 
 

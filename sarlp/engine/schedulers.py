@@ -10,6 +10,7 @@ import math
 from mmengine.optim.scheduler.momentum_scheduler import MomentumSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 
+from sarlp.errors import UserValueError
 from sarlp.registry import PARAM_SCHEDULERS
 
 
@@ -37,9 +38,9 @@ class _OneCycle(_ParamScheduler):
 
     def __init__(self, optimizer, *args, warmup: float = 0.2, begin: int = 0, end: int = INF, **kwargs):
         if end == INF:
-            raise ValueError(f'{type(self).__name__} needs the length of the run: set `end` to the last epoch')
+            raise UserValueError(f'{type(self).__name__} needs the length of the run: set `end` to the last epoch')
         if not 0 <= warmup <= 1:
-            raise ValueError(f'{type(self).__name__}: warmup must be in [0, 1], got {warmup}')
+            raise UserValueError(f'{type(self).__name__}: warmup must be in [0, 1], got {warmup}')
         self.warmup = warmup
         super().__init__(optimizer, *args, begin=begin, end=end, **kwargs)
 
@@ -57,7 +58,7 @@ class _OneCycle(_ParamScheduler):
     ):
         """MMEngine's ``convert_to_iter_based=True``: from epochs to a value each iteration."""
         if not by_epoch or not epoch_length:
-            raise ValueError('only an epoch-based schedule with a known epoch length can be made iteration-based')
+            raise UserValueError('only an epoch-based schedule with a known epoch length can be made iteration-based')
         end = end if end == INF else end * epoch_length
         return cls(*args, begin=begin * epoch_length, end=end, by_epoch=False, **kwargs)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 
+from sarlp.errors import UserValueError
 from sarlp.evaluation.functional import (
     average_precision_of_kinds,
     f1_family,
@@ -60,7 +61,7 @@ class _ScoresMetric(BaseMetric):
         for sample in data_samples:
             missing = [key for key in ('img_id', 'pred_score', *self.label_keys) if sample.get(key) is None]
             if missing:
-                raise ValueError(
+                raise UserValueError(
                     f'{type(self).__name__} needs {", ".join(missing)} in every data sample, but image '
                     f'{sample.get("img_id", sample.get("img_path", "without img_id"))!r} lacks it; '
                     'is it among the keys that the last transform of the pipeline packs?'
@@ -68,10 +69,12 @@ class _ScoresMetric(BaseMetric):
             image_id = str(sample['img_id'])
             scores = _to_numpy(sample['pred_score'], np.float32)
             if scores.ndim != 1:
-                raise ValueError(f'pred_score of image {image_id!r} must have the shape (C,), but has {scores.shape}')
+                raise UserValueError(
+                    f'pred_score of image {image_id!r} must have the shape (C,), but has {scores.shape}'
+                )
             if not np.isfinite(scores).all():
                 index = int(np.flatnonzero(~np.isfinite(scores))[0])
-                raise ValueError(
+                raise UserValueError(
                     f'the score of image {image_id!r} for {self._class_name(index)} is {scores[index]}; '
                     'a model that has diverged cannot be evaluated'
                 )
@@ -80,13 +83,13 @@ class _ScoresMetric(BaseMetric):
             for key in self.label_keys:
                 labels = _to_numpy(sample[key])
                 if not np.isin(labels, (1, 0, -1)).all():
-                    raise ValueError(f'{key} of image {image_id!r} must hold only 1, 0 and -1')
+                    raise UserValueError(f'{key} of image {image_id!r} must hold only 1, 0 and -1')
                 entry[key] = labels.astype(np.int8)
             if sample.get('ignore') is not None:
                 entry['ignore'] = _to_numpy(sample['ignore'], bool)
             for key, value in entry.items():
                 if key != 'img_id' and value.shape != scores.shape:
-                    raise ValueError(
+                    raise UserValueError(
                         f'image {image_id!r} has {scores.size} scores, but {key} of the shape {value.shape}'
                     )
             self.results.append(entry)
@@ -94,24 +97,26 @@ class _ScoresMetric(BaseMetric):
     def _gather(self, results: list[dict]) -> dict[str, Any]:
         """The arrays (N, C) of all images, with ``image_ids`` and ``classes``."""
         if not results:
-            raise ValueError(f'{type(self).__name__} got no image to evaluate; is the split empty?')
+            raise UserValueError(f'{type(self).__name__} got no image to evaluate; is the split empty?')
         image_ids = [entry['img_id'] for entry in results]
         if len(set(image_ids)) != len(image_ids):
             seen: set[str] = set()
             repeated = sorted({name for name in image_ids if name in seen or seen.add(name)})
-            raise ValueError(
+            raise UserValueError(
                 f'{len(repeated)} of {len(image_ids)} images were evaluated more than once, first {repeated[0]!r}. '
                 'A sampler that shuffles cannot have its padding cut: set shuffle=False in the sampler of this '
                 'dataloader, and see that no image is listed twice in the data set.'
             )
         num_classes, *others = {entry['pred_score'].size for entry in results}
         if others:
-            raise ValueError(f'images have scores for different numbers of classes: {sorted([num_classes, *others])}')
+            raise UserValueError(
+                f'images have scores for different numbers of classes: {sorted([num_classes, *others])}'
+            )
         classes = self._classes()
         if classes is None:
             classes = tuple(str(index) for index in range(num_classes))
         if len(classes) != num_classes:
-            raise ValueError(f'the data set names {len(classes)} classes, but the model gives {num_classes} scores')
+            raise UserValueError(f'the data set names {len(classes)} classes, but the model gives {num_classes} scores')
 
         gathered = {
             'image_ids': image_ids,

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from sarlp.errors import UserValueError
 from sarlp.models.linear_norm import LinearNorm
 from sarlp.registry import MODELS
 
@@ -34,9 +35,9 @@ class MultiLabelHead(BaseModule):
     def __init__(self, num_classes: int, in_channels: int, loss: dict, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(
+            raise UserValueError(
                 f'{type(self).__name__}: num_classes must be a positive integer, got {num_classes!r}; '
-                'sarlp.engine.build_runner and sarlp.init_model take it from the data set or checkpoint'
+                'sarlp.engine.build_runner and sarlp.inference.init_model take it from the data set or checkpoint'
             )
         self.num_classes = num_classes
         self.in_channels = in_channels
@@ -46,7 +47,7 @@ class MultiLabelHead(BaseModule):
         _, count, width = tokens.shape
         if width != self.in_channels or count != grid[0] * grid[1] + self.image_token:
             places = f'{"1 + " if self.image_token else ""}{grid[0]} * {grid[1]}'
-            raise ValueError(
+            raise UserValueError(
                 f'{type(self).__name__} expects tokens (B, {places}, {self.in_channels}), '
                 f'got {tuple(tokens.shape)}; model.head.in_channels must be the width of the backbone '
                 '(512 for ResNet-18 and -34 and CLIP RN101, 2048 for ResNet-50, -101 and -152), and '

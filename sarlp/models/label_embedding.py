@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from sarlp.embeddings import load_embeddings
+from sarlp.errors import UserValueError
 from sarlp.registry import MODELS
 
 
@@ -41,7 +42,7 @@ class LabelEmbedding(BaseModule):
             return
         rows = torch.from_numpy(load_embeddings(self.file))
         if rows.shape != self.weight.shape:
-            raise ValueError(
+            raise UserValueError(
                 f'{self.file}: holds {rows.shape[0]} rows of width {rows.shape[1]}, but the model has '
                 f'{self.weight.shape[0]} classes and label embeddings of width {self.weight.shape[1]}; '
                 'make the file from the annotation file of this data set, or set '
