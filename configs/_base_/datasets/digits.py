@@ -25,8 +25,7 @@ test_pipeline = [dict(type='LoadImage'), dict(type='PackMultiLabel')]
 
 train_dataloader = dict(
     batch_size=64,
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,  # on two cores a worker takes more from the training than it gives
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='MultiLabelDataset',
@@ -39,8 +38,7 @@ train_dataloader = dict(
 
 test_dataloader = dict(
     batch_size=125,
-    num_workers=1,
-    persistent_workers=True,
+    num_workers=0,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='MultiLabelDataset',
