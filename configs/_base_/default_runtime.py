@@ -20,6 +20,6 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mAP', rule='greater'),
     # the EMA weights are what is evaluated, and what a checkpoint holds as state_dict
     ema=dict(type='EMAFromStartHook', momentum=1 - 0.9983, update_buffers=True),
-    epoch_seed=dict(type='EpochSeedHook'),
+    seed=dict(type='SeedHook'),
     data_check=dict(type='DataCheckHook'),
 )

@@ -111,7 +111,7 @@ class MultiLabelDataset(BaseDataset):
         return self.metainfo['classes']
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by :class:`~sarlp.engine.hooks.EpochSeedHook` before each epoch."""
+        """Called by :class:`~sarlp.engine.hooks.SeedHook` before each epoch."""
         self._epoch[0] = epoch
 
     def load_data_list(self) -> list[dict]:

@@ -1,5 +1,5 @@
 from sarlp.engine.build import build_runner, load_config
-from sarlp.engine.hooks import DataCheckHook, EMAFromStartHook, EpochSeedHook
+from sarlp.engine.hooks import DataCheckHook, EMAFromStartHook, SeedHook
 from sarlp.engine.runner import MultiLabelRunner, find_checkpoint, load_weights, read_checkpoint
 from sarlp.engine.schedulers import OneCycleLR, OneCycleMomentum
 from sarlp.engine.trainable import TrainableOnlyHook, TrainableParametersHook, trainable_parameters
@@ -7,7 +7,7 @@ from sarlp.engine.trainable import TrainableOnlyHook, TrainableParametersHook, t
 __all__ = [
     'DataCheckHook',
     'EMAFromStartHook',
-    'EpochSeedHook',
+    'SeedHook',
     'MultiLabelRunner',
     'OneCycleLR',
     'OneCycleMomentum',

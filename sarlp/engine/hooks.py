@@ -17,20 +17,25 @@ def _bare(model):
 
 
 @HOOKS.register_module()
-class EpochSeedHook(Hook):
-    """Make every random number of an epoch a function of (seed, rank, epoch).
+class SeedHook(Hook):
+    """Make every random number of the training a function of (seed, rank, iteration), of augmentation of the epoch.
 
     MMEngine neither saves the random states nor gives a worker another seed in another epoch. Here the states are set
-    anew before each epoch, so a resumed run draws what an uninterrupted one would have drawn, and the data set is told
-    the epoch, from which it derives the augmentation of each image.
+    anew before each iteration, after its batch was loaded, so a resumed run draws what an uninterrupted one would have
+    drawn, whatever its data loader draws meanwhile (a new iterator takes one number, that of persistent workers none).
+    The data set is told the epoch, from which it derives the augmentation of each image.
     """
 
     def before_train_epoch(self, runner) -> None:
-        seed = (runner.seed * 1_000_003 + runner.rank * 10_007 + runner.epoch) % 2**32
+        runner.train_dataloader.dataset.set_epoch(runner.epoch)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        seed = (runner.seed * 1_000_003 + runner.rank * 10_007 + runner.iter) % 2**32
         random.seed(seed)
         np.random.seed(seed)
-        torch.manual_seed(seed)
-        runner.train_dataloader.dataset.set_epoch(runner.epoch)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed formats a traceback for GPUs that are not there
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed(seed)
 
 
 @HOOKS.register_module()

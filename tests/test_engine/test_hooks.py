@@ -7,7 +7,7 @@ import torch
 from mmengine.hooks import Hook
 
 from sarlp.datasets.annotation import dump_annotation, load_annotation
-from sarlp.engine import EMAFromStartHook, EpochSeedHook
+from sarlp.engine import EMAFromStartHook, SeedHook
 from sarlp.errors import UserError
 
 
@@ -23,10 +23,10 @@ class Record(Hook):
         self._keep(runner)
 
     def before_train_epoch(self, runner):
-        self.draws.append((random.random(), np.random.rand(), torch.rand(()).item()))
         self.orders.append([])
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.draws.append((random.random(), np.random.rand(), torch.rand(()).item()))
         (group,) = runner.optim_wrapper.param_groups
         self.rates.append((group['lr'], group['betas'][0]))
         self.orders[-1] += [(s.img_id, x.double().sum().item()) for x, s in zip(*data_batch.values(), strict=True)]
@@ -111,26 +111,50 @@ def test_epochs_differ(trained):
     assert sum(sums[name] != total for name, total in first) > 12  # augmented in another way
 
 
-def test_epoch_seed(trained):
+def test_random_numbers_are_a_function_of_seed_rank_and_iteration(trained):
     runner, record = trained
-    assert len(set(record.draws)) == 2
-    hook = EpochSeedHook()
+    assert len(set(record.draws)) == 6
+    hook = SeedHook()
 
     class Runner:
-        seed, rank, epoch = runner.seed, 0, 1
-        train_dataloader = runner.train_dataloader
+        seed, rank, iter = runner.seed, 0, 4
 
     def draw(**changes):
         for name, value in changes.items():
             setattr(Runner, name, value)
-        hook.before_train_epoch(Runner)
+        hook.before_train_iter(Runner, 1)
         return random.random(), np.random.rand(), torch.rand(()).item()
 
-    assert draw() == record.draws[1]  # whatever was drawn before
-    assert draw(epoch=0) == record.draws[0]
-    assert int(runner.train_dataloader.dataset._epoch) == 0
-    values = {draw(seed=seed, rank=rank, epoch=epoch) for seed in (0, 1) for rank in (0, 1) for epoch in (0, 1)}
+    assert draw() == record.draws[4]  # whatever was drawn before
+    assert draw(iter=0) == record.draws[0]
+    values = {draw(seed=seed, rank=rank, iter=step) for seed in (0, 1) for rank in (0, 1) for step in (0, 1)}
     assert len(values) == 8
+
+
+def test_the_epoch_reaches_the_data_set(trained):
+    runner, _ = trained
+
+    class Runner:
+        epoch = 5
+        train_dataloader = runner.train_dataloader
+
+    SeedHook().before_train_epoch(Runner)
+    assert int(runner.train_dataloader.dataset._epoch) == 5
+
+
+def test_persistent_workers_change_no_bit(make_runner, tmp_path):
+    """A new iterator of a data loader takes a random number, that of persistent workers none after the first epoch."""
+    weights = []
+    for workers in (0, 2):
+        options = {
+            'train_dataloader.num_workers': workers,
+            'train_dataloader.persistent_workers': workers > 0,
+            'model.head.sgfe.dropout': 0.5,
+            'work_dir': str(tmp_path / str(workers)),
+        }
+        weights.append(make_runner(**options).train().state_dict())
+    for key, value in weights[0].items():
+        assert torch.equal(value, weights[1][key]), key
 
 
 class TestDataCheck:
