@@ -1,4 +1,4 @@
-# Pipelines for photographs, 448 px: the recipe of the paper
+# Photographs of 448 px: pipelines of the paper's recipe, data loaders and metrics. A data set says where it lies
 image_size = 448
 
 train_pipeline = [
@@ -36,3 +36,26 @@ test_pipeline = [
     dict(type='Resize', scale=(image_size, image_size)),
     dict(type='PackMultiLabel'),
 ]
+
+train_dataloader = dict(
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='MultiLabelDataset',
+        label_mask=dict(type='RandomKnownLabels', known_ratio=0.1, seed=0),
+        pipeline=train_pipeline,
+    ),
+)
+test_dataloader = dict(
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='MultiLabelDataset', pipeline=test_pipeline, test_mode=True),
+)
+val_dataloader = test_dataloader
+
+test_evaluator = dict(type='MultiLabelMetric', threshold=0.5, top_k=3)
+val_evaluator = test_evaluator
+# measured by tools/test.py on the training images: how well are the labels recovered that the mask hides?
+recovery_evaluator = dict(type='LabelRecoveryMetric', threshold=0.5)

@@ -6,35 +6,7 @@ prepare_data = 'python tools/dataset_converters/voc2007.py --data-dir data/VOC20
 
 train_dataloader = dict(
     batch_size=64,  # over all processes
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    dataset=dict(
-        type='MultiLabelDataset',
-        data_root=data_root,
-        ann_file='labels/trainval.json',
-        label_mask=dict(type='RandomKnownLabels', known_ratio=0.1, seed=0),
-        pipeline={{_base_.train_pipeline}},
-    ),
+    dataset=dict(data_root=data_root, ann_file='labels/trainval.json'),
 )
-
-test_dataloader = dict(
-    batch_size=64,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='MultiLabelDataset',
-        data_root=data_root,
-        ann_file='labels/test.json',
-        pipeline={{_base_.test_pipeline}},
-        test_mode=True,
-    ),
-)
-test_evaluator = dict(type='MultiLabelMetric', threshold=0.5, top_k=3)
-
+test_dataloader = dict(batch_size=64, dataset=dict(data_root=data_root, ann_file='labels/test.json'))
 val_dataloader = test_dataloader
-val_evaluator = test_evaluator
-
-# measured by tools/test.py on the training images: how well are the labels recovered that the mask hides?
-recovery_evaluator = dict(type='LabelRecoveryMetric', threshold=0.5)
