@@ -1,7 +1,7 @@
 """From a config file to a Runner: what a tool needs before MMEngine takes over."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -83,7 +83,7 @@ def _share_batch(cfg: Config) -> None:
     cfg.train_dataloader.batch_size = total // world_size
 
 
-def _dataloaders(cfg: Config, names: Iterator[str]) -> list[Mapping]:
+def _dataloaders(cfg: Config, names: Sequence[str]) -> list[Mapping]:
     return [cfg[name] for name in names if cfg.get(name) is not None]
 
 

@@ -83,7 +83,7 @@ def comma_separated(table: dict) -> str:
 
 
 def plot(table: dict, metric: str = 'mAP') -> Figure:
-    """``metric`` against the known ratio, one line a config, a band of one standard deviation over the runs."""
+    """``metric`` against the known ratio, one line a config, a bar of one standard deviation over the runs to each side."""
     figure = Figure(figsize=(6.4, 4.2), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -93,7 +93,7 @@ def plot(table: dict, metric: str = 'mAP') -> Figure:
         means = np.array([np.mean(value) for value in values])
         spread = np.array([np.std(value, ddof=1) if len(value) > 1 else 0.0 for value in values])
         (line,) = axes.plot(ratios, means, marker=marker, label=series)
-        axes.fill_between(ratios, means - spread, means + spread, color=line.get_color(), alpha=0.15, linewidth=0)
+        axes.vlines(ratios, means - spread, means + spread, color=line.get_color(), alpha=0.5)
     axes.set_xlabel('share of labels that are known, p')
     axes.set_ylabel(f'{metric} (%)')
     axes.grid(alpha=0.3)
