@@ -83,7 +83,7 @@ def comma_separated(table: dict) -> str:
 
 
 def plot(table: dict, metric: str = 'mAP') -> Figure:
-    """``metric`` against the known ratio, one line a config, a bar of one standard deviation over the runs to each side."""
+    """``metric`` against the known ratio, one line a config, bars of one standard deviation over the runs."""
     figure = Figure(figsize=(6.4, 4.2), layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
