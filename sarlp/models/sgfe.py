@@ -1,6 +1,6 @@
 """Semantic-guided feature enhancement (METHOD: SARLP, 2; arXiv 2510.10055)."""
 
-import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -37,7 +37,29 @@ class SGFE(BaseModule):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_classes))
 
     def forward(self, tokens: Tensor, class_vectors: Tensor) -> Tensor:
-        """Args: tokens (B, P, D); class_vectors (B, C, V) or (C, V). Returns the token scores s (B, P, C)."""
+        """Args: tokens (B, P, D); class_vectors (B, C, V) or, shared by all images, (C, V). Returns the token scores s
+        (B, P, C).
+
+        The first layer on ``[f_p ; x_p]`` is the sum of a layer on each. That of ``f_p``, which is a mean of class
+        vectors, may be applied to these before the mean is taken, and is where that costs less.
+        :func:`sarlp.models.literal.sgfe` is the formula.
+        """
         weights = self.attention(tokens, class_vectors).softmax(2)
-        guided = weights @ class_vectors
-        return self.mlp(torch.cat([guided, tokens], 2))
+        first, *rest = self.mlp
+        of_guided, of_token = first.weight.split((class_vectors.shape[-1], tokens.shape[-1]), 1)
+        if self._classes_first(tokens, class_vectors, first.out_features):
+            guided = weights @ F.linear(class_vectors, of_guided)
+        else:
+            guided = F.linear(weights @ class_vectors, of_guided)
+        scores = guided + F.linear(tokens, of_token, first.bias)
+        for layer in rest:
+            scores = layer(scores)
+        return scores
+
+    @staticmethod
+    def _classes_first(tokens: Tensor, class_vectors: Tensor, width: int) -> bool:
+        """Whether multiplying the class vectors takes fewer multiplications than multiplying their means."""
+        batch, places, _ = tokens.shape
+        vectors, class_dim = class_vectors[..., 0].numel(), class_vectors.shape[-1]
+        pairs = batch * places * class_vectors.shape[-2]
+        return vectors * class_dim * width + pairs * width < pairs * class_dim + batch * places * class_dim * width

@@ -1,9 +1,10 @@
 """Semantic-related feature learning (METHOD: SARLP, 1; arXiv 2510.10055)."""
 
-import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from sarlp.models.norm_of_sums import batch_norm_of_sums
 from sarlp.registry import MODELS
 
 
@@ -39,10 +40,20 @@ class SRFL(BaseModule):
         self.out = nn.Linear(joint_dim, self.out_dim)
 
     def forward(self, embeddings: Tensor, image: Tensor) -> Tensor:
-        """Args: embeddings (C, T); image (B, image_dim). Returns the class vectors (B, C, out_dim)."""
-        batch, classes = len(image), len(embeddings)
-        rows = embeddings.expand(batch, -1, -1)
-        if self.use_image:
-            rows = torch.cat([rows, image[:, None].expand(-1, classes, -1)], 2)
-        rows = self.norm(self.joint(rows).flatten(0, 1))
-        return self.out(self.act(rows)).unflatten(0, (batch, classes))
+        """Args: embeddings (C, T); image (B, image_dim).
+
+        Returns the class vectors (B, C, out_dim), or without the image, where they are the same for all, (C, out_dim).
+
+        ``joint`` on ``[e_c ; g_b]`` is the sum of a part a class and a part an image, and over the B * C rows of such
+        sums the mean is the sum of the parts' means, the variance the sum of their variances. So the layer and its
+        BatchNorm cost C + B rows. :func:`sarlp.models.literal.srfl` is the formula.
+        """
+        if not self.use_image:
+            of_class = self.joint(embeddings)
+            no_image = of_class.new_zeros(len(image), of_class.shape[1])
+            return self.out(self.act(batch_norm_of_sums(self.norm, of_class, no_image)[0]))
+        of_embedding, of_image = self.joint.weight.split((embeddings.shape[1], image.shape[1]), 1)
+        of_class, of_image = batch_norm_of_sums(
+            self.norm, F.linear(embeddings, of_embedding, self.joint.bias), F.linear(image, of_image)
+        )
+        return self.out(self.act(of_class + of_image[:, None]))
