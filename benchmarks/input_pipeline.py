@@ -25,7 +25,9 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -41,6 +43,7 @@ from torchvision.io import ImageReadMode
 from sarlp.datasets import MultiLabelDataset
 from sarlp.datasets.annotation import dump_annotation
 from sarlp.engine import MultiLabelRunner, load_config
+from sarlp.errors import UserError
 from sarlp.registry import TRANSFORMS
 from sarlp.transforms import LoadImage, PackMultiLabel, RandomCutout
 
@@ -112,6 +115,11 @@ def race(variants: dict[str, Callable[[int], object]], images: int, rounds: int)
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
+def each(function: Callable, items: Iterable) -> Callable[[int], None]:
+    """Work for :func:`race`; no result is kept, so that the memory of one serves the next."""
+    return lambda _: deque(map(function, items), maxlen=0)
+
+
 def pillow(content: bytes, size: int | None = None) -> np.ndarray:
     with Image.open(io.BytesIO(content)) as image:
         if size is not None:
@@ -123,18 +131,18 @@ def decode(folder: Path, args: argparse.Namespace, size: int) -> dict[str, float
     contents = [path.read_bytes() for path in sorted(folder.glob('*.jpg'))]
     arrays = [np.frombuffer(content, np.uint8) for content in contents]
     tensors = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in contents]
-    full, scaled = ([{'img_path': str(path)} for path in sorted(folder.glob('*.jpg'))] for _ in range(2))
+    paths = [str(path) for path in sorted(folder.glob('*.jpg'))]
     load, load_scaled = LoadImage(), LoadImage(min_side=size)
-    variants = {
-        'OpenCV': lambda _: [cv2.imdecode(array, cv2.IMREAD_COLOR) for array in arrays],
-        'OpenCV 1/2': lambda _: [cv2.imdecode(array, cv2.IMREAD_REDUCED_COLOR_2) for array in arrays],
-        'OpenCV 1/4': lambda _: [cv2.imdecode(array, cv2.IMREAD_REDUCED_COLOR_4) for array in arrays],
-        'OpenCV 1/8': lambda _: [cv2.imdecode(array, cv2.IMREAD_REDUCED_COLOR_8) for array in arrays],
-        'torchvision': lambda _: [torchvision.io.decode_jpeg(tensor, ImageReadMode.RGB) for tensor in tensors],
-        'Pillow': lambda _: [pillow(content) for content in contents],
-        f'Pillow draft {size}': lambda _: [pillow(content, size) for content in contents],
-        'LoadImage': lambda _: [load(results) for results in full],
-        f'LoadImage min_side={size}': lambda _: [load_scaled(results) for results in scaled],
+    variants = {'OpenCV': each(lambda array: cv2.imdecode(array, cv2.IMREAD_COLOR), arrays)}
+    for scale in (2, 4, 8):
+        flag = getattr(cv2, f'IMREAD_REDUCED_COLOR_{scale}')
+        variants[f'OpenCV 1/{scale}'] = each(lambda array, flag=flag: cv2.imdecode(array, flag), arrays)
+    variants |= {
+        'torchvision': each(lambda tensor: torchvision.io.decode_jpeg(tensor, ImageReadMode.RGB), tensors),
+        'Pillow': each(pillow, contents),
+        f'Pillow draft {size}': each(lambda content: pillow(content, size), contents),
+        'LoadImage': each(lambda path: load({'img_path': path}), paths),
+        f'LoadImage min_side={size}': each(lambda path: load_scaled({'img_path': path}), paths),
     }
     return race(variants, len(contents), args.rounds)
 
@@ -178,7 +186,8 @@ def plain(step: dict) -> dict:
 
 def pipelines(pipeline: list[dict], size: int, cache: str) -> dict[str, list[dict]]:
     load, resize, *rest = pipeline
-    assert (load['type'], resize['type']) == ('LoadImage', 'Resize'), 'choose a config that loads and resizes plainly'
+    if (load['type'], resize['type']) != ('LoadImage', 'Resize'):
+        raise UserError(f'the pipeline of the config must begin by LoadImage, Resize; it begins by {load}, {resize}')
     resized = {'type': 'LoadResizedImage', 'scale': (size, size)}
     return {
         'plain': [plain(step) for step in pipeline],
@@ -268,6 +277,7 @@ def main() -> None:
     args = parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    warnings.filterwarnings('ignore', message='The image decoding and encoding')  # torchvision is giving it up
     init_default_scope('sarlp')
     cfg = load_config(args.config, args.cfg_options)
     pipeline = cfg.train_dataloader.dataset.pipeline

@@ -9,7 +9,7 @@ from typing import IO
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike, mode: str = 'w', newline: str = '\n') -> Iterator[IO]:
+def atomic_write(path: str | os.PathLike, mode: str = 'w', newline: str = '\n', sync: bool = True) -> Iterator[IO]:
     """Write a file so that its name holds either the whole of it or what was there before.
 
     The content goes to a temporary name in the same folder, to the disk, and then takes the name over.
@@ -18,6 +18,8 @@ def atomic_write(path: str | os.PathLike, mode: str = 'w', newline: str = '\n') 
         path: the file; its folder is made.
         mode: ``'w'`` for text in UTF-8 or ``'wb'`` for bytes.
         newline: as in :func:`open`, of a text file.
+        sync: wait for the disk. Without it a power cut may leave a file in part; for files that can tell and be made
+            again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,8 +30,22 @@ def atomic_write(path: str | os.PathLike, mode: str = 'w', newline: str = '\n') 
         with open(temporary, mode.replace('w', 'x'), **text) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
+        if sync:
+            sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(path: str | os.PathLike) -> None:
+    """Bring the names in a folder to the disk, where the system can: a renamed file otherwise has its old name back
+    after a power cut."""
+    if hasattr(os, 'O_DIRECTORY'):
+        descriptor = os.open(path, os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

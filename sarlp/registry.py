@@ -17,14 +17,14 @@ HOOKS = Registry('hook', parent=root.HOOKS, scope=SCOPE, locations=['sarlp.engin
 PARAM_SCHEDULERS = Registry(
     'parameter scheduler', parent=root.PARAM_SCHEDULERS, scope=SCOPE, locations=['sarlp.engine']
 )
+LOOPS = Registry('loop', parent=root.LOOPS, scope=SCOPE, locations=['sarlp.engine'])
+DATA_SAMPLERS = Registry('data sampler', parent=root.DATA_SAMPLERS, scope=SCOPE, locations=['sarlp.engine'])
 LABEL_MASKS = Registry('label mask', scope=SCOPE, locations=['sarlp.datasets'])
 
 # Nothing of these kinds is defined here. MMEngine still wants a child under the default scope, and warns without one.
 for _name in (
-    'DATA_SAMPLERS',
     'EVALUATOR',
     'LOG_PROCESSORS',
-    'LOOPS',
     'OPTIMIZERS',
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',

@@ -167,7 +167,7 @@ def test_leaf_hooks_and_schedules(leaf):
     for hook in (*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])):
         HOOKS.build(copy.deepcopy(hook))
     kinds = [hook.type for hook in cfg.default_hooks.values()]
-    for kind in ('EMAFromStartHook', 'SeedHook', 'DataCheckHook', 'CheckpointHook', 'ParamSchedulerHook'):
+    for kind in ('EMAFromStartHook', 'SeedHook', 'DataCheckHook', 'ResumableCheckpointHook', 'ParamSchedulerHook'):
         assert kinds.count(kind) == 1
     # MMEngine deletes the oldest before it writes the newest: of one kept checkpoint a full disk leaves none
     assert cfg.default_hooks.checkpoint.max_keep_ckpts != 1
@@ -205,7 +205,8 @@ def test_leaf_fits_its_data_set(leaf):
     if dataset in IMAGE_SIZES:
         for split in ('train', 'test'):
             pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
-            assert [step.scale for step in pipeline if step.type == 'Resize'] == [(IMAGE_SIZES[dataset],) * 2]
+            scales = [step.scale for step in pipeline if step.type in ('Resize', 'LoadResizedImage')]
+            assert scales == [(IMAGE_SIZES[dataset],) * 2]
 
 
 # batch, learning rate, EMA decay of the papers, by data set

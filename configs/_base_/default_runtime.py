@@ -1,6 +1,9 @@
 default_scope = 'sarlp'
 env_cfg = dict(
-    cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+    cudnn_benchmark=False,
+    tf32=False,  # whether matrix products of float32 may round their factors to TF32, on GPUs that have it
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl'),
 )
 randomness = dict(seed=0)
 log_level = 'INFO'
@@ -16,8 +19,8 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20),
     param_scheduler=dict(type='ParamSchedulerHook'),
     # best_mAP_*.pth is the epoch whose EMA weights have the best mAP on the test set, as the paper selects it
-    # 2 are kept since MMEngine deletes the oldest before it writes the newest: a full disk must not take both
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='mAP', rule='greater'),
+    # 2 are kept: should the newest be damaged, --resume goes on from the other. iter_interval=500: within epochs too
+    checkpoint=dict(type='ResumableCheckpointHook', interval=1, max_keep_ckpts=2, save_best='mAP', rule='greater'),
     # the EMA weights are what is evaluated, and what a checkpoint holds as state_dict
     ema=dict(type='EMAFromStartHook', momentum=1 - 0.9983, update_buffers=True),
     seed=dict(type='SeedHook'),

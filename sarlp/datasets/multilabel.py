@@ -22,19 +22,22 @@ from sarlp.transforms.loading import BadImageError
 def seeded(*key: object) -> Iterator[None]:
     """Run a block with python's, numpy's and torch's random numbers derived from ``key`` alone.
 
-    The states before the block come back after it, so that nothing else of the process is disturbed.
+    The states before the block come back after it, so that nothing else of the process is disturbed. In a worker of a
+    data loader there is nothing else, and they stay: to copy them to and fro takes longer than to flip an image.
     """
     seed = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), 'little')
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    alone = torch.utils.data.get_worker_info() is not None
+    states = None if alone else (random.getstate(), np.random.get_state(), torch.get_rng_state())
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed also visits the GPUs, which costs a millisecond
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+        if states is not None:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
 
 
 def hold_out(data_list: Sequence[dict], part: str, share: float = 0.1, seed: int = 0) -> list[dict]:
@@ -108,7 +111,7 @@ class MultiLabelDataset(BaseDataset):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return self.metainfo['classes']
+        return self._metainfo['classes']  # not metainfo, which copies all the names at each call
 
     def set_epoch(self, epoch: int) -> None:
         """Called by :class:`~sarlp.engine.hooks.SeedHook` before each epoch."""

@@ -60,15 +60,15 @@ def init_distributed(launcher: str) -> None:
 
 
 def use_amp(cfg: Config) -> None:
-    """Turn on automatic mixed precision: float16 with loss scaling.
+    """Turn on mixed precision: bfloat16 where the GPU has it, which needs no loss scaling, otherwise float16.
 
     Raises:
         UserError: there is no GPU.
     """
     if not torch.cuda.is_available():
         raise UserError('--amp needs a GPU, and torch sees none on this machine; leave it out to train in float32')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    cfg.optim_wrapper.loss_scale = 'dynamic'
+    cfg.optim_wrapper.type = 'MixedPrecisionOptimWrapper'
+    cfg.optim_wrapper.dtype = 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
 
 
 def _share_batch(cfg: Config) -> None:

@@ -4,8 +4,7 @@ import random
 
 import numpy as np
 import torch
-from mmengine.dist import all_reduce_params
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from sarlp.errors import UserError, shorten
@@ -79,22 +78,3 @@ class DataCheckHook(Hook):
             f'{len(test.classes)} classes; they differ in {shorten(differing)}); convert both '
             'splits in one run of the converter'
         )
-
-
-@HOOKS.register_module()
-class EMAFromStartHook(EMAHook):
-    """MMEngine's EMA, averaging from the initial weights on.
-
-    MMEngine's average starts as a copy of the weights *after* the first step; the reference's starts as a copy of the
-    initial ones, and the first step is already averaged in.
-    """
-
-    def before_train(self, runner) -> None:
-        super().before_train(runner)
-        if self.ema_model.steps == 0:
-            self.ema_model.update_parameters(self.src_model)  # the first update copies
-
-    def after_train_epoch(self, runner) -> None:
-        """Average the ranks' BatchNorm statistics, so that all evaluate, and rank 0 saves, the same model."""
-        buffers = [buffer for buffer in self.ema_model.module.buffers() if buffer.is_floating_point()]
-        all_reduce_params(buffers, op='mean')

@@ -1,16 +1,25 @@
-"""MMEngine's Runner, with checkpoints that are whole or absent, and strict loading."""
+"""MMEngine's Runner, with checkpoints that are whole or absent, strict loading, and options that make it fast."""
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-from mmengine.dist import master_only
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+from torch.utils.data import DataLoader
 
+from sarlp.engine.checkpoints import newest_checkpoint
+from sarlp.engine.loaders import fit_loader
 from sarlp.engine.trainable import restore_frozen
+from sarlp.engine.workers import shield_workers
 from sarlp.errors import UserError, shorten
+from sarlp.files import sync_folder
 
 
 def read_file(path: str | Path) -> object:
@@ -99,9 +108,93 @@ def load_weights(model, checkpoint: dict, path: str | Path) -> None:
     model.load_state_dict(state)
 
 
+def compile_parts(model: nn.Module, options: Mapping | None = None) -> None:
+    """Compile backbone and head by ``torch.compile``, in place.
+
+    What lies around them - targets from samples, the look at the loss - is Python that would only cut the graph.
+    The names of the parameters stay as they are.
+
+    Args:
+        model: a :class:`~sarlp.models.MultiLabelClassifier`, or its distributed wrapper.
+        options: of ``torch.compile``.
+    """
+    import torch._dynamo
+
+    model = model.module if is_model_wrapper(model) else model
+    # each part has a program for training and evaluation, full and last batch: more than the 8 that torch makes of all
+    torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
+    for part in (model.backbone, model.head):
+        part.compile(**(options or {}))
+
+
+def adapt_resumed(optimizer: torch.optim.Optimizer) -> None:
+    """Let an optimizer that was loaded from a checkpoint compute as its own config says, in place.
+
+    A checkpoint brings along whether the optimizer is fused, and the memory format of what it remembers of each
+    parameter. Fused optimizers walk through parameter and memory side by side; if the two are laid out differently,
+    they stop, or on the CPU mix up the values silently.
+    """
+    for group in optimizer.param_groups:
+        group.update({name: value for name, value in optimizer.defaults.items() if name in ('fused', 'foreach')})
+        for parameter in group['params']:
+            state = optimizer.state.get(parameter, {})
+            for name, value in state.items():
+                if name == 'step' and group.get('fused'):
+                    state[name] = value.to(parameter.device)
+                elif isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
 @RUNNERS.register_module()
 class MultiLabelRunner(Runner):
-    """The Runner used by the tools."""
+    """The Runner used by the tools.
+
+    Besides what MMEngine reads it reads from the config ``channels_last`` (bool), ``env_cfg.tf32`` (bool) and
+    ``compile`` (bool, or options of :func:`compile_parts`, which takes the place of MMEngine's compiling of the whole
+    step).
+    """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        super().setup_env(env_cfg)
+        if 'tf32' in env_cfg:
+            torch.set_float32_matmul_precision('high' if env_cfg['tf32'] else 'highest')
+
+    @staticmethod
+    def build_dataloader(dataloader: DataLoader | Mapping, *args, **kwargs) -> DataLoader:
+        if isinstance(dataloader, Mapping):
+            dataloader = fit_loader(dataloader)
+        loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        shield_workers(loader)
+        return loader
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        if self.cfg.get('channels_last', False):  # the first convolution turns its input by itself
+            model = model.to(memory_format=torch.channels_last)
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def _maybe_compile(self, target: str) -> None:
+        options = self.cfg.get('compile', False)
+        if options is None or options is False:
+            return
+        compile_parts(self.model, None if options is True else options)
+        self.logger.info('backbone and head are compiled; the first steps take minutes')
+
+    def load_or_resume(self) -> None:
+        """Resume from the newest checkpoint of the work directory that is whole, unless the config names one."""
+        if self._resume and self._load_from is None and not self._has_loaded:
+            newest = [None]
+            if is_main_process():  # to look through gigabytes once is enough
+                newest = [newest_checkpoint(self.work_dir, len(self.train_dataloader), self.logger.warning)]
+            broadcast_object_list(newest)
+            if newest[0] is None:
+                self.logger.info(f'{self.work_dir} holds no checkpoint to resume from; the run starts at its beginning')
+                return
+            self._load_from = str(newest[0])
+        super().load_or_resume()
+
+    def resume(self, *args, **kwargs) -> None:
+        super().resume(*args, **kwargs)
+        adapt_resumed(self.optim_wrapper.optimizer)
 
     def get_hooks_info(self) -> str:
         """The hooks in their order, once each; MMEngine's own list repeats them for all stages over a hundred lines."""
@@ -116,6 +209,7 @@ class MultiLabelRunner(Runner):
             with open(temporary, 'rb') as stream:
                 os.fsync(stream.fileno())
             os.replace(temporary, Path(out_dir) / filename)
+            sync_folder(out_dir)
         except BaseException:
             temporary.unlink(missing_ok=True)  # on a full disk its half would take the room of the next attempt
             raise
@@ -123,6 +217,7 @@ class MultiLabelRunner(Runner):
     def load_checkpoint(self, filename: str, map_location: str = 'cpu', **kwargs) -> dict:
         """Load strictly; hooks see the checkpoint first, as in MMEngine."""
         checkpoint = read_checkpoint(filename)
+        checkpoint.setdefault('meta', {}).pop('config', None)  # a config is code, and MMEngine would run it
         model = self.model.module if hasattr(self.model, 'module') else self.model
         restore_frozen(model, checkpoint, filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)

@@ -2,6 +2,7 @@
 
 from sarlp.evaluation.functional import (
     average_precision,
+    average_precision_of_kinds,
     f1_family,
     label_recovery,
     mean_average_precision,
@@ -18,6 +19,7 @@ __all__ = [
     'LabelRecoveryMetric',
     'MultiLabelMetric',
     'average_precision',
+    'average_precision_of_kinds',
     'f1_family',
     'format_table',
     'label_recovery',

@@ -4,6 +4,10 @@ Axis legend: ``N`` images, ``C`` classes, ``M`` (image, class) pairs that count.
 :mod:`sarlp.labels`: 1 positive, 0 negative, -1 unknown. A pair that is unknown or ignored counts nowhere. All results
 are fractions, not percent.
 
+Arrays may be in memory or mapped from files (``numpy.load(path, mmap_mode='r')``). They are read in parts by
+:mod:`sarlp.evaluation.blocks`, in several threads; the results depend neither on the parts nor on the threads. Beside
+its inputs a function needs 0.3 GB, with mapped ones 1.1 GB, and some 50 MB a thread.
+
 What is left open by the definitions is settled here once:
 
 - **Tied scores** are one step of the precision-recall curve: pairs of equal score are taken in together, since no
@@ -15,19 +19,21 @@ What is left open by the definitions is settled here once:
   ``threshold=-numpy.inf``.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.evaluation.blocks import LabelledScores
+from sarlp.labels import POSITIVE, UNKNOWN
 
-# Pairs looked at together: bounds the temporary memory to some tens of megabytes for any N and C.
-_BLOCK_PAIRS = 1 << 22
+_POOL_BYTES = 1 << 27  # scores that are sorted together where all classes are pooled
 _KINDS = ('voc12', 'plain')
 
 
 def average_precision(
-    scores: np.ndarray, targets: np.ndarray, ignore: np.ndarray | None = None, kind: str = 'voc12'
+    scores: np.ndarray,
+    targets: np.ndarray,
+    ignore: np.ndarray | None = None,
+    kind: str = 'voc12',
+    threads: int | None = None,
 ) -> np.ndarray:
     """Average precision of each class, over the images whose label is known.
 
@@ -37,6 +43,7 @@ def average_precision(
         ignore: (N, C) bool (or 0 / 1), True where the pair is left out.
         kind: ``'voc12'`` makes the precision monotone from the right and sums it over the steps of recall.
             ``'plain'`` sums the precision itself (non-interpolated; what the authors' code calls voc07).
+        threads: threads to use; None for one a core that this process may use.
 
     Returns:
         (C,) float64 in [0, 1]; NaN for a class without a known positive.
@@ -44,28 +51,29 @@ def average_precision(
     Raises:
         ValueError: shapes that differ, a NaN score, an illegal label code, an unknown ``kind``.
     """
-    if kind not in _KINDS:
-        raise ValueError(f'kind must be one of {", ".join(map(repr, _KINDS))}, but is {kind!r}')
-    return average_precision_of_kinds(scores, targets, ignore, (kind,))[kind]
+    return average_precision_of_kinds(scores, targets, ignore, (kind,), threads)[kind]
 
 
 def average_precision_of_kinds(
-    scores: np.ndarray, targets: np.ndarray, ignore: np.ndarray | None = None, kinds: tuple[str, ...] = _KINDS
+    scores: np.ndarray,
+    targets: np.ndarray,
+    ignore: np.ndarray | None = None,
+    kinds: tuple[str, ...] = _KINDS,
+    threads: int | None = None,
 ) -> dict[str, np.ndarray]:
     """:func:`average_precision` in several definitions for the price of one; keys are the ``kinds``."""
-    scores, targets, ignore = _check_arrays(scores, targets, ignore)
-    num_images, num_classes = scores.shape
-    result = {kind: np.full(num_classes, np.nan) for kind in kinds}
-    for block in _blocks(num_classes, num_images):
-        # one contiguous row a class, since sorting strided columns is several times slower
-        block_scores = np.ascontiguousarray(scores[:, block].T)
-        block_labels = _known_labels(targets[:, block], None if ignore is None else ignore[:, block]).T
-        for offset, (class_scores, class_labels) in enumerate(zip(block_scores, block_labels, strict=True)):
-            known = class_scores[class_labels != UNKNOWN]
-            curve = _precision_at_positives(known, class_scores[class_labels == POSITIVE])
-            for kind in kinds:
-                result[kind][block.start + offset] = _area(*curve, kind)
-    return result
+    for kind in kinds:
+        if kind not in _KINDS:
+            raise ValueError(f'kind must be one of {", ".join(map(repr, _KINDS))}, but is {kind!r}')
+
+    def areas(scores: np.ndarray, labels: np.ndarray) -> list[float]:
+        positive = np.sort(scores[labels == POSITIVE])
+        precision = _precision(positive, _at_least(positive, _known(scores, labels)))
+        return [_area(precision, kind) for kind in kinds]
+
+    pairs = LabelledScores(scores, targets, ignore, threads=threads)
+    by_class = np.array(pairs.per_class(areas), np.float64).reshape(-1, len(kinds))
+    return dict(zip(kinds, by_class.T.copy(), strict=True))
 
 
 def mean_average_precision(ap: np.ndarray) -> tuple[float, int]:
@@ -88,6 +96,7 @@ def f1_family(
     ignore: np.ndarray | None = None,
     threshold: float = 0.5,
     top_k: int | None = None,
+    threads: int | None = None,
 ) -> dict[str, float]:
     """Precision, recall and F1, per class (C...) and over all (O...).
 
@@ -107,6 +116,7 @@ def f1_family(
         threshold: a pair is predicted if its score is strictly greater.
         top_k: None, or keep only the k >= 1 highest scores of an image, which must be above the threshold as well.
             Of equal scores the class with the lower index is kept.
+        threads: threads to use; None for one a core that this process may use.
 
     Returns:
         dict of float with the keys ``CP CR CF1 OP OR OF1``, in [0, 1].
@@ -114,21 +124,20 @@ def f1_family(
     Raises:
         ValueError: shapes that differ, a NaN score, an illegal label code, a NaN threshold, ``top_k`` below 1.
     """
-    scores, targets, ignore = _check_arrays(scores, targets, ignore)
     _check_threshold(threshold)
     if top_k is not None and (int(top_k) != top_k or top_k < 1):
         raise ValueError(f'top_k must be None or a whole number of at least 1, but is {top_k!r}')
-    num_images, num_classes = scores.shape
-    true_positives, predicted, positives = np.zeros((3, num_classes), np.int64)
-    for block in _blocks(num_images, num_classes):
-        labels = _known_labels(targets[block], None if ignore is None else ignore[block])
-        above = scores[block] > threshold
-        if top_k is not None:
-            above &= _top_k(scores[block], int(top_k))
-        true_positives += (above & (labels == POSITIVE)).sum(0)
-        predicted += (above & (labels != UNKNOWN)).sum(0)
-        positives += (labels == POSITIVE).sum(0)
+    pairs = LabelledScores(scores, targets, ignore, threads=threads)
+    num_classes = pairs.shape[1]
+    kept = num_classes if top_k is None else min(int(top_k), num_classes)
 
+    def counts(band: slice) -> np.ndarray:
+        total = np.zeros((3, num_classes), np.int64)
+        for tile in pairs.tiles(band):
+            total += _counts(tile.scores, tile.labels, threshold, kept)
+        return total
+
+    true_positives, predicted, positives = sum(pairs.map(counts, pairs.bands()), np.zeros((3, num_classes), np.int64))
     seen = positives > 0
     if not seen.any():
         cp = cr = float('nan')
@@ -140,17 +149,23 @@ def f1_family(
 
 
 def label_recovery(
-    scores: np.ndarray, observed: np.ndarray, full: np.ndarray, threshold: float = 0.5
+    scores: np.ndarray,
+    observed: np.ndarray,
+    full: np.ndarray,
+    threshold: float = 0.5,
+    threads: int | None = None,
 ) -> dict[str, float | int]:
     """How well the labels that were hidden are recovered.
 
-    Counted are the hidden pairs alone: unknown in ``observed``, known in ``full``.
+    Counted are the hidden pairs alone: unknown in ``observed``, known in ``full``. The scores of the hidden positives
+    are kept for ``AP_micro``, at some 30 bytes each and 16 a thread.
 
     Args:
         scores: (N, C) floating point, no NaN.
         observed: (N, C) of 1 / 0 / -1, the labels the model was given.
         full: (N, C) of 1 / 0 / -1, the complete labels; -1 where the truth is not known either.
         threshold: a label is recovered as positive if its score is strictly greater.
+        threads: threads to use; None for one a core that this process may use.
 
     Returns:
         dict with ``AP`` (mean over classes of the voc12 average precision over a class's hidden pairs), ``AP_micro``
@@ -162,69 +177,101 @@ def label_recovery(
     Raises:
         ValueError: shapes that differ, a NaN score, an illegal label code, a NaN threshold.
     """
-    scores, observed, _ = _check_arrays(scores, observed, None, 'observed')
-    _, full, _ = _check_arrays(scores, full, None, 'full')
     _check_threshold(threshold)
-    labels = np.where(observed == UNKNOWN, full, UNKNOWN).astype(np.int8)
-    hidden = labels != UNKNOWN
-    mean_ap, left_out = mean_average_precision(average_precision(scores, labels))
+    pairs = LabelledScores(scores, full, observed=observed, names=('full', 'observed'), threads=threads)
 
-    hidden_scores = scores[hidden]
-    hidden_labels = labels[hidden]
-    positive_scores = hidden_scores[hidden_labels == POSITIVE]
-    true_positives = int((positive_scores > threshold).sum())
-    precision, recall = _precision_recall(true_positives, int((hidden_scores > threshold).sum()), positive_scores.size)
-    if not hidden_scores.size:
-        precision = float('nan')
+    def of_class(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+        positive = np.sort(scores[labels == POSITIVE])
+        precision = _precision(positive, _at_least(positive, _known(scores, labels)))
+        return _area(precision, 'voc12'), positive
+
+    by_class = pairs.per_class(of_class)
+    mean_ap, left_out = mean_average_precision(np.array([area for area, _ in by_class]))
+    positive = np.concatenate([np.empty(0, pairs.dtype), *(scores for _, scores in by_class)])
+    del by_class
+    positive.sort()
+
+    def pooled(band: slice) -> tuple[int, int, np.ndarray]:
+        known = np.concatenate([tile.scores[tile.labels != UNKNOWN] for tile in pairs.tiles(band)])
+        return known.size, int((known > threshold).sum()), _at_least(positive, known)
+
+    hidden, predicted, at_least = 0, 0, np.zeros(positive.size, np.int64)
+    for size, above, at_least_here in pairs.map(pooled, pairs.bands(_POOL_BYTES)):
+        hidden += size
+        predicted += above
+        at_least += at_least_here
+    precision, recall = _precision_recall(int((positive > threshold).sum()), predicted, positive.size)
     return {
         'AP': mean_ap,
-        'AP_micro': _area(*_precision_at_positives(hidden_scores, positive_scores), 'voc12'),
-        'precision': precision,
+        'AP_micro': _area(_precision(positive, at_least), 'voc12'),
+        'precision': precision if hidden else float('nan'),
         'recall': recall,
-        'F1': _f1(precision, recall),
-        'hidden': int(hidden_scores.size),
-        'hidden_positive': int(positive_scores.size),
+        'F1': _f1(precision, recall) if hidden else float('nan'),
+        'hidden': hidden,
+        'hidden_positive': int(positive.size),
         'classes_left_out': left_out,
     }
 
 
-def _precision_at_positives(known_scores: np.ndarray, positive_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The precision-recall curve at the steps where recall rises.
+def _known(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Scores of the pairs that count; the input itself where that is all of them."""
+    known = labels != UNKNOWN
+    return scores if known.all() else scores[known]
 
-    Between two such steps precision only falls, so neither definition of average precision needs those in between,
-    and two plain sorts do instead of one argument sort over all pairs.
+
+def _at_least(positive: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """How many of the ``known`` scores, which are sorted in place, reach each of the sorted ``positive`` ones."""
+    known.sort()
+    return known.size - np.searchsorted(known, positive, side='left')
+
+
+def _precision(positive: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Precision of the threshold at the score of each positive.
+
+    Between two scores of positives precision only falls, so neither definition of average precision needs the steps in
+    between, and two plain sorts do instead of one argument sort over all pairs.
 
     Args:
-        known_scores: (M,) scores of all pairs that count.
-        positive_scores: scores of the positive ones among them.
-
-    Returns:
-        Precision and gained true positives at each distinct positive score, from the highest score down.
+        positive: (P,) scores of the positives, from the lowest up.
+        predicted: (P,) int, how many of all scores reach that of each.
     """
-    steps, gained = np.unique(positive_scores, return_counts=True)
-    predicted = known_scores.size - np.searchsorted(np.sort(known_scores), steps, side='left')
-    gained = gained[::-1]
-    return np.cumsum(gained) / predicted[::-1], gained
+    return (positive.size - np.searchsorted(positive, positive, side='left')) / predicted
 
 
-def _area(precision: np.ndarray, gained: np.ndarray, kind: str) -> float:
-    """Sum of precision over the steps of recall; NaN without a positive."""
-    if not gained.size:
+def _area(precision: np.ndarray, kind: str) -> float:
+    """Precision summed over the steps of recall, each positive being one; NaN without a positive."""
+    if not precision.size:
         return float('nan')
-    if kind == 'voc12':
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((precision * gained).sum() / gained.sum())
+    # lowest score, highest recall first: the running maximum is the one over all higher recalls
+    return float((np.maximum.accumulate(precision) if kind == 'voc12' else precision).sum() / precision.size)
+
+
+def _counts(scores: np.ndarray, labels: np.ndarray, threshold: float, top_k: int) -> np.ndarray:
+    """True positives, predicted pairs and positives of each class in at most 255 images: (3, C) uint8."""
+    positive = labels == POSITIVE
+    predicted = scores > threshold
+    if top_k < scores.shape[1]:
+        predicted &= _top_k(scores, top_k)
+    # a sum in bytes is several times faster than one in numpy's default, 64 bits
+    return np.stack(
+        [
+            np.add.reduce(chosen.view(np.uint8), axis=0, dtype=np.uint8)
+            for chosen in (predicted & positive, predicted & (labels != UNKNOWN), positive)
+        ]
+    )
 
 
 def _top_k(scores: np.ndarray, top_k: int) -> np.ndarray:
-    """(n, C) bool with exactly min(k, C) True a row: the highest scores, of equal ones those of lower index."""
-    num_classes = scores.shape[1]
-    if top_k >= num_classes:
-        return np.ones(scores.shape, bool)
+    """(n, C) bool with ``top_k`` < C True a row: the highest scores, of equal ones those of lower index."""
+    num_images, num_classes = scores.shape
     kth = np.partition(scores, num_classes - top_k, axis=1)[:, num_classes - top_k, None]
-    higher = scores > kth
-    equal = scores == kth
-    return higher | (equal & (np.cumsum(equal, axis=1) <= top_k - higher.sum(1, keepdims=True)))
+    chosen = scores >= kth
+    if np.count_nonzero(chosen) > top_k * num_images:  # some rows have a tie at the k-th place
+        (tied,) = np.nonzero(np.count_nonzero(chosen, axis=1) > top_k)
+        higher, equal = scores[tied] > kth[tied], scores[tied] == kth[tied]
+        room = top_k - np.count_nonzero(higher, axis=1, keepdims=True)
+        chosen[tied] = higher | (equal & (np.cumsum(equal, axis=1) <= room))
+    return chosen
 
 
 def _precision_recall(true_positives: int, predicted: int, positives: int) -> tuple[float, float]:
@@ -236,51 +283,6 @@ def _f1(precision: float, recall: float) -> float:
     return 2 * precision * recall / total if total != 0 else 0.0  # NaN stays NaN
 
 
-def _known_labels(targets: np.ndarray, ignore: np.ndarray | None) -> np.ndarray:
-    """A block of labels with ignored pairs made unknown."""
-    return targets if ignore is None else np.where(ignore, np.asarray(UNKNOWN, targets.dtype), targets)
-
-
-def _blocks(length: int, width: int) -> Iterator[slice]:
-    """Slices that cut an axis of ``length`` so that each holds about ``_BLOCK_PAIRS`` entries of ``width``."""
-    step = max(1, _BLOCK_PAIRS // max(1, width))
-    return (slice(start, min(start + step, length)) for start in range(0, length, step))
-
-
 def _check_threshold(threshold: float) -> None:
     if np.isnan(threshold):
         raise ValueError('threshold must be a number, but is NaN')
-
-
-def _check_arrays(
-    scores: np.ndarray, targets: np.ndarray, ignore: np.ndarray | None, name: str = 'targets'
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Arrays of the right shapes and legal values, or an error that names what is wrong. Nothing is copied."""
-    scores, targets = np.asarray(scores), np.asarray(targets)
-    if scores.ndim != 2:
-        raise ValueError(f'scores must have the shape (images, classes), but have {scores.shape}')
-    if not np.issubdtype(scores.dtype, np.floating):
-        raise ValueError(f'scores must be floating point, but are {scores.dtype}')
-    if targets.shape != scores.shape:
-        raise ValueError(f'{name} must have the shape of the scores {scores.shape}, but have {targets.shape}')
-    if ignore is not None:
-        ignore = np.asarray(ignore)
-        if ignore.shape != scores.shape:
-            raise ValueError(f'ignore must have the shape of the scores {scores.shape}, but has {ignore.shape}')
-        if ignore.dtype != bool and not np.isin(ignore, (0, 1)).all():
-            raise ValueError('ignore must hold only True and False, or 1 and 0')
-        ignore = ignore.astype(bool, copy=False)
-    for block in _blocks(*scores.shape):
-        nan = np.isnan(scores[block])
-        if nan.any():
-            row, column = np.argwhere(nan)[0]
-            raise ValueError(f'scores hold a NaN, first at image {block.start + row}, class {column}')
-        labels = targets[block]
-        illegal = (labels != POSITIVE) & (labels != NEGATIVE) & (labels != UNKNOWN)
-        if illegal.any():
-            row, column = np.argwhere(illegal)[0]
-            raise ValueError(
-                f'{name} must be {POSITIVE} (positive), {NEGATIVE} (negative) or {UNKNOWN} (unknown), but hold '
-                f'{labels[row, column]} at image {block.start + row}, class {column}'
-            )
-    return scores, targets, ignore

@@ -3,6 +3,7 @@ import mmpretrain.models  # noqa: F401  registers ResNet and the data preprocess
 from sarlp.models.bilinear_attention import LowRankBilinearAttention
 from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.clip_resnet import CLIPResNet
+from sarlp.models.data_preprocessor import DataPreprocessor
 from sarlp.models.heads import BaselineHead, SARLPHead
 from sarlp.models.label_embedding import LabelEmbedding
 from sarlp.models.label_recovery import LabelRecovery
@@ -17,6 +18,7 @@ __all__ = [
     'SRFL',
     'BaselineHead',
     'CLIPResNet',
+    'DataPreprocessor',
     'LabelEmbedding',
     'LabelRecovery',
     'LowRankBilinearAttention',

@@ -63,7 +63,7 @@ class MultiLabelClassifier(BaseModel):
         tokens, grid = self.extract_tokens(inputs)
         outputs = self.head(tokens, grid)
         if mode == 'loss':
-            target = torch.stack([sample.gt_score for sample in data_samples]).to(inputs.device)
+            target = torch.stack([sample.gt_score for sample in data_samples]).to(inputs.device, non_blocking=True)
             return self._finite(self.head.loss(outputs, target), data_samples)
         outputs['scores'] = outputs['logits'].float().sigmoid()
         if mode == 'tensor':

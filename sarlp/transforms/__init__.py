@@ -1,7 +1,34 @@
 import mmpretrain.datasets  # noqa: F401  registers RandAugment and its operations under the scope mmpretrain
 
 from sarlp.transforms.cutout import RandomCutout
+from sarlp.transforms.fast import (
+    AutoContrast,
+    Brightness,
+    ColorTransform,
+    Contrast,
+    Equalize,
+    Invert,
+    Posterize,
+    RandomFlip,
+    Solarize,
+)
+from sarlp.transforms.load_resized import LoadResizedImage
 from sarlp.transforms.loading import BadImageError, LoadImage
 from sarlp.transforms.packing import PackMultiLabel
 
-__all__ = ['BadImageError', 'LoadImage', 'PackMultiLabel', 'RandomCutout']
+__all__ = [
+    'AutoContrast',
+    'BadImageError',
+    'Brightness',
+    'ColorTransform',
+    'Contrast',
+    'Equalize',
+    'Invert',
+    'LoadImage',
+    'LoadResizedImage',
+    'PackMultiLabel',
+    'Posterize',
+    'RandomCutout',
+    'RandomFlip',
+    'Solarize',
+]

@@ -1,18 +1,25 @@
+import hashlib
 import logging
 import random
 import shutil
 
+import mmcv.transforms
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.logging import MMLogger
 from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
+from mmengine.registry import init_default_scope
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from sarlp.datasets.annotation import AnnotationError, dump_annotation
 from sarlp.datasets.multilabel import MultiLabelDataset, seeded
 from sarlp.errors import UserError
+from sarlp.paths import find_config
+from sarlp.transforms import RandomCutout
 
 CLASSES = ('cat', 'dog', 'sofa', 'tree', 'van')
 SIZE = (31, 23)  # width, height
@@ -219,6 +226,68 @@ class TestAugmentation:
         assert draw(0, 1, 'a') == draw(0, 1, 'a')
         for other in ((1, 1, 'a'), (0, 2, 'a'), (0, 1, 'b')):
             assert not set(draw(0, 1, 'a')) & set(draw(*other))
+
+
+def plain_cutout(self, results):
+    """As it was before it was made fast."""
+    if self.random_disable():
+        return results
+    height, width = results['img'].shape[:2]
+    side = round(min(height, width) * (self.random_magnitude() if self.ratio is None else self.ratio))
+    centre_y, centre_x, colour = self._place(height, width)
+    top, left = centre_y - side // 2, centre_x - side // 2
+    image = results['img'].copy()
+    image[max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)] = colour
+    return {**results, 'img': image}
+
+
+def plain_pipeline(pipeline):
+    """The same steps by the classes of mmcv and mmpretrain, as far as the image."""
+    steps = []
+    for step in pipeline:
+        if step['type'] == 'RandomFlip':
+            step = mmcv.transforms.RandomFlip(prob=step['prob'])
+        elif step['type'] == 'mmpretrain.RandAugment':
+            policies = [dict(policy) for policy in step['policies']]
+            for policy in policies:
+                if policy['type'] != 'sarlp.RandomCutout':
+                    policy['type'] = policy['type'].replace('sarlp.', 'mmpretrain.')
+            step = {**step, 'policies': policies}
+        steps.append(step)
+    return Compose(steps[:-1])
+
+
+def checksum(image):
+    return hashlib.sha256(image.tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize('config', ['sarlp_r101_nus_p0.1', 'sarlp_r18_digits_p0.1'])
+def test_fast_augmentation_is_the_plain_one(clean_root, monkeypatch, config):
+    """Config's pipeline through the data set, against plain classes seeded here: the same images to the bit."""
+    init_default_scope('sarlp')
+    pipeline = Config.fromfile(find_config(config)).train_pipeline
+    dataset = make(clean_root, pipeline=pipeline, seed=3)
+    actual, expected = [], []
+    for epoch in range(11):
+        dataset.set_epoch(epoch)
+        actual += [checksum(dataset[index]['inputs'].numpy()) for index in range(7)]
+    monkeypatch.setattr(RandomCutout, 'transform', plain_cutout)
+    plain = plain_pipeline(pipeline)
+    for epoch in range(11):
+        for entry in ENTRIES:
+            key = repr((3, epoch, entry['img_path'])).encode()
+            seed = int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), 'little')
+            random.seed(seed), np.random.seed(seed), torch.manual_seed(seed)
+            image = plain({'img_path': str(clean_root / 'images' / entry['img_path'])})['img']
+            expected.append(checksum(np.ascontiguousarray(image.transpose(2, 0, 1))))
+    assert actual == expected
+    assert len(set(actual)) > 60  # the digits' pipeline leaves some as they are
+
+
+def test_class_names_are_not_copied_for_each_image(clean_root):
+    dataset = make(clean_root)
+    assert dataset.classes == CLASSES
+    assert dataset.classes is dataset.classes
 
 
 class TestBadImages:

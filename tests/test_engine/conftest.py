@@ -1,5 +1,7 @@
 import itertools
 import os
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,17 @@ def unformatted_configs():
 @pytest.fixture(scope='session')
 def repository():
     return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='session')
+def distributed_env(repository):
+    """For ``tools/dist_*.sh``: a free port, and the python of this test run as ``python``."""
+
+    def make():
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = probe.getsockname()[1]
+        path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+        return {**os.environ, 'PORT': str(port), 'PATH': path, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
+
+    return make

@@ -119,14 +119,16 @@ class TestBatch:
         assert cfg.train_dataloader.batch_size == 2
 
 
-def test_amp_needs_a_gpu(make_config, monkeypatch):
+@pytest.mark.parametrize(('has_bfloat16', 'dtype'), [(True, 'bfloat16'), (False, 'float16')])
+def test_amp(make_config, monkeypatch, has_bfloat16, dtype):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(UserError, match='--amp needs a GPU, and torch sees none'):
         use_amp(make_config())
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation: has_bfloat16)
     cfg = make_config()
     use_amp(cfg)
-    assert (cfg.optim_wrapper.type, cfg.optim_wrapper.loss_scale) == ('AmpOptimWrapper', 'dynamic')
+    assert (cfg.optim_wrapper.type, cfg.optim_wrapper.dtype) == ('MixedPrecisionOptimWrapper', dtype)
 
 
 def test_work_dir_is_named_after_the_config():

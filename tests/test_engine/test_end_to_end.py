@@ -2,12 +2,9 @@
 
 import csv
 import json
-import os
 import runpy
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,20 +37,6 @@ def read_csv(path):
 
 def options_of(cfg_options):
     return ['--cfg-options', *(f'{key}={value}' for key, value in cfg_options.items())]
-
-
-@pytest.fixture(scope='session')
-def distributed_env(repository):
-    """For ``tools/dist_*.sh``: a free port, and the python of this test run as ``python``."""
-
-    def make():
-        with socket.socket() as probe:
-            probe.bind(('127.0.0.1', 0))
-            port = probe.getsockname()[1]
-        path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-        return {**os.environ, 'PORT': str(port), 'PATH': path, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
-
-    return make
 
 
 @pytest.fixture(scope='session')
@@ -115,7 +98,7 @@ class TestTraining:
         assert find_checkpoint(work) == str(work / f'best_mAP_epoch_{best}.pth')
 
     def test_checkpoint(self, work):
-        content = torch.load(work / 'epoch_2.pth', map_location='cpu', weights_only=True)
+        content = read_checkpoint(work / 'epoch_2.pth')
         assert {'state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'message_hub', 'meta'} <= set(content)
         assert content['meta']['epoch'] == 2
         assert content['meta']['iter'] == 6

@@ -7,7 +7,7 @@ import torch
 from mmengine.hooks import Hook
 
 from sarlp.datasets.annotation import dump_annotation, load_annotation
-from sarlp.engine import EMAFromStartHook, SeedHook
+from sarlp.engine import EMAFromStartHook, SeedHook, read_checkpoint
 from sarlp.errors import UserError
 
 
@@ -82,7 +82,7 @@ def test_average_equals_the_recursion(trained):
 def test_checkpoint_holds_the_average(trained):
     runner, record = trained
     (hook,) = (hook for hook in runner.hooks if isinstance(hook, EMAFromStartHook))
-    checkpoint = torch.load(f'{runner.work_dir}/epoch_2.pth', weights_only=True)
+    checkpoint = read_checkpoint(f'{runner.work_dir}/epoch_2.pth')
     for key, value in hook.ema_model.module.state_dict().items():
         assert torch.equal(checkpoint['state_dict'][key], value), key
         assert torch.equal(checkpoint['ema_state_dict'][f'module.{key}'], record.weights[-1][key]), key

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from sarlp.evaluation import functional
 from sarlp.evaluation.functional import (
     average_precision,
-    average_precision_of_kinds,
     f1_family,
     label_recovery,
     mean_average_precision,
@@ -153,16 +151,6 @@ def test_an_ignored_class_keeps_its_place_in_the_top_k():
     ignore = np.array([[True, False, False]])
     assert f1_family(scores, targets, ignore, top_k=2)['OR'] == 0.5
     assert f1_family(scores, targets, None, threshold=0.85, top_k=2)['OP'] == 0.0
-
-
-def test_the_blocks_do_not_show(monkeypatch):
-    scores, targets, ignore = make_data(7, dtype=np.float32)
-    expected = average_precision_of_kinds(scores, targets, ignore), f1_family(scores, targets, ignore, top_k=3)
-    monkeypatch.setattr(functional, '_BLOCK_PAIRS', 2 * C + 1)
-    kinds, family = average_precision_of_kinds(scores, targets, ignore), f1_family(scores, targets, ignore, top_k=3)
-    np.testing.assert_array_equal(kinds['voc12'], expected[0]['voc12'])
-    np.testing.assert_array_equal(kinds['plain'], expected[0]['plain'])
-    assert family == expected[1]
 
 
 def test_inputs_are_left_alone():

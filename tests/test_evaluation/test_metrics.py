@@ -1,7 +1,6 @@
 """The metrics through MMEngine's evaluator."""
 
 import math
-from itertools import chain, zip_longest
 
 import numpy as np
 import pytest
@@ -120,53 +119,60 @@ def test_nothing_hidden_is_no_crash():
     assert math.isnan(result['recovery_AP'])
 
 
-def ranks_of(samples, world_size):
-    """Samples of each rank as MMEngine's default sampler hands them out: every k-th, the end padded from the start."""
-    padded = samples + samples[: -len(samples) % world_size]
-    return [padded[rank::world_size] for rank in range(world_size)]
-
-
-def gather(parts, size):
-    """What MMEngine's ``collect_results`` does with the parts of the ranks."""
-    return [entry for entry in chain.from_iterable(zip_longest(*parts)) if entry is not None][:size]
-
-
-@pytest.mark.parametrize('kind', [MultiLabelMetric, LabelRecoveryMetric])
-@pytest.mark.parametrize('world_size', [2, 3])
-def test_ranks_give_the_numbers_of_one_process(kind, world_size):
-    samples = make_samples(*make_data())
-    expected = evaluate(kind(), samples)
-    parts = []
-    for part in ranks_of(samples, world_size):
-        rank_metric = kind()
-        for start in range(0, len(part), 2):
-            rank_metric.process(None, [sample.to_dict() for sample in part[start : start + 2]])
-        assert len(rank_metric.results) == len(part)
-        parts.append(rank_metric.results)
-    metric = kind()
-    metric.dataset_meta = {'classes': CLASSES}
-    assert metric.compute_metrics(gather(parts, N)) == expected
-    assert metric.report['image_ids'] == [f'x/{n}.jpg' for n in range(N)]
-    with pytest.raises(ValueError, match="1 of 14 images .* first 'x/0.jpg'(.|\n)*shuffle=False"):
-        metric.compute_metrics(gather(parts, 14) if world_size == 2 else gather(parts, N) + parts[0][:1])
-
-
 def test_results_do_not_hold_on_to_the_batch():
-    batch = torch.rand(4, C)
-    labels = torch.zeros(4, C)
+    scores, labels = torch.full((4, C), 0.5), torch.zeros(4, C)
     metric = MultiLabelMetric()
-    metric.process(None, [dict(img_id='0', pred_score=batch[0], gt_score_full=labels[0])])
-    batch.fill_(9)
-    assert metric.results[0]['pred_score'].max() < 1
-    assert metric.results[0]['pred_score'].base is None
+    metric.process(None, [dict(img_id='0', pred_score=scores[0], gt_score_full=labels[0])])
+    scores.fill_(9)
+    labels.fill_(1)
+    metric.evaluate(1)
+    assert metric.report['scores'].tolist() == [[0.5] * C]
+    assert metric.report['full'].tolist() == [[0] * C]
 
 
 def test_reduced_precision_is_read():
     metric = MultiLabelMetric()
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
-        sample = dict(img_id=str(dtype), pred_score=torch.full((C,), 0.5, dtype=dtype), gt_score_full=torch.zeros(C))
-        metric.process(None, [sample])
-    assert {entry['pred_score'].dtype for entry in metric.results} == {np.dtype('float32')}
+        score, label = torch.full((C,), 0.75, dtype=dtype), torch.ones(C, dtype=dtype)
+        metric.process(None, [dict(img_id=str(dtype), pred_score=score, gt_score_full=label)])
+    metric.evaluate(3)
+    assert metric.report['scores'].dtype == np.float32
+    assert metric.report['scores'].tolist() == [[0.75] * C] * 3
+    assert metric.report['full'].tolist() == [[1] * C] * 3
+
+
+def test_ignore_may_be_missing_in_some_samples():
+    data = scores, _, full, ignore = make_data()
+    samples = make_samples(*data)
+    for n in (2, 3, 7, 11):
+        del samples[n].ignore
+        ignore[n] = False
+    metric = MultiLabelMetric()
+    result = evaluate(metric, samples)
+    np.testing.assert_array_equal(metric.report['ignore'], ignore)
+    assert result['mAP'] == pytest.approx(100 * average_precision(scores, full, ignore).mean())
+
+
+@pytest.mark.parametrize('kind', [MultiLabelMetric, LabelRecoveryMetric])
+def test_scores_in_files(kind, tmp_path):
+    samples = make_samples(*make_data())
+    in_memory, in_files = kind(), kind(scores_dir=str(tmp_path / 'new'))
+    assert evaluate(in_files, samples) == evaluate(in_memory, samples)
+    for name in kind.kept:
+        np.testing.assert_array_equal(in_files.report[name], in_memory.report[name])
+        assert isinstance(in_files.report[name], np.memmap)
+        assert not isinstance(in_memory.report[name], np.memmap)
+    assert not list((tmp_path / 'new').iterdir())  # files without a name
+
+
+def test_evaluates_again():
+    metric = MultiLabelMetric()
+    first = evaluate(metric, make_samples(*make_data()))
+    second = evaluate(metric, make_samples(*make_data(1)))
+    assert second != first
+    assert evaluate(metric, make_samples(*make_data())) == first
+    metric.process(None, [make_samples(*make_data())[0].to_dict()])
+    assert metric.report is None
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
@@ -190,11 +196,14 @@ def test_bad_samples_are_named():
 
     metric = MultiLabelMetric()
     metric.process(None, [good])
+    with pytest.raises(ValueError, match=r'different numbers of classes: \[3, 5\]'):
+        metric.process(None, [dict(img_id='b.jpg', pred_score=torch.rand(3), gt_score_full=torch.zeros(3))])
     metric.dataset_meta = {'classes': CLASSES + ('f',)}
     with pytest.raises(ValueError, match='names 6 classes, but the model gives 5 scores'):
-        metric.compute_metrics(metric.results)
+        metric.evaluate(1)
     with pytest.raises(ValueError, match='is the split empty'):
-        metric.compute_metrics([])
-    metric.process(None, [dict(img_id='b.jpg', pred_score=torch.rand(3), gt_score_full=torch.zeros(3))])
-    with pytest.raises(ValueError, match=r'different numbers of classes: \[3, 5\]'):
-        metric.compute_metrics(metric.results)
+        metric.evaluate(0)
+    for name in ('a.jpg', 'c.jpg', 'a.jpg'):
+        metric.process(None, [good | dict(img_id=name)])
+    with pytest.raises(ValueError, match="1 of 3 images .* first 'a.jpg'(.|\n)*shuffle=False"):
+        metric.evaluate(3)

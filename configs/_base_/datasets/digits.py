@@ -15,8 +15,8 @@ train_pipeline = [
             dict(type='mmpretrain.Translate', magnitude_range=(0, 0.1), direction='horizontal', prob=0.5),
             dict(type='mmpretrain.Translate', magnitude_range=(0, 0.1), direction='vertical', prob=0.5),
             dict(type='mmpretrain.Rotate', magnitude_range=(0, 15), prob=0.5),
-            dict(type='mmpretrain.Contrast', magnitude_range=(0, 0.5), prob=0.5),
-            dict(type='mmpretrain.Brightness', magnitude_range=(0, 0.3), prob=0.5),
+            dict(type='sarlp.Contrast', magnitude_range=(0, 0.5), prob=0.5),
+            dict(type='sarlp.Brightness', magnitude_range=(0, 0.3), prob=0.5),
         ],
     ),
     dict(type='PackMultiLabel'),
@@ -26,7 +26,7 @@ test_pipeline = [dict(type='LoadImage'), dict(type='PackMultiLabel')]
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,  # on two cores a worker takes more from the training than it gives
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='ResumableSampler', shuffle=True),
     dataset=dict(
         type='MultiLabelDataset',
         data_root=data_root,

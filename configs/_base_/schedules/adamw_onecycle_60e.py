@@ -6,6 +6,6 @@ param_scheduler = [
     dict(type='OneCycleLR', warmup=0.2, div_factor=25.0, final_div_factor=1e4, convert_to_iter_based=True),
     dict(type='OneCycleMomentum', warmup=0.2, low=0.85, high=0.95, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=60, val_interval=1)
+train_cfg = dict(type='ResumableTrainLoop', max_epochs=60, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

@@ -1,0 +1,171 @@
+"""Images per second of a trained model, as it is and prepared for inference, against its plain backbone.
+
+    python benchmarks/inference.py --batch 2 --classes 80
+    python benchmarks/inference.py --device cuda --batch 64 --compile --json rows.json
+
+Images lie on the device, normalised; decoding and resizing are benchmarks/input_pipeline.py. The variants take turns
+within one process, and the figure is the median of their batches. Weights and images are random: the speed does not
+depend on them, while `differs`, the largest difference of a score from the model as it was trained, does. Peak memory
+is what the weights and one batch take, where the device keeps count.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import time
+
+import torch
+from mmengine.registry import init_default_scope
+
+from sarlp.engine import load_config
+from sarlp.inference import prepare_for_inference
+from sarlp.registry import MODELS
+
+AS_TRAINED = 'as trained'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--config', default='configs/sarlp/sarlp_r101_coco_p0.1.py', help='default: %(default)s')
+    parser.add_argument('--device', default='cpu', help='of torch; default: %(default)s')
+    parser.add_argument('--batch', type=int, default=2, help='images; default: %(default)s')
+    parser.add_argument('--classes', type=int, default=80, help='default: %(default)s')
+    parser.add_argument('--size', type=int, default=448, help='pixels of a side; default: %(default)s')
+    parser.add_argument(
+        '--precision', choices=['bfloat16', 'float16'], default='bfloat16', help='besides float32; default: %(default)s'
+    )
+    parser.add_argument(
+        '--arch',
+        type=int,
+        choices=[18, 34, 50, 101, 152],
+        default=101,
+        help='depth of the ResNet; default: %(default)s',
+    )
+    parser.add_argument('--compile', action='store_true', help='compile the folded variants as well')
+    parser.add_argument('--repeats', type=int, default=5, help='timed batches a variant; default: %(default)s')
+    parser.add_argument('--json', metavar='FILE', help='also write the rows to this file')
+    return parser.parse_args()
+
+
+def build_model(args: argparse.Namespace) -> torch.nn.Module:
+    cfg = load_config(args.config).model
+    cfg.backbone.depth = args.arch
+    cfg.backbone.init_cfg = None
+    cfg.head.in_channels = 512 if args.arch < 50 else 2048
+    cfg.head.num_classes = args.classes
+    if cfg.head.get('label_embedding') is not None:
+        cfg.head.label_embedding.file = None
+    torch.manual_seed(0)
+    return MODELS.build(cfg).to(args.device).eval()
+
+
+def option_sets(args: argparse.Namespace) -> dict[str, dict]:
+    """What is given to ``prepare_for_inference``, by name."""
+    low = dict(precision=args.precision)
+    sets = {
+        'folded': {},
+        'folded, channels_last': dict(channels_last=True),
+        f'folded, {args.precision}': low,
+        f'folded, channels_last, {args.precision}': dict(channels_last=True, **low),
+    }
+    if args.compile:
+        sets |= {f'{name}, compiled': dict(options, compile=True) for name, options in sets.items()}
+    return sets
+
+
+def timed(run, images: torch.Tensor) -> tuple[float, object]:
+    """Milliseconds of one call, and what it returned."""
+    if images.is_cuda:
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    result = run(images)
+    if images.is_cuda:
+        torch.cuda.synchronize()
+    return 1e3 * (time.perf_counter() - start), result
+
+
+def peak_megabytes(module: torch.nn.Module, images: torch.Tensor) -> float | None:
+    """Weights, and what a batch takes beside them; None on a device that does not tell."""
+    if not images.is_cuda:
+        return None
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    module(images)
+    weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+    return (torch.cuda.max_memory_allocated() - before + weights) / 2**20
+
+
+@torch.inference_mode()
+def measure(args: argparse.Namespace) -> list[dict]:
+    plain = build_model(args)
+    variants = {('backbone', AS_TRAINED): plain.backbone, ('sarlp', AS_TRAINED): plain}
+    for name, options in option_sets(args).items():
+        variants['sarlp', name] = prepare_for_inference(copy.deepcopy(plain), **options)
+    images = torch.randn(args.batch, 3, args.size, args.size, device=args.device)
+    times = {key: [] for key in variants}
+    scores = {}
+    for turn in range(args.repeats + 2):
+        for key, module in variants.items():
+            took, outputs = timed(module, images)
+            if turn >= 2:  # the first ones allocate, choose algorithms and compile
+                times[key].append(took)
+            if key[0] == 'sarlp':
+                scores[key] = outputs['scores']
+    rows = []
+    for (variant, options), taken in times.items():
+        median = statistics.median(taken)
+        difference = None
+        if variant == 'sarlp':
+            difference = (scores[variant, options] - scores['sarlp', AS_TRAINED]).abs().max().item()
+        rows.append(
+            {
+                'variant': variant,
+                'options': options,
+                'device': torch.cuda.get_device_name() if images.is_cuda else args.device,
+                'batch': args.batch,
+                'classes': args.classes,
+                'size': args.size,
+                'precision': args.precision if args.precision in options else 'float32',
+                'step_ms': median,
+                'images_per_s': 1e3 * args.batch / median,
+                'of_backbone': median / statistics.median(times['backbone', AS_TRAINED]),
+                'peak_mb': peak_megabytes(variants[variant, options], images),
+                'differs': difference,
+            }
+        )
+    return rows
+
+
+COLUMNS = {
+    'variant': '{}',
+    'options': '{}',
+    'images_per_s': '{:.2f}',
+    'step_ms': '{:.0f}',
+    'of_backbone': '{:.2f}',
+    'peak_mb': '{:.0f}',
+    'differs': '{:.1e}',
+}
+
+
+def main() -> None:
+    args = parse_args()
+    init_default_scope('sarlp')
+    rows = measure(args)
+    print(
+        f'{rows[0]["device"]}, {torch.get_num_threads()} threads, torch {torch.__version__}, ResNet-{args.arch}, ',
+        end='',
+    )
+    print(f'batch {args.batch}, {args.size} px, {args.classes} classes, random weights, {args.repeats} batches each\n')
+    print('| ' + ' | '.join(COLUMNS) + ' |')
+    print('|' + '---|' * len(COLUMNS))
+    for row in rows:
+        cells = ['' if row[name] is None else shape.format(row[name]) for name, shape in COLUMNS.items()]
+        print('| ' + ' | '.join(cells) + ' |')
+    if args.json:
+        with open(args.json, 'w', encoding='utf-8') as file:
+            json.dump(rows, file, indent=1)
+
+
+if __name__ == '__main__':
+    main()

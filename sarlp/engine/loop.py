@@ -1,0 +1,77 @@
+"""A training loop that goes on in the middle of an epoch."""
+
+import itertools
+from collections.abc import Iterator
+
+from mmengine.dataset import DefaultSampler
+from mmengine.runner import EpochBasedTrainLoop
+
+from sarlp.errors import UserError
+from sarlp.registry import DATA_SAMPLERS, LOOPS
+
+
+@DATA_SAMPLERS.register_module()
+class ResumableSampler(DefaultSampler):
+    """MMEngine's sampler, which can leave out the beginning of an epoch.
+
+    Attributes:
+        start: indices of this rank that the next iteration leaves out; 0 again afterwards.
+    """
+
+    start = 0
+
+    def __iter__(self) -> Iterator[int]:
+        start, self.start = self.start, 0
+        return itertools.islice(super().__iter__(), start, None)
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(EpochBasedTrainLoop):
+    """MMEngine's loop over epochs, that a resumed run enters where the interrupted one left it.
+
+    - A checkpoint from within an epoch: the batches already seen are left out, without being loaded.
+    - A checkpoint from the end of an epoch: its evaluation is made up for, since the run may have been killed before
+      it had chosen its best epoch. Evaluated twice, an epoch gives the same numbers twice.
+    """
+
+    def run(self):
+        self.runner.call_hook('before_train')
+        if self._epoch > 0 and self._seen() == 0:
+            self._validate()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._validate()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _seen(self) -> int:
+        """Batches of the present epoch that were trained on."""
+        return self._iter - self._epoch * len(self.dataloader)
+
+    def _validate(self) -> None:
+        self._decide_current_val_interval()
+        due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+        if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
+            self.runner.val_loop.run()
+
+    def run_epoch(self) -> None:
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        seen = self._seen()
+        if seen:
+            if not 0 < seen < len(self.dataloader):
+                raise UserError(
+                    f'the checkpoint is of iteration {self._iter} in epoch {self._epoch + 1}, but an epoch has '
+                    f'{len(self.dataloader)} iterations here; resume with the data, the batch size and the number '
+                    'of processes that the run began with'
+                )
+            if not hasattr(self.dataloader.sampler, 'start'):
+                raise UserError(
+                    f'the checkpoint is from within an epoch, where a {type(self.dataloader.sampler).__name__} cannot '
+                    'go on; set train_dataloader.sampler.type=ResumableSampler'
+                )
+            self.dataloader.sampler.start = seen * self.dataloader.batch_size
+        for index, batch in enumerate(self.dataloader, seen):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1

@@ -1,0 +1,68 @@
+"""The average in one operation equals MMEngine's, tensor by tensor."""
+
+import pytest
+import torch
+from mmengine.model import ExponentialMovingAverage
+from torch import nn
+
+from sarlp.engine import EMAFromStartHook, ForeachEMA
+
+
+class Net(nn.Module):
+    """Parameters of several shapes, dtypes and memory formats, one of them shared, and buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
+        self.norm = nn.BatchNorm2d(5)
+        self.linear = nn.Linear(5, 7).double()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+        self.also_scale = self.scale
+        self.register_buffer('constant', torch.tensor([2.0, 3.0]), persistent=False)
+
+
+def disturb(net):
+    with torch.no_grad():
+        for index, tensor in enumerate((*net.parameters(), *net.buffers())):
+            if tensor.is_floating_point() and tensor is not net.constant:
+                tensor += torch.randn(tensor.shape, generator=torch.Generator().manual_seed(index)) / 3
+    net.norm.num_batches_tracked += 1
+
+
+@pytest.mark.parametrize('update_buffers', [True, False])
+@pytest.mark.parametrize(('momentum', 'interval'), [(1 - 0.9983, 1), (0.3, 2), (0.5, 1)])
+def test_equals_mmengine_to_the_last_bit(momentum, interval, update_buffers):
+    torch.manual_seed(0)
+    net = Net()
+    del net.also_scale  # MMEngine averages a shared parameter once for each of its names
+    options = dict(momentum=momentum, interval=interval, update_buffers=update_buffers)
+    averages = ExponentialMovingAverage(net, **options), ForeachEMA(net, **options)
+    start = net.conv.weight.clone()
+    for _ in range(5):
+        disturb(net)
+        for average in averages:
+            average.update_parameters(net)
+    expected, actual = (average.state_dict() for average in averages)
+    assert actual.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(actual[key], value), key
+    assert actual['steps'] == 5
+    assert not torch.equal(actual['module.conv.weight'], start)
+    assert not torch.equal(actual['module.conv.weight'], net.conv.weight)
+    assert torch.equal(averages[1].module.constant, net.constant)
+
+
+def test_a_shared_parameter_is_averaged_once():
+    net = Net()
+    average = ForeachEMA(net, momentum=0.25, update_buffers=True)
+    average.update_parameters(net)
+    with torch.no_grad():
+        net.scale.fill_(3.0)
+    average.update_parameters(net)
+    assert average.module.scale.item() == 1.5
+    assert average.module.also_scale is average.module.scale
+
+
+def test_the_hook_averages_this_way():
+    assert EMAFromStartHook(momentum=0.1).ema_cfg == dict(type='sarlp.ForeachEMA', momentum=0.1)
+    assert EMAFromStartHook(ema_type='StochasticWeightAverage').ema_cfg['type'] == 'StochasticWeightAverage'
