@@ -15,10 +15,11 @@ import contextlib
 import itertools
 import json
 import multiprocessing
-import resource
+import re
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import torch
 from mmengine.config import DictAction
@@ -132,7 +133,9 @@ def peak_megabytes(*arguments) -> float:
         step()
     if step.images.is_cuda:
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    # not ru_maxrss, which begins with what the process that started this one had
+    status = Path('/proc/self/status').read_text()
+    return int(re.search(r'VmHWM:\s*(\d+) kB', status)[1]) / 2**10
 
 
 def in_own_process(function, *arguments):

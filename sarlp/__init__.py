@@ -1,9 +1,9 @@
 """Multi-label image recognition with incomplete labels."""
 
-from sarlp._stack import allow_runner_checkpoints, guard_mmpretrain
+from sarlp._stack import guard_checkpoints, guard_mmpretrain
 from sarlp.version import __version__
 
 guard_mmpretrain()
-allow_runner_checkpoints()
+guard_checkpoints()
 
 __all__ = ['__version__']

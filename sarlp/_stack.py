@@ -6,9 +6,6 @@ Nothing here changes what a library computes. Each guard names the breakage it c
 import importlib.metadata
 import warnings
 
-import numpy as np
-import torch
-
 
 def guard_mmpretrain() -> None:
     """Keep mmpretrain importable beside transformers >= 5.
@@ -29,27 +26,26 @@ def guard_mmpretrain() -> None:
         dependency.WITH_MULTIMODAL = False
 
 
-def allow_runner_checkpoints() -> None:
-    """Let ``torch.load(weights_only=True)`` read the checkpoints of MMEngine's Runner.
+def guard_checkpoints() -> None:
+    """Let no checkpoint run code, wherever MMEngine or mmpretrain reads one.
 
-    Besides tensors such a file holds the log history: :class:`mmengine.logging.HistoryBuffer`, which is two numpy
-    arrays, and numpy scalars. Exactly these are allowed; ``weights_only=False`` is never used, since it would let a
-    downloaded checkpoint run code. The buffer also puts its own methods into its state, which only ``getattr`` can
-    load again; they are the defaults that it restores by itself, so they are left out of what is saved.
+    MMEngine calls ``torch.load`` without ``weights_only``, which is safe from torch 2.6 on and while no environment
+    variable says otherwise, and fetches addresses through ``torch.hub``, which never is. Both read through
+    :mod:`sarlp.weights_file` now.
+
+    The log history in a checkpoint also puts its own methods into its state, which only ``getattr`` can load again;
+    they are the defaults that it restores by itself, so they are left out of what is saved.
     """
     from mmengine.logging import HistoryBuffer
+    from mmengine.runner import checkpoint
+
+    from sarlp.weights_file import load_from_local, load_from_nowhere, load_url
 
     HistoryBuffer.__getstate__ = lambda self: {
         key: value for key, value in self.__dict__.items() if key != 'statistics_methods'
     }
-    dtypes = {type(np.dtype(code)) for code in ('f4', 'f8', 'i4', 'i8', 'u1', 'u8', 'b1')}
-    torch.serialization.add_safe_globals(
-        [
-            HistoryBuffer,
-            np.dtype,
-            np.ndarray,
-            *sorted(dtypes, key=lambda cls: cls.__name__),
-            np._core.multiarray._reconstruct if hasattr(np, '_core') else np.core.multiarray._reconstruct,
-            np._core.multiarray.scalar if hasattr(np, '_core') else np.core.multiarray.scalar,
-        ]
-    )
+    checkpoint.load_url = load_url  # for http://, torchvision:// and what is built on them
+    register = checkpoint.CheckpointLoader.register_scheme
+    register('', load_from_local, force=True)
+    stores = ['pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'open-mmlab://', 'openmmlab://']
+    register(stores, load_from_nowhere, force=True)

@@ -6,17 +6,20 @@ the pickle is read here with an unpickler that knows tensors, lists and attribut
 archive is looked at.
 """
 
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import torch
 from torch import Tensor
 
 from sarlp.errors import UserError
+from sarlp.weights_file import check_parts, read_weights
 
 HOW_TO_GET = 'RN101.pt of OpenAI (open_clip.get_pretrained_url("RN101", "openai") has its address)'
 PREFIX = 'visual.'
@@ -95,15 +98,14 @@ def _torchscript_pickle(path: str | Path) -> str | None:
 
 
 def _read(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
-    if path.suffix == '.safetensors':
-        from safetensors.torch import load_file
-
-        return load_file(path)
     member = _torchscript_pickle(path)
     if member is not None:
         with zipfile.ZipFile(path) as archive:
+            folder = member.removesuffix('data.pkl')  # beside it lies compressed code, which is not read
+            data = [part for part in archive.infolist() if part.filename.startswith((member, f'{folder}data/'))]
+            check_parts(data, path)
             return _read_torchscript(archive, member, wanted)
-    state = torch.load(path, map_location='cpu', weights_only=True)
+    state = read_weights(path)
     state = state.get('state_dict', state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise TypeError('neither a TorchScript archive nor a state dict')
@@ -122,6 +124,8 @@ class _LazyTensor:
     def read(self, archive: zipfile.ZipFile, folder: str) -> Tensor:
         dtype, name = self.storage
         values = torch.frombuffer(bytearray(archive.read(f'{folder}data/{name}')), dtype=dtype)
+        if math.prod(self.shape) > len(values):
+            raise ValueError(f'it holds a tensor {tuple(self.shape)} made of fewer numbers')
         return values.as_strided(self.shape, self.stride, self.offset).clone()
 
 
@@ -132,21 +136,25 @@ class _Record:
 class _ArchiveUnpickler(pickle.Unpickler):
     """Rebuilds the module tree of a TorchScript archive out of records, lists and tensors; no name leads to code."""
 
-    _known = {
-        ('collections', 'OrderedDict'): OrderedDict,
-        ('torch._utils', '_rebuild_tensor_v2'): lambda storage, offset, shape, stride, *_: _LazyTensor(
-            storage, offset, shape, stride
-        ),
-        ('torch.jit._pickle', 'restore_type_tag'): lambda value, _: value,
-        **{
-            ('torch.jit._pickle', f'build_{kind}list'): lambda values: values
-            for kind in ('int', 'tensor', 'double', 'bool')
-        },
-    }
+    def __init__(self, stream: IO[bytes]):
+        super().__init__(stream)
+        # made anew for each file, which could write attributes into them
+        self._record = type('Record', (_Record,), {})
+        self._known = {
+            ('collections', 'OrderedDict'): OrderedDict,
+            ('torch._utils', '_rebuild_tensor_v2'): lambda storage, offset, shape, stride, *_: _LazyTensor(
+                storage, offset, shape, stride
+            ),
+            ('torch.jit._pickle', 'restore_type_tag'): lambda value, _: value,
+            **{
+                ('torch.jit._pickle', f'build_{kind}list'): lambda values: values
+                for kind in ('int', 'tensor', 'double', 'bool')
+            },
+        }
 
     def find_class(self, module: str, name: str):
         if module.split('.')[0] == '__torch__':
-            return _Record
+            return self._record
         if module == 'torch' and name in _STORAGES:
             return _STORAGES[name]
         if (module, name) in self._known:

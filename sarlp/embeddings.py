@@ -5,14 +5,13 @@ two for the reader. The class names are in it so that rows can not be taken for 
 """
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from sarlp.errors import UserValueError, shorten
 from sarlp.files import atomic_write
+from sarlp.npz_file import read_npz
 
 
 class EmbeddingError(UserValueError):
@@ -54,24 +53,15 @@ def load_embeddings(path: str | os.PathLike, classes: Sequence[str] | None = Non
     """
     command = f'python tools/dataset_converters/label_embeddings.py ANN_FILE --kind bert --out {path}'
     try:
-        # without pickle, so that a file from elsewhere can not run code
-        with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as file:
-            embeddings, names = file['embeddings'], file['classes']
+        content = read_npz(path, ('embeddings', 'classes'))
+        embeddings, names = content['embeddings'], content['classes']
+        rows = names.tolist()  # which numpy may find to be no text after all
     except FileNotFoundError:
         raise EmbeddingError(f'{path}: there are no such label embeddings. Make them with: {command}') from None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except Exception as error:  # zip, zlib and numpy raise errors of many kinds
         raise EmbeddingError(
             f'{path}: expected an .npz file with "embeddings" and "classes" and no pickled objects, but it can not be '
-            f'read ({error}). Make it anew with: {command}'
+            f'read ({str(error).strip() or type(error).__name__}). Make it anew with: {command}'
         ) from None
     if names.dtype.kind != 'U' or names.ndim != 1:
         raise EmbeddingError(
@@ -85,13 +75,9 @@ def load_embeddings(path: str | os.PathLike, classes: Sequence[str] | None = Non
                 f'{path}: it has {len(names)} rows, one a class, but the data set has {len(classes)} classes. Make it '
                 f'for this data set with: {command}'
             )
-        for index, (found, expected) in enumerate(zip(names.tolist(), classes, strict=True)):
+        for index, (found, expected) in enumerate(zip(rows, classes, strict=True)):
             if found != expected:
-                what = (
-                    'the same classes in another order'
-                    if sorted(names.tolist()) == sorted(classes)
-                    else ('other classes')
-                )
+                what = 'the same classes in another order' if sorted(rows) == sorted(classes) else ('other classes')
                 raise EmbeddingError(
                     f'{path}: it is for {what}: row {index} is {found!r} where the data set has {expected!r}. Make it '
                     f'for this data set with: {command}'

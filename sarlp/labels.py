@@ -40,9 +40,12 @@ def uniform_numbers(seed: int, image_id: str, keys: np.ndarray) -> np.ndarray:
     return _mix(keys ^ _digest('image', str(seed), image_id))
 
 
-def holdout_number(seed: int, image_id: str) -> float:
-    """One uniform random number in [0, 1) per (seed, image), independent of :func:`uniform_numbers`."""
-    return float(_mix(np.array([_digest('holdout', str(seed), image_id)]))[0])
+def holdout_number(seed: int, image_id: str, purpose: str = 'holdout') -> float:
+    """One uniform random number in [0, 1) per (seed, image, purpose), independent of :func:`uniform_numbers`.
+
+    Images that were set aside for one purpose are then no special ones for another.
+    """
+    return float(_mix(np.array([_digest(purpose, str(seed), image_id)]))[0])
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ import torch
 
 import sarlp  # noqa: F401  guards and registers before anything else of the stack is imported
 
+from .place import Place
+
 # two processes of a test must not fight over the cores
 torch.set_num_threads(int(os.environ.get('SARLP_TEST_THREADS', '2')))
 
@@ -20,3 +22,20 @@ def golden():
             return {key: data[key] for key in data.files}
 
     return load
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def refused(place, capsys):
+    """``refused('test.py', CONFIG, FILE, names=FILE)``: the message of a tool that must refuse, and names the file."""
+
+    def run(tool, *arguments, names):
+        message = place.refused(capsys, tool, *arguments)
+        assert str(names) in message
+        return message
+
+    return run

@@ -54,7 +54,7 @@ def bare_model(name):
 
 
 def dataset_of(name):
-    found = [word for word in name.split('_') if word in (*IMAGE_SIZES, 'digits')]
+    found = [word for word in name.split('_') if word in (*IMAGE_SIZES, 'digits', 'custom')]
     assert len(found) == 1, f'{name} must name its data set'
     return found[0]
 
@@ -158,7 +158,7 @@ def test_leaf_is_complete(leaf):
         assert 'label_mask' not in loader.dataset or split == 'train'
     assert cfg.val_dataloader.dataset.pipeline == cfg.test_dataloader.dataset.pipeline
     for key in ('val_evaluator', 'test_evaluator', 'recovery_evaluator'):
-        if key != 'recovery_evaluator' or key in cfg:
+        if key != 'recovery_evaluator' or cfg.get(key) is not None:
             METRICS.build(cfg[key])
 
 
@@ -195,12 +195,12 @@ def test_leaf_name_says_the_known_ratio(leaf):
 
 def test_leaf_fits_its_data_set(leaf):
     cfg, dataset = load(leaf), dataset_of(leaf)
-    words = {'voc': 'VOC2007', 'coco': 'COCO2014', 'nus': 'NUS', 'digits': 'digits'}[dataset].lower()
+    words = {'voc': 'VOC2007', 'coco': 'COCO2014', 'nus': 'NUS', 'digits': 'digits', 'custom': 'mine'}[dataset].lower()
     for split in ('train', 'val', 'test'):
         root = re.sub(r'[^a-z0-9]', '', str(cfg[f'{split}_dataloader'].dataset.data_root).lower())
         assert words in root or words.removesuffix('2014') in root
     embedding = cfg.model.head.get('label_embedding') or {}
-    if embedding.get('file') is not None:
+    if embedding.get('file') not in (None, 'auto'):
         assert embedding['file'].startswith(cfg.train_dataloader.dataset.data_root)
     if dataset in IMAGE_SIZES:
         for split in ('train', 'test'):
@@ -215,9 +215,9 @@ CLIP_LORA_RECIPES = {'voc': (32, 2.4e-5, 0.9983), 'coco': (32, 5e-5, 0.9997), 'n
 
 
 def published_recipe(leaf):
-    """Batch, learning rate and EMA decay; None for digits and sarlp_clip, of which no paper names them."""
+    """Batch, learning rate and EMA decay; None for digits, custom data and sarlp_clip, of which no paper names them."""
     dataset = dataset_of(leaf)
-    if dataset == 'digits' or leaf.startswith('sarlp_clip_rn101'):
+    if dataset in ('digits', 'custom') or leaf.startswith('sarlp_clip_rn101'):
         return None
     if leaf.startswith('sgre'):
         return (128, 9e-5, 0.9983 if dataset == 'voc' else 0.9997)

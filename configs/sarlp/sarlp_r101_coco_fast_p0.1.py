@@ -1,7 +1,7 @@
 # sarlp_r101_coco_p0.1 with everything that makes a step faster; each line can be left out by itself (docs/configs.md)
 _base_ = './sarlp_r101_coco_p0.1.py'
 
-optim_wrapper = dict(type='MixedPrecisionOptimWrapper', dtype='bfloat16', optimizer=dict(fused=True))
+optim_wrapper = dict(type='MixedPrecisionOptimWrapper', dtype='bfloat16')
 env_cfg = dict(tf32=True, cudnn_benchmark=True)  # for what bfloat16 leaves in float32, and for the evaluation
 channels_last = True
 compile = dict(dynamic=False)  # for each batch size by itself: a general program would serve all sizes, slower

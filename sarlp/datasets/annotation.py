@@ -17,20 +17,23 @@ image's identity: label masks are drawn from it. Further keys of ``metainfo`` ar
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
 from sarlp.errors import UserValueError, shorten
 from sarlp.files import atomic_write
+from sarlp.json_file import read_json, show
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 REST = 'rest'
+CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')  # refused in names, which are printed
 _REQUIRED = frozenset({'img_path', 'positive', 'negative'})
 _ALLOWED = _REQUIRED | {'ignore'}
+_DEEPEST = 32  # levels of metainfo
 
 
 class AnnotationError(UserValueError):
@@ -52,7 +55,7 @@ def load_annotation(path: str | os.PathLike) -> tuple[dict[str, Any], list[dict[
         AnnotationError: the file is missing, is not JSON, or breaks a rule of the format.
     """
     try:
-        text = Path(path).read_text('utf-8-sig')  # editors on Windows put a byte-order mark in front
+        content = read_json(path)
     except FileNotFoundError:
         raise AnnotationError(
             f'{path}: there is no such annotation file. Make it with a tool in tools/dataset_converters, or correct '
@@ -60,15 +63,13 @@ def load_annotation(path: str | os.PathLike) -> tuple[dict[str, Any], list[dict[
         ) from None
     except (IsADirectoryError, UnicodeDecodeError) as error:
         raise AnnotationError(f'{path}: expected a JSON file in UTF-8, found something else ({error}).') from None
-    try:
-        content = json.loads(text, object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise AnnotationError(
             f'{path}: expected JSON, but it does not parse ({error}). Correct the file there or convert it anew.'
         ) from None
 
     if not isinstance(content, dict) or content.keys() != {'metainfo', 'data_list'}:
-        found = f'the keys {_show(sorted(content))}' if isinstance(content, dict) else _kind(content)
+        found = f'the keys {show(sorted(content))}' if isinstance(content, dict) else _kind(content)
         raise AnnotationError(
             f'{path}: expected an object with exactly the keys "metainfo" and "data_list", found {found}. '
             'Anything else about the data set belongs inside "metainfo".'
@@ -76,9 +77,11 @@ def load_annotation(path: str | os.PathLike) -> tuple[dict[str, Any], list[dict[
     metainfo, data_list = content['metainfo'], content['data_list']
     if not isinstance(metainfo, dict) or 'classes' not in metainfo:
         raise AnnotationError(
-            f'{path}: expected "metainfo" to be an object with the key "classes", found {_show(metainfo)}. '
+            f'{path}: expected "metainfo" to be an object with the key "classes", found {show(metainfo)}. '
             'List there the class names in the order of their ids.'
         )
+    if _is_deep(metainfo):  # what copies it would run out of stack
+        raise AnnotationError(f'{path}: "metainfo" is nested more than {_DEEPEST} levels deep. Flatten it.')
     validate(metainfo['classes'], data_list, path)
     for entry in data_list:
         entry.setdefault('ignore', [])
@@ -101,7 +104,7 @@ def dump_annotation(
     """
     classes, data_list = list(classes), list(data_list)
     validate(classes, data_list, path)
-    head = json.dumps({**metainfo, 'classes': classes}, ensure_ascii=False)
+    head = json.dumps({**metainfo, 'classes': classes}, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as file:
         file.write('{"metainfo": ' + head + ',\n "data_list": [\n')
         # the keys are put in one order, so that files of different origin can be compared line by line
@@ -129,16 +132,21 @@ def validate(classes: Sequence[str], data_list: Sequence[dict[str, Any]], source
         AnnotationError: at the first thing that is wrong.
     """
     if not isinstance(classes, (list, tuple)) or not classes:
-        raise AnnotationError(f'{source}: expected "classes" to be a list of class names, found {_show(classes)}.')
+        raise AnnotationError(f'{source}: expected "classes" to be a list of class names, found {show(classes)}.')
     for index, name in enumerate(classes):
         if not isinstance(name, str) or not name.strip() or name != name.strip():
             raise AnnotationError(
-                f'{source}: class {index} must have a name without spaces around it, found {_show(name)}.'
+                f'{source}: class {index} must have a name without spaces around it, found {show(name)}.'
+            )
+        if CONTROL.search(name):
+            raise AnnotationError(
+                f'{source}: the name of class {index}, {show(name)}, holds control characters or no valid Unicode. '
+                'Names are printed and written into tables; rename it.'
             )
     repeated = [name for name, count in Counter(classes).items() if count > 1]
     if repeated:
         raise AnnotationError(
-            f'{source}: class names must differ, but these occur more than once: {_show(repeated)}. Ids are positions '
+            f'{source}: class names must differ, but these occur more than once: {show(repeated)}. Ids are positions '
             'in the list of classes, so remove the repetition and number the labels anew.'
         )
     if not isinstance(data_list, (list, tuple)):
@@ -168,14 +176,14 @@ def validate(classes: Sequence[str], data_list: Sequence[dict[str, Any]], source
             if not isinstance(ids, (list, tuple)):
                 expected = 'a list of class ids or "rest"' if key == 'negative' else 'a list of class ids'
                 raise AnnotationError(
-                    f'{_where(source, index, img_path)}: expected "{key}" to be {expected}, found {_show(ids)}. '
+                    f'{_where(source, index, img_path)}: expected "{key}" to be {expected}, found {show(ids)}. '
                     'An empty list is [].'
                 )
             if ids and set(map(type, ids)) != only_int or not valid.issuperset(ids):
                 bad = [i for i in ids if type(i) is not int or i not in valid]
                 raise AnnotationError(
                     f'{_where(source, index, img_path)}: "{key}" must hold class ids, whole numbers from 0 to '
-                    f'{len(classes) - 1} (there are {len(classes)} classes), found {_show(bad)}. Ids are positions in '
+                    f'{len(classes) - 1} (there are {len(classes)} classes), found {show(bad)}. Ids are positions in '
                     '"classes", counted from 0.'
                 )
             sets[key] = set(ids)
@@ -288,53 +296,46 @@ def _check_img_path(source: str | os.PathLike, index: int, img_path: Any) -> Non
     elif not {'', '.', '..'}.isdisjoint(img_path.split('/')):
         # one image must have one spelling, since the label mask is drawn from it
         problem = 'empty paths, //, a trailing /, "." and ".." as folders are refused; write the plain relative path'
-    elif not img_path.isascii():
-        try:
-            img_path.encode()
-        except UnicodeEncodeError:
-            problem = 'it is no valid Unicode; rename the image'
-    elif '\0' in img_path:
-        problem = 'it holds a NUL character; rename the image'
+    elif not img_path.isprintable() and CONTROL.search(img_path):
+        problem = 'control characters, such as NUL and line breaks, and what is no valid Unicode are refused; rename it'
     if problem:
-        raise AnnotationError(f'{source}, data_list[{index}]: bad "img_path" {_show(img_path)}: {problem}.')
+        raise AnnotationError(f'{source}, data_list[{index}]: bad "img_path" {show(img_path)}: {problem}.')
 
 
 def _bad_keys(source: str | os.PathLike, index: int, entry: Any) -> NoReturn:
     where = _where(source, index, entry.get('img_path', 'no img_path') if isinstance(entry, dict) else 'not an object')
     if not isinstance(entry, dict):
-        raise AnnotationError(f'{where}: expected an object for each image, found {_show(entry)}.')
+        raise AnnotationError(f'{where}: expected an object for each image, found {show(entry)}.')
     missing, unknown = sorted(_REQUIRED - entry.keys()), sorted(map(str, entry.keys() - _ALLOWED))
     if unknown:
         raise AnnotationError(
-            f'{where}: unknown key {_show(unknown)}; an image has "img_path", "positive", "negative" and, where '
+            f'{where}: unknown key {show(unknown)}; an image has "img_path", "positive", "negative" and, where '
             'needed, "ignore". Correct the spelling or remove it.'
         )
     raise AnnotationError(
-        f'{where}: missing key {_show(missing)}. For "negative" write "rest" if every class that is not positive is '
+        f'{where}: missing key {show(missing)}. For "negative" write "rest" if every class that is not positive is '
         'absent, a list of ids if only those are, [] if none is known to be.'
     )
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse what JSON readers pass over in silence: the same key twice in one object, where the last one wins."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        raise ValueError(f'the key {_show(repeated)} is there twice in the object {_show(result)}')
-    return result
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for holder in level
+            if isinstance(holder, (dict, list))
+            for item in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+    return any(isinstance(item, (dict, list)) for item in level)
 
 
 def _where(source: str | os.PathLike, index: int, img_path: Any) -> str:
-    return f'{source}, data_list[{index}] ({_show(img_path)})'
+    return f'{source}, data_list[{index}] ({show(img_path)})'
 
 
 def _names(ids: Sequence[int], classes: Sequence[str]) -> str:
     return shorten([f'{i} ({classes[i]})' for i in ids])
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + '...'
 
 
 def _kind(value: Any) -> str:

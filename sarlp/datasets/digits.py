@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
+from sarlp.json_file import read_json
 
 CLASSES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')  # by the digit's value
 SCENE_TYPES = ((0, 1, 2, 3), (2, 3, 4, 5), (4, 5, 6, 7), (6, 7, 8, 9), (8, 9, 0, 1))
@@ -105,7 +106,7 @@ def make_digits(
 
 def _is_finished(root: Path, made_with: dict[str, int]) -> bool:
     try:
-        return json.loads((root / _MARKER).read_text('utf-8')) == made_with
+        return read_json(root / _MARKER) == made_with
     except (OSError, ValueError):
         return False
 

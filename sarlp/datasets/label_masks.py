@@ -13,6 +13,7 @@ from sarlp.datasets.annotation import labels_of
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
 from sarlp.labels import POSITIVE, UNKNOWN, class_keys, hide_labels, uniform_numbers
+from sarlp.npz_file import read_npz
 from sarlp.registry import LABEL_MASKS
 
 
@@ -218,16 +219,23 @@ def load_label_mask(path: str | Path) -> tuple[list[str], list[str], np.ndarray]
         UserError: no such file, no mask file, or its checksum is wrong.
     """
     try:
-        with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as data:
-            image_ids, classes = data['image_ids'].tolist(), data['classes'].tolist()
-            bits, checksum = data['known'], str(data['sha256'])
+        content = read_npz(path, ('image_ids', 'classes', 'known', 'sha256'))
+        image_ids, classes = content['image_ids'].tolist(), content['classes'].tolist()
+        bits, checksum = content['known'], str(content['sha256'])
+        for name, found in (('image_ids', image_ids), ('classes', classes)):
+            if content[name].dtype.kind != 'U' or content[name].ndim != 1 or len(set(found)) != len(found):
+                raise ValueError(f'expected "{name}" to be a list of different texts')
+        if bits.dtype != np.uint8 or bits.shape != (len(image_ids), -(-len(classes) // 8)):
+            raise ValueError(f'"known" does not fit to {len(image_ids):,} images and {len(classes):,} classes')
+        correct = _checksum(image_ids, classes, bits) == checksum
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such label mask; tools/dataset_converters/label_mask.py exports one') from error
-    except Exception as error:  # a zip, npy or key error, by what is broken
+    except Exception as error:  # a zip, npy or text error, by what is broken
         raise UserError(
-            f'{path}: is no label mask ({error}); tools/dataset_converters/label_mask.py exports one'
+            f'{path}: is no label mask ({str(error).strip() or type(error).__name__}); '
+            'tools/dataset_converters/label_mask.py exports one'
         ) from error
-    if _checksum(image_ids, classes, bits) != checksum:
+    if not correct:
         raise UserError(f'{path}: the checksum does not fit the content; export or copy the mask again')
     return image_ids, classes, np.unpackbits(bits, axis=1, count=len(classes)).astype(bool)
 

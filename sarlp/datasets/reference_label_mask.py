@@ -10,6 +10,7 @@ import torch
 from sarlp.datasets.label_masks import LabelMask
 from sarlp.errors import UserError, shorten
 from sarlp.registry import LABEL_MASKS
+from sarlp.weights_file import read_weights
 
 
 @LABEL_MASKS.register_module()
@@ -32,15 +33,15 @@ class ReferenceLabelMask(LabelMask):
 
     def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
         super().bind(classes, source, data_list)
-        known = self._load()
         image_ids = [entry['img_path'] for entry in data_list]
         rows, order = image_ids, source
         if self.image_list is not None:
             by_name = {PurePosixPath(image_id).stem: image_id for image_id in image_ids}
             by_name |= {image_id: image_id for image_id in image_ids}
-            lines = self.image_list.read_text('utf-8-sig').split('\n')
+            lines = self._read_list()
             rows = [by_name.get(line.strip()) for line in lines if line.strip()]
             order = self.image_list
+        known = self._load()
         if known.shape != (len(rows), len(classes)):
             raise UserError(
                 f'{self.file}: the mask is for {known.shape[0]:,} images and {known.shape[1]:,} classes, but {order} '
@@ -55,22 +56,33 @@ class ReferenceLabelMask(LabelMask):
             if found:
                 raise UserError(f'{order}: {len(found):,} images of {source} {problem}: {shorten(found)}')
 
+    def _read_list(self) -> list[str]:
+        try:
+            return self.image_list.read_text('utf-8-sig').split('\n')
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f'{self.image_list}: expected a text file with an image a line, in UTF-8 ({error}); correct '
+                'label_mask.image_list'
+            ) from error
+
     def _load(self) -> np.ndarray:
         try:
-            mask = torch.load(self.file, map_location='cpu', weights_only=True)
+            mask = read_weights(self.file)
         except FileNotFoundError:
             raise UserError(f'{self.file}: no such label mask') from None
         except Exception as error:  # unpickling raises what it pleases
-            reason = str(error).strip().partition('\n')[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(f'{self.file}: is no file of torch.save that holds a plain tensor ({reason})') from error
-        if not isinstance(mask, torch.Tensor):
-            raise UserError(f'{self.file}: expected a tensor, found a {type(mask).__name__}')
+        if not isinstance(mask, torch.Tensor) or mask.is_complex():
+            kind = type(mask).__name__ if not isinstance(mask, torch.Tensor) else f'tensor of {mask.dtype}'
+            raise UserError(f'{self.file}: expected a tensor of 0 and 1, found a {kind}')
+        mask = mask.double()  # not every type can be compared
         if mask.ndim == 3 and mask.shape[1] == 1:
             mask = mask[:, 0]
         if mask.ndim != 2 or not ((mask == 0) | (mask == 1)).all():
             raise UserError(
                 f'{self.file}: expected a tensor (images, 1, classes) or (images, classes) of 0 unknown and 1 known, '
-                f'found the shape {tuple(mask.shape)} and the values {shorten(mask.unique().tolist())}'
+                f'found the shape {tuple(mask.shape)} and the values {shorten([f"{v:g}" for v in mask.unique()])}'
             )
         return (mask == 1).numpy()
 

@@ -10,6 +10,7 @@ from mmengine.dist import get_world_size, is_distributed
 
 from sarlp.datasets.annotation import load_annotation
 from sarlp.embeddings import load_embeddings
+from sarlp.engine.custom import choose_embeddings, fill_in
 from sarlp.engine.inputs import check_inputs
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.errors import UserError
@@ -25,6 +26,7 @@ def load_config(name: str | Path, options: Mapping | None = None) -> Config:
     cfg = Config.fromfile(path)
     if options:
         cfg.merge_from_dict(dict(options))
+    fill_in(cfg, tuple(options or ()))
     if cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
     return cfg
@@ -100,6 +102,8 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         UserError: an input is missing or does not fit; see :func:`~sarlp.engine.inputs.check_inputs`.
     """
     names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',)
+    if training:
+        choose_embeddings(cfg)
     loaders = _dataloaders(cfg, names)
     check_inputs(cfg, loaders, training)
     source = annotation_path(loaders[0].dataset)

@@ -11,7 +11,7 @@ from sarlp.datasets.annotation import load_annotation
 from sarlp.embeddings import load_embeddings
 from sarlp.engine.build import load_config, set_num_classes
 from sarlp.engine.runner import load_weights, read_file
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 from sarlp.files import atomic_write
 from sarlp.models.released import rename_released
 from sarlp.models.token_encoder import sine_position_code
@@ -46,7 +46,8 @@ def convert_released(
     released = read_file(source)
     if isinstance(released, dict) and isinstance(released.get('state_dict'), dict):
         released = released['state_dict']
-    if not isinstance(released, dict) or not released or not all(isinstance(v, Tensor) for v in released.values()):
+    is_flat = isinstance(released, dict) and released
+    if not is_flat or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in released.items()):
         raise UserError(f'{source}: is no released checkpoint: expected a flat dict of tensors')
     classes = load_annotation(ann_file)[0]['classes']
     cfg = load_config(config, options)
@@ -79,6 +80,7 @@ def convert_released(
         'state_dict': state,
     }
     load_weights(model, checkpoint, source)
+    _check_values(state, model.state_dict(), source)
     with atomic_write(target, 'wb') as file:
         torch.save(checkpoint, file)
     return len(released)
@@ -87,7 +89,26 @@ def convert_released(
 def _check_position_code(released: dict[str, Tensor], source: str | Path) -> None:
     """The position code is computed here; one that differs would silently be another model."""
     for key, code in released.items():
-        if key.removeprefix('module.') == 'position_embedding.pe' and not torch.allclose(
-            code[0].flatten(1).T, sine_position_code(*code.shape[-2:], code.shape[1]), atol=1e-4
-        ):
+        if key.removeprefix('module.') == 'position_embedding.pe' and not _is_sine_code(code):
             raise UserError(f'{source}: its position code is not the sine code of this project')
+
+
+def _is_sine_code(code: Tensor) -> bool:
+    if code.ndim != 4 or code.shape[0] != 1 or code.shape[1] % 4 or not code.numel():
+        return False
+    expected = sine_position_code(*code.shape[-2:], code.shape[1])
+    return torch.allclose(code[0].flatten(1).T.to(expected.dtype), expected, atol=1e-4)
+
+
+def _check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str | Path) -> None:
+    """Shapes are not all: whole numbers, or NaN, in the place of weights would be taken over as well."""
+    wrong = [
+        key
+        for key, value in state.items()
+        if value.is_floating_point() != own[key].is_floating_point() or not value.isfinite().all()
+    ]
+    if wrong:
+        raise UserError(
+            f'{source}: {len(wrong)} entries hold NaN, infinity or another kind of number than the model: '
+            f'{shorten(sorted(wrong))}; nothing was converted'
+        )

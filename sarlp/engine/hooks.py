@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from sarlp.errors import UserError, shorten
+from sarlp.labels import UNKNOWN
 from sarlp.registry import HOOKS
 
 
@@ -41,8 +42,11 @@ class SeedHook(Hook):
 class DataCheckHook(Hook):
     """Before the first step: do training data, test data and model speak of the same classes, and can they be learnt?
 
-    Two class lists that differ stop the run. Classes without a known positive or negative label are reported.
+    Two class lists that differ stop the run. Classes without a known positive or negative label are reported, and after
+    every epoch the batches in which no label at all was known: they have no loss on known labels.
     """
+
+    _unknown = 0
 
     def before_train(self, runner) -> None:
         train = runner.train_dataloader.dataset
@@ -67,6 +71,19 @@ class DataCheckHook(Hook):
                 runner.logger.warning(
                     f'{len(missing)} classes have no known {kind} label and cannot be learnt: {shorten(missing)}'
                 )
+
+    def before_train_epoch(self, runner) -> None:
+        self._unknown = 0
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._unknown += all((sample.gt_score == UNKNOWN).all() for sample in data_batch['data_samples'])
+
+    def after_train_epoch(self, runner) -> None:
+        if self._unknown:
+            runner.logger.warning(
+                f'{self._unknown} of {len(runner.train_dataloader)} batches of this epoch had no known label and '
+                'taught nothing about known labels; a larger batch avoids them'
+            )
 
     @staticmethod
     def _same_classes(train, test) -> None:

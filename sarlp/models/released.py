@@ -63,7 +63,7 @@ def rename_released(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         them: released checkpoints do not hold any.
 
     Raises:
-        KeyError: an entry has a name that no released model has.
+        KeyError: an entry has a name that no released model has, or two mean the same weights.
     """
     names = {key: key.removeprefix('module.') for key in state_dict}
     if any(name.startswith('net1.') for name in names.values()):
@@ -81,6 +81,8 @@ def rename_released(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
             if match:
                 if target is not None:
                     name = match.expand(target)
+                    if name in renamed:
+                        raise KeyError(f'{key!r} is there twice, under two prefixes')
                     pointwise = name.startswith('head.') and value.ndim == 3 and value.shape[-1] == 1
                     renamed[name] = value.squeeze(-1) if pointwise else value
                 break

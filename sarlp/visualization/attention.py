@@ -218,7 +218,7 @@ def draw_figure(image: np.ndarray, panels: Sequence[Mapping[str, Any]], title: s
     height = rows * (tile_height + caption) + (rows - 1) * gap + 2 * edge + heading
     figure = Figure(figsize=(width, height), dpi=150, facecolor='white')
     FigureCanvasAgg(figure)
-    fonts = _font_families()
+    fonts = font_families()
 
     def write(x: float, y: float, text: str, limit: float, ending: str = '', **style: Any) -> None:
         # names are data: a dollar sign in one must not start a formula
@@ -268,7 +268,8 @@ def _shrink(image: np.ndarray, longest: int = 720) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _font_families() -> list[str]:
+def font_families() -> list[str]:
+    """Families for texts that are data, such as class names: matplotlib's own, and what is installed for its gaps."""
     installed = set(font_manager.get_font_names())
     return ['DejaVu Sans', *(name for name in _FALLBACK_FONTS if name in installed)]
 

@@ -226,6 +226,12 @@ def test_streaming_gives_what_json_gives(tmp_path, monkeypatch, window, options)
         ('{} {}', 'more after the end of the object, at character 3'),
         ('{"a": ' + '[' * 100_000, 'too many levels of nesting|Expecting value'),
         ('{"a": [{"b": nul}' + ', {"b": 1}' * 97 + ']}', 'at character 13'),
+        ('{"a": [{"b": 1, "c": 2, "b": 3}]}', r"the key \['b'\] is there twice .* in the value at character 7"),
+        ('{"a": [1], "c": 2, "a": [3]}', "the key 'a' in front of character 22 was there before"),
+        ('{"a": [NaN]}', 'NaN is no number of JSON, in the value at character 7'),
+        ('{"a": -Infinity}', '-Infinity is no number'),
+        ('{"a": [1e999]}', 'the number 1e999 is too large'),
+        ('{"a": ' + '7' * 5003 + '}', 'Exceeds the limit|4300'),
     ],
 )
 @pytest.mark.parametrize('window', [1, 1 << 20])
@@ -234,6 +240,17 @@ def test_streaming_of_what_is_no_json(tmp_path, monkeypatch, window, text, messa
     path = tmp_path / 'a.json'
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
+        list(stream_members(path))
+
+
+def test_a_value_may_not_be_longer_than_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_stream, '_CHUNK', 7)
+    monkeypatch.setattr(json_stream, '_LONGEST', 101)
+    path = tmp_path / 'a.json'
+    path.write_text('{"a": [' + '"x", ' * 997 + '"' + 'y' * 50 + '"]}')
+    assert len(list(stream_members(path))) == 998
+    path.write_text('{"a": ["x", "' + 'y' * 997 + '"]}')
+    with pytest.raises(ValueError, match='a value of more than 101 characters at character 12'):
         list(stream_members(path))
 
 

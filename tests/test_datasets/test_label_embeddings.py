@@ -245,6 +245,10 @@ def test_glove_is_streamed(tmp_path):
         (['dog'], '12 3\ndog 1 2\n', 'line 2: expected 3 finite numbers'),
         (['dog'], 'dog\n', 'line 1: expected a word and its numbers'),
         (['dog'], '', 'line 1: expected a word and its numbers'),
+        (['dog'], ', 1 2 3\ndog 1 2 1e39\n', 'line 2: expected 3 finite numbers'),
+        (['dog'], f'12 {10**18}\ndog 1 2 3\n', 'line 1: expected a word and its numbers'),
+        (['dog'], f'12 {"9" * 5003}\ndog 1 2 3\n', "does not have the word 'dog'"),
+        (['dog'], ', 1 2 3\n' + 'x' * 2_000_003, 'line 2: it is longer than any vector'),
         (['dog'], 'PK\x03\x04 no line break', 'Unpack archives first'),
     ],
 )

@@ -113,6 +113,12 @@ ELM = 'Groundtruth/AllLabels/Labels_elm.txt'
     [
         (write(ELM, '0\n' * 5), ['Labels_elm.txt: it has 5 labels', 'Imagelist.txt has 7 images']),
         (write(ELM, '0\n1\n2\n0\n-1\n0\n0\n'), ['Labels_elm.txt, label 3', "found '2'", '2 labels are like that']),
+        (
+            lambda nus: (nus / ELM).write_bytes(b'0\n0\n1\0\n0\n0\n1\n0\n'),
+            ['Labels_elm.txt, label 3', r"found '1\x00'", '1 labels'],
+        ),
+        (write('Concepts81.txt', 'elm\n../../elm\n'), ["Concepts81.txt: the concept '../../elm' can not be"]),
+        (write('ImageList/TestImagelist.txt', '..\\..\\passwd\n'), ['TestImagelist.txt: 1 of its 1 images']),
         (lambda nus: (nus / ELM).unlink(), ["the labels of the concept 'elm' are missing"]),
         (lambda nus: (nus / 'Concepts81.txt').unlink(), ['found neither', 'ConceptsList']),
         (write('Concepts81.txt', ' \n'), ['Concepts81.txt: it is empty']),
@@ -139,6 +145,20 @@ def test_bad_folders(nus, spoil, messages):
     for message in messages:
         assert message in str(error.value)
     assert str(nus) in str(error.value)
+    assert not (nus / 'labels').exists()
+
+
+def test_no_image_outside_of_the_folder(nus):
+    for name in ('Imagelist', 'TestImagelist'):
+        path = nus / f'ImageList/{name}.txt'
+        path.write_text(path.read_text() + '..\\..\\a.jpg\n')
+    for path in (nus / 'Groundtruth/AllLabels').iterdir():
+        path.write_text(path.read_text() + '1\n')
+    (nus.parent / 'a.jpg').touch()
+    with pytest.raises(
+        AnnotationError, match=r'TestImagelist.txt, data_list\[2\]: bad "img_path" .Flickr/../../a.jpg.'
+    ):
+        convert_nuswide(nus)
     assert not (nus / 'labels').exists()
 
 

@@ -122,6 +122,12 @@ class TestReferenceLabelMask:
         path.write_text('\n'.join(f'{i % 95}' for i in range(97)))
         with pytest.raises(UserError, match=r'list.txt: 2 images of ann.json are in it more than once: a/0.jpg, a/1.j'):
             bound(mask)
+        path.write_bytes(b'a/0.jpg\n\xff')
+        with pytest.raises(UserError, match=r'list.txt: expected a text file with an image a line, in UTF-8'):
+            bound(mask)
+        path.unlink()
+        with pytest.raises(UserError, match=r'list.txt: expected .* correct label_mask.image_list'):
+            bound(mask)
 
     @pytest.mark.parametrize(
         'content, message',
@@ -131,7 +137,8 @@ class TestReferenceLabelMask:
             (MASK.long() - 1, r'0 unknown and 1 known, found the shape \(97, 5\) and the values -1, 0'),
             (torch.rand(97, 5), r'the shape \(97, 5\)'),
             (MASK[:, None, None].long(), r'the shape \(97, 1, 1, 5\) and the values 0, 1'),
-            ({'mask': MASK}, 'expected a tensor, found a dict'),
+            ({'mask': MASK}, 'expected a tensor of 0 and 1, found a dict'),
+            (MASK.to(torch.complex64), 'expected a tensor of 0 and 1, found a tensor of torch.complex64'),
             (Path('x'), r'no file of torch.save that holds a plain tensor'),  # a class, which could run code
         ],
     )

@@ -127,6 +127,25 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><annotation>&b;<
             ['a2.xml', 'object 1 (elm)', "0 or 1, found 'yes'"],
         ),
         (
+            write_xml('<annotation><object><name>elm</name><name>yew</name></object></annotation>'),
+            ['a2.xml', 'object 1 (elm) must have one <name>'],
+        ),
+        (
+            write_xml('<a><object><name>elm</name><difficult>1</difficult><difficult>0</difficult></object></a>'),
+            ['a2.xml', 'object 1 (elm)', 'at most one <difficult>'],
+        ),
+        (
+            write_xml('<annotation><object><name>el<b>m</b></name></object></annotation>'),
+            ['a2.xml', 'object 1 (el)', 'of plain text'],
+        ),
+        (
+            write_xml('<annotation><object><name>el\nm</name></object></annotation>'),
+            ['a2.xml', r"object 1: its name 'el\nm' holds control characters"],
+        ),
+        (write_xml('<a>' + ' ' * (1 << 24) + '</a>'), ['a2.xml', 'more than 16,777,216 bytes']),
+        (write_xml('<?xml version="1.0" encoding="idna"?><a/>'), ['a2.xml', 'malformed XML']),
+        (write_list('a1\na2\x0cb1\n'), ['line 2', 'expected one image id']),
+        (
             lambda voc: (voc / 'Annotations/a2.xml').unlink(),
             ['Annotations', '1 of 3 annotation files of trainval', 'a2'],
         ),

@@ -100,5 +100,5 @@ if __name__ == '__main__':
     for process in processes:
         process.start()
     for process in processes:
-        process.join(100)
+        process.join(200)
     sys.exit(any(process.exitcode != 0 for process in processes))  # those that still wait go with this one

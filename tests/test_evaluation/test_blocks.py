@@ -115,7 +115,7 @@ def resident_bytes(folder):
 @pytest.mark.skipif(not os.path.exists('/proc/self/smaps'), reason='the kernel does not say what is resident')
 def test_pages_are_let_go(on_disk, tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, '_BAND_BYTES', 1 << 20)
-    scores, labels = on_disk(np.zeros((4099, 1031), np.float32), np.zeros((4099, 1031), np.int8))
+    scores, labels = on_disk(np.zeros((4099, 4099), np.float32), np.zeros((4099, 4099), np.int8))
     assert np.asarray(scores).sum() == np.asarray(labels).sum() == 0
     assert resident_bytes(tmp_path) > scores.nbytes  # all of it was read
     pairs = LabelledScores(scores, labels, threads=1)

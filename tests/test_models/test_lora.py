@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sarlp.engine import build_runner, trainable_parameters
+from sarlp.engine import build_runner, read_checkpoint, trainable_parameters
 from sarlp.errors import UserError
 from sarlp.inference import init_model
 from sarlp.models import merge_adapters
@@ -127,7 +127,7 @@ def test_slim_checkpoint_is_saved_resumed_and_loaded(tmp_path, slim_config, weig
 
     whole = runner.model.state_dict()
     for epoch in (1, 2):
-        file = torch.load(tmp_path / 'work' / f'epoch_{epoch}.pth', weights_only=True)
+        file = read_checkpoint(tmp_path / 'work' / f'epoch_{epoch}.pth')
         absent = set(whole) - set(file['state_dict'])
         assert absent == {f'backbone.{key}' for key in runner.model.backbone.frozen_state()}
         assert {key.removeprefix('module.') for key in file['ema_state_dict']} >= set(file['state_dict'])

@@ -106,6 +106,14 @@ def test_the_tool_writes_what_testing_and_maps_take(tmp_path, released, monkeypa
         (lambda state: state.update({'module.fc0.bias': torch.zeros(3)}), r'head.recovery.score.bias \(3,\) instead'),
         (lambda state: state.update({'module.backbone.fc.weight': torch.zeros(3)}), '1 unexpected: backbone.fc.weight'),
         (lambda state: state['module.position_embedding.pe'].add_(0.1), 'position code'),
+        (lambda state: state.update({'module.position_embedding.pe': torch.zeros(3)}), 'position code'),
+        (lambda state: state.update({'fc0.bias': state['module.fc0.bias']}), "'fc0.bias' is there twice"),
+        (lambda state: state.update({3: torch.zeros(3)}), 'flat dict of tensors'),
+        (lambda state: state['module.fc0.bias'].fill_(torch.nan), '1 entries hold NaN.*: head.recovery.score.bias'),
+        (
+            lambda state: state.update({'module.fc0.bias': state['module.fc0.bias'].long()}),
+            'another kind of number than the model: head.recovery.score.bias',
+        ),
         (lambda state: state.update(epoch=3), 'flat dict of tensors'),
     ],
 )

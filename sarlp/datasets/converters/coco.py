@@ -203,7 +203,7 @@ def _same_categories(train: _Instances, val: _Instances) -> None:
 
 
 def _check_images(root: Path, data_list: list[dict[str, Any]], source: Path) -> None:
-    missing = [entry['img_path'] for entry in data_list if not (root / entry['img_path']).is_file()]
+    missing = [entry['img_path'] for entry in data_list if not os.path.isfile(root / entry['img_path'])]
     if missing:
         raise AnnotationError(
             f'{source}: {len(missing):,} of its {len(data_list):,} images with annotations are missing under {root}: '

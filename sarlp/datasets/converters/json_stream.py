@@ -5,14 +5,19 @@ import os
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from sarlp.json_file import finite_float, no_constant, show, unique_keys
+
 _CHUNK = 1 << 22  # characters read at a time; a value that is longer is read in growing pieces
+_LONGEST = 1 << 28  # characters of one value
 # How close to the end of the window the decoder is not to be believed: there Infinity or two \uXXXX may be cut off,
 # which fails, and 2.5e-3, which passes for 2.5.
 _NEAR = 16
 _SPACE = ' \t\n\r'
 
 
-def stream_members(path: str | os.PathLike, parse_float: Callable[[str], Any] = float) -> Iterator[tuple[str, Any]]:
+def stream_members(
+    path: str | os.PathLike, parse_float: Callable[[str], Any] = finite_float
+) -> Iterator[tuple[str, Any]]:
     """Go through the object that a JSON file holds.
 
     The elements of an array come one by one, so that no more than one of them is held; everything else comes whole.
@@ -26,16 +31,21 @@ def stream_members(path: str | os.PathLike, parse_float: Callable[[str], Any] = 
         file. An empty array yields nothing.
 
     Raises:
-        ValueError: the file holds no JSON object, breaks off, or is not JSON; the message says at which character.
+        ValueError: the file holds no JSON object, breaks off, or is not JSON as :mod:`sarlp.json_file` has it; the
+            message says at which character.
     """
     with open(path, encoding='utf-8-sig') as file:
-        reader = _Reader(file, json.JSONDecoder(parse_float=parse_float))
+        decoder = json.JSONDecoder(parse_float=parse_float, parse_constant=no_constant, object_pairs_hook=unique_keys)
+        reader, seen = _Reader(file, decoder), set()
         reader.expect('{')
         more = reader.peek() != '}'
         while more:
             key = reader.value()
             if not isinstance(key, str):
-                raise ValueError(f'expected a key in front of character {reader.position}, found {key!r}')
+                raise ValueError(f'expected a key in front of character {reader.position}, found {show(key)}')
+            if key in seen:
+                raise ValueError(f'the key {show(key)} in front of character {reader.position} was there before')
+            seen.add(key)
             reader.expect(':')
             if reader.peek() == '[':
                 reader.expect('[')
@@ -72,6 +82,8 @@ class _Reader:
     def _grow(self) -> None:
         """Drop what was read and put more behind it, at least as much again as is there."""
         rest = self._text[self._at :]
+        if len(rest) > _LONGEST:
+            raise ValueError(f'a value of more than {_LONGEST:,} characters at character {self.position}')
         new = self._file.read(max(_CHUNK, len(rest)))
         self._ended = not new
         self._before += self._at
@@ -98,6 +110,7 @@ class _Reader:
     def value(self) -> Any:
         """Read a value of any kind."""
         self.peek()
+        waited = False
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
@@ -108,6 +121,10 @@ class _Reader:
                 cut_off = error.pos > len(self._text) - _NEAR or error.msg.startswith('Unterminated string')
                 if self._ended or not cut_off:
                     raise ValueError(f'{error.msg} at character {self._before + error.pos}') from None
+            except ValueError as error:  # of the decoder's helpers, which do not say where; a number may be cut off
+                if self._ended or waited:
+                    raise ValueError(f'{error}, in the value at character {self.position}') from None
+                waited = True
             except RecursionError:
                 raise ValueError(f'too many levels of nesting at character {self.position}') from None
             self._grow()

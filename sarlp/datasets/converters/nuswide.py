@@ -51,6 +51,9 @@ def convert_nuswide(
     if not (root / 'Flickr').is_dir():
         raise AnnotationError(f'{root / "Flickr"}: the folder of images is missing. Unpack the images there.')
     classes = _read_lines(_find_concepts(root))
+    for name in classes:  # each is part of the name of a file
+        if '/' in name or '\\' in name or '\0' in name:
+            raise AnnotationError(f'{_find_concepts(root)}: the concept {name!r} can not be the name of a file.')
     lists = root / 'ImageList'
     row_of = _read_images(lists / 'Imagelist.txt')
     images = {split: list(_read_images(lists / f'{split.capitalize()}Imagelist.txt')) for split in SPLITS}
@@ -160,22 +163,22 @@ def _read_labels(root: Path, classes: list[str], num_images: int) -> np.ndarray:
     for index, name in enumerate(tqdm(classes, 'reading labels', disable=None)):
         path = root / 'Groundtruth' / 'AllLabels' / f'Labels_{name}.txt'
         try:
-            column = np.array(path.read_bytes().split(), 'S')
-        except FileNotFoundError:
+            column = path.read_bytes().split()
+        except OSError as error:
             raise AnnotationError(
-                f'{path}: the labels of the concept {name!r} are missing. Unpack Groundtruth.zip again, or correct the '
-                'list of concepts.'
+                f'{path}: the labels of the concept {name!r} are missing ({error.strerror}). Unpack Groundtruth.zip '
+                'again, or correct the list of concepts.'
             ) from None
         if len(column) != num_images:
             raise AnnotationError(
                 f'{path}: it has {len(column):,} labels, but ImageList/Imagelist.txt has {num_images:,} images; they '
                 'go together by line. Take both from one archive.'
             )
-        labels[:, index] = column == b'1'
-        bad = np.flatnonzero(~labels[:, index] & (column != b'0'))
-        if len(bad):
+        bad = [row for row, label in enumerate(column) if label not in (b'0', b'1')]
+        if bad:
             raise AnnotationError(
-                f'{path}, label {bad[0] + 1}: expected 0 or 1, found {column[bad[0]].decode("latin-1")!r}; '
+                f'{path}, label {bad[0] + 1}: expected 0 or 1, found {column[bad[0]][:40].decode("latin-1")!r}; '
                 f'{len(bad):,} labels are like that.'
             )
+        labels[:, index] = [label == b'1' for label in column]
     return labels

@@ -20,12 +20,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, summary
+from sarlp.datasets.annotation import CONTROL, REST, AnnotationError, dump_annotation, summary
 from sarlp.errors import shorten
 
 SPLITS = ('trainval', 'test')
 POLICIES = ('ignore', 'negative', 'positive')
 _IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
+_LARGEST_XML = 1 << 24  # bytes; one of VOC has about a thousand
 
 # to recognise the real data set, whose sizes are known; nothing else depends on the names
 VOC_CLASSES = (
@@ -140,7 +141,7 @@ def _label(found: dict[str, bool], id_of: dict[str, int], policy: str) -> dict:
 
 def _read_ids(path: Path) -> list[str]:
     try:
-        lines = path.read_text('utf-8-sig').splitlines()
+        lines = path.read_text('utf-8-sig').split('\n')
     except FileNotFoundError:
         raise AnnotationError(
             f'{path}: there is no such list. VOC 2007 comes as two archives, trainval and test, both unpacked into the '
@@ -196,7 +197,7 @@ def _find_images(root: Path, ids: Sequence[str]) -> dict[str, str]:
 def _read_objects(root: Path, ids: Sequence[str], split: str) -> list[dict[str, bool]]:
     """{class name: whether all its objects are difficult} for each image."""
     folder = root / 'Annotations'
-    missing = [image_id for image_id in ids if not (folder / f'{image_id}.xml').is_file()]
+    missing = [image_id for image_id in ids if not os.path.isfile(folder / f'{image_id}.xml')]
     if missing:
         raise AnnotationError(
             f'{folder}: {len(missing):,} of {len(ids):,} annotation files of {split} are missing: {shorten(missing)}. '
@@ -212,7 +213,10 @@ def _read_objects(root: Path, ids: Sequence[str], split: str) -> list[dict[str, 
 
 
 def _read_xml(path: Path) -> dict[str, bool]:
-    data = path.read_bytes()
+    with open(path, 'rb') as file:
+        data = file.read(_LARGEST_XML + 1)
+    if len(data) > _LARGEST_XML:
+        raise AnnotationError(f'{path}: it has more than {_LARGEST_XML:,} bytes. Is it the annotation of one image?')
     # Entity declarations can make a small file expand to gigabytes, and no VOC file needs any. Expat takes no encoding
     # in which these bytes would look different but UTF-16, which has NUL bytes.
     if b'<!DOCTYPE' in data or b'<!ENTITY' in data or b'\0' in data:
@@ -221,17 +225,25 @@ def _read_xml(path: Path) -> dict[str, bool]:
         )
     try:
         tree = ElementTree.fromstring(data)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
+    except Exception as error:  # a parse error, or what the codec of the encoding that it declares raises
         raise AnnotationError(
             f'{path}: malformed XML ({error}). Unpack the archive again or correct the file.'
         ) from None
 
     found: dict[str, bool] = {}
     for number, item in enumerate(tree.findall('object'), 1):
-        name = (item.findtext('name') or '').strip()
+        names, flags = item.findall('name'), item.findall('difficult')
+        name = (names[0].text or '').strip() if names else ''
         if not name:
             raise AnnotationError(f'{path}: object {number} has no name. Write its class as <name>dog</name>.')
-        flag = (item.findtext('difficult') or '0').strip()
+        if len(names) > 1 or len(flags) > 1 or any(map(len, names + flags)):
+            raise AnnotationError(
+                f'{path}: object {number} ({name}) must have one <name> and at most one <difficult>, both of plain '
+                'text. Make each class an object of its own.'
+            )
+        if CONTROL.search(name):
+            raise AnnotationError(f'{path}: object {number}: its name {name!r} holds control characters. Rename it.')
+        flag = ((flags[0].text if flags else None) or '0').strip()
         if flag not in ('0', '1'):
             raise AnnotationError(f'{path}: object {number} ({name}): expected <difficult> 0 or 1, found {flag!r}.')
         found[name] = found.get(name, True) and flag == '1'

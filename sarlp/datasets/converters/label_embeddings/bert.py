@@ -74,8 +74,12 @@ def _load_bert(model: str | os.PathLike) -> tuple:
     from transformers import BertConfig, BertModel, BertTokenizer  # here, since the import takes seconds
 
     def load(**options):
-        tokenizer = BertTokenizer.from_pretrained(model, **options)
-        encoder, info = BertModel.from_pretrained(model, add_pooling_layer=False, output_loading_info=True, **options)
+        tokenizer = BertTokenizer.from_pretrained(model, trust_remote_code=False, **options)
+        # its config.json could ask for attention by a kernel of the hub, which is code
+        safe = dict(trust_remote_code=False, weights_only=True, attn_implementation='eager')
+        encoder, info = BertModel.from_pretrained(
+            model, add_pooling_layer=False, output_loading_info=True, **safe, **options
+        )
         return tokenizer, encoder, info
 
     # Without a network every file that is looked for costs half a minute of retries, so what is on the disk is tried

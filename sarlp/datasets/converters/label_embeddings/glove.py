@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import IO
 
 import numpy as np
@@ -11,6 +12,7 @@ from sarlp.datasets.converters.label_embeddings.spelling import spell_out
 from sarlp.embeddings import EmbeddingError
 
 _LONGEST_LINE = 1 << 20  # bytes; a file without line breaks is no such file and must not be read whole
+_WIDEST = 1 << 17  # numbers, which such a line has room for
 
 
 def glove_embeddings(
@@ -63,20 +65,24 @@ def _find_vectors(stream: IO[bytes], file: str | os.PathLike, exact: Collection[
     """Vectors (T,) float64 of the words in ``exact`` and of their lower-case forms, as far as they are there."""
     first = stream.readline(_LONGEST_LINE)
     fields = first.rstrip().split(b' ')
-    header = len(fields) == 2 and all(field.isdigit() for field in fields)  # word2vec's: lines and width
+    # word2vec's: lines and width, which no number of over 19 digits is
+    header = len(fields) == 2 and all(field.isdigit() and len(field) < 20 for field in fields)
     dim = int(fields[1]) if header else len(fields) - 1
+    if not 1 <= dim <= _WIDEST or not first.endswith(b'\n'):
+        raise EmbeddingError(
+            f'{file}, line 1: expected a word and its numbers, separated by spaces, found {first[:40]!r}. '
+            'Unpack archives first.'
+        )
     if not header:
         stream.seek(0)
-        if dim < 1 or not first.endswith(b'\n'):
-            raise EmbeddingError(
-                f'{file}, line 1: expected a word and its numbers, separated by spaces, found {first[:40]!r}. '
-                'Unpack archives first.'
-            )
 
     wanted = {form.encode() for word in exact for form in (word, word.lower())}
     waiting = {word.encode() for word in exact}
     vectors: dict[str, np.ndarray] = {}
-    for number, line in enumerate(tqdm(stream, 'reading word vectors', unit=' lines', disable=None), 1 + header):
+    lines = iter(partial(stream.readline, _LONGEST_LINE), b'')
+    for number, line in enumerate(tqdm(lines, 'reading word vectors', unit=' lines', disable=None), 1 + header):
+        if len(line) == _LONGEST_LINE:
+            raise EmbeddingError(f'{file}, line {number}: it is longer than any vector. Fetch the file again.')
         start = line.partition(b' ')[0]
         if start not in wanted:
             continue
@@ -87,7 +93,8 @@ def _find_vectors(stream: IO[bytes], file: str | os.PathLike, exact: Collection[
             vector = np.array([float(text) for text in numbers])
         except ValueError:
             vector = None
-        if vector is None or len(vector) != dim or not np.isfinite(vector).all():
+        # what is written as 64 bit floating point may be infinite in 32; NaN is not smaller than anything
+        if vector is None or len(vector) != dim or not (np.abs(vector) <= np.finfo(np.float32).max).all():
             raise EmbeddingError(
                 f'{file}, line {number}: expected {dim} finite numbers after {start.decode()!r}, as line 1 has, found '
                 f'{line[:60]!r}. Fetch the file again.'

@@ -1,0 +1,100 @@
+"""Which file of a folder a cell names."""
+
+import os
+import re
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+from sarlp.datasets.annotation import AnnotationError
+from sarlp.errors import shorten
+
+SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+
+
+class ImageFolder:
+    """The files below a folder.
+
+    Links to folders are followed, but none twice.
+
+    Args:
+        root: the folder.
+
+    Attributes:
+        images: (sorted) paths relative to the folder, with ``/``, of the files that are images by their suffix.
+
+    Raises:
+        AnnotationError: there is no such folder.
+    """
+
+    def __init__(self, root: str | os.PathLike) -> None:
+        if not os.path.isdir(root):
+            raise AnnotationError(f'{root}: there is no such folder. --img-root is the folder of the images.')
+        self.root = Path(root)
+        self._files = {*self._walk()}
+        self.images = sorted(name for name in self._files if name.lower().endswith(SUFFIXES))
+        # what a name may stand for: itself with its accents composed otherwise, as macOS does, and without its suffix
+        self._meant: dict[str, set[str]] = {}
+        for name in self._files:
+            self._meant.setdefault(unicodedata.normalize('NFC', name), set()).add(name)
+        for name in self.images:
+            stem = str(PurePosixPath(name).with_suffix(''))
+            self._meant.setdefault(unicodedata.normalize('NFC', stem), set()).add(name)
+
+    def _walk(self):
+        seen = set()
+        for folder, subfolders, files in os.walk(self.root, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:
+                subfolders.clear()
+                continue
+            seen.add(real)
+            relative = Path(folder).relative_to(self.root).as_posix()
+            yield from (name if relative == '.' else f'{relative}/{name}' for name in files)
+
+    def find(self, cell: str) -> str | None:
+        """The image that a cell names: a path relative to the folder, or an absolute one in it.
+
+        Back-slashes are slashes, ``./`` in front is nothing, and the suffix may be left out.
+
+        Returns:
+            Its path relative to the folder, with ``/``; None if there is no such file.
+
+        Raises:
+            AnnotationError: the cell is blank, leads out of the folder, or means several files. The message lacks the
+                place.
+        """
+        name = cell.strip().replace('\\', '/')
+        if not name:
+            raise AnnotationError('the name of the image is blank.')
+        if name.startswith('/') or re.match('[A-Za-z]:', name):
+            name = self._relative(name)
+        parts = [part for part in name.split('/') if part not in ('', '.')]
+        if '..' in parts or not parts:
+            raise AnnotationError(
+                f'{cell!r} is refused: ".." may lead out of the folder of the images. Write the plain path relative to '
+                f'{self.root}.'
+            )
+        name = '/'.join(parts)
+        if name in self._files:
+            return name
+        meant = sorted(self._meant.get(unicodedata.normalize('NFC', name), ()))
+        if len(meant) > 1:
+            raise AnnotationError(f'{cell!r} stands for several files: {shorten(meant)}. Write the suffix.')
+        return meant[0] if meant else None
+
+    def has(self, cell: str) -> bool:
+        """Whether a cell names an image that is there, and one only."""
+        try:
+            return self.find(cell) is not None
+        except AnnotationError:
+            return False
+
+    def _relative(self, name: str) -> str:
+        for root in (self.root.absolute(), self.root.resolve()):
+            prefix = root.as_posix().rstrip('/') + '/'
+            if name.startswith(prefix):
+                return name[len(prefix) :]
+        raise AnnotationError(
+            f'{name!r} is refused: it is an absolute path outside of {self.root}. Write the path relative to that '
+            'folder, or give the folder that holds it as --img-root.'
+        )

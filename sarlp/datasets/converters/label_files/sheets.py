@@ -1,0 +1,174 @@
+"""Rows of cells, of a CSV file or of JSON lines: what :mod:`.tables` reads labels from and writes them to.
+
+A column is a number. A cell is the text that the file has, which in JSON lines is JSON: ``true``, ``1``, ``"yes"``.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any
+
+from sarlp.datasets.annotation import AnnotationError
+from sarlp.datasets.converters.label_files.text import CSVText, decode, encode
+from sarlp.json_file import finite_float, unique_keys
+
+NESTED = 'labels'  # the key of JSON lines that may hold the labels as an object of their own
+
+
+class CSVSheet:
+    """A CSV file whose first record names the columns. A row is a list of str.
+
+    Args:
+        data: content of the file.
+        path: its name, for messages.
+        encoding, delimiter: to force them.
+        names: lower-case names that the column of the images may have.
+
+    Raises:
+        AnnotationError: the file is no text, or has no rows.
+    """
+
+    class_columns = None  # all may be
+
+    def __init__(
+        self,
+        data: bytes,
+        path: str | os.PathLike,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        self.path = str(path)
+        text, self.encoding, self._mark = decode(data, path, encoding)
+        self.csv = CSVText(text, path, delimiter, names)
+        self._head = next((cells for _, cells in self.csv), None)
+        if self._head is None:
+            raise AnnotationError(f'{path}: the file is empty. Expected a line of column names, and a row an image.')
+        self.header = [name.strip() for name in self._head]
+        if next(self.rows(), None) is None:
+            raise AnnotationError(f'{path}: there is no row below the line of column names.')
+
+    def settings(self) -> dict[str, Any]:
+        return {'json_lines': False, 'encoding': self.encoding, 'delimiter': self.csv.delimiter}
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Line and row.
+
+        Raises:
+            AnnotationError: a row has another number of cells than the header.
+        """
+        records = iter(self.csv)
+        next(records)
+        width = len(self.header)
+        for line, row in records:
+            if len(row) != width:
+                raise AnnotationError(
+                    f'{self.path}, line {line}: {len(row)} cells, but the header has {width}. Unknown labels are blank '
+                    'cells; a cell with the delimiter in it needs quotation marks.'
+                )
+            yield line, row
+
+    def text(self, row: list[str], column: int) -> str:
+        return row[column]
+
+    def cells(self, row: list[str], columns: Sequence[int]) -> Sequence[str]:
+        return itemgetter(*columns)(row) if len(columns) > 1 else (row[columns[0]],)
+
+    def change(self, row: list[str], column: int, cell: str) -> None:
+        row[column] = cell
+
+    def cell(self, text: str) -> str:
+        """The cell that holds a text."""
+        return text
+
+    def new_row(self) -> list[str]:
+        return [''] * len(self.header)
+
+    def format(self, rows: Iterable[list[str]]) -> bytes:
+        text = self.csv.format([self._head, *rows])
+        return encode(text, self.path, self.encoding, self._mark)
+
+
+class JSONLinesSheet:
+    """A file with a JSON object a line. A row is that object, a column one of its keys.
+
+    Where there is a key ``labels`` with an object in it, the keys of that are the classes; other keys are none.
+
+    Args:
+        data, path, encoding: as for :class:`CSVSheet`.
+
+    Raises:
+        AnnotationError: a line is no JSON object, or has a key twice.
+    """
+
+    def __init__(self, data: bytes, path: str | os.PathLike, encoding: str | None = None, **_) -> None:
+        self.path = str(path)
+        text, self.encoding, self._mark = decode(data, path, encoding)
+        self._lines = text.split('\n')  # not splitlines: a string may hold U+2028, which ends a line for Python
+        keys: dict[tuple[bool, str], None] = {}
+        for _, row in self.rows():
+            for key, value in row.items():
+                if key == NESTED and isinstance(value, dict):
+                    keys.update(dict.fromkeys((True, name) for name in value))
+                else:
+                    keys.setdefault((False, key))
+        if not keys:
+            raise AnnotationError(f'{path}: the file is empty. Expected a JSON object a line.')
+        self._keys = [*keys]
+        self.header = [key.strip() for _, key in keys]
+        inner = [column for column, (nested, _) in enumerate(keys) if nested]
+        self.class_columns = inner or None
+
+    def settings(self) -> dict[str, Any]:
+        return {'json_lines': True, 'encoding': self.encoding}
+
+    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for line, text in enumerate(self._lines, 1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text, object_pairs_hook=unique_keys, parse_float=finite_float)
+            except (ValueError, RecursionError) as error:
+                raise AnnotationError(f'{self.path}, line {line}: expected a JSON object ({error}).') from None
+            if not isinstance(row, dict):
+                raise AnnotationError(f'{self.path}, line {line}: expected a JSON object, found {text[:60]!r}.')
+            yield line, row
+
+    def text(self, row: dict[str, Any], column: int) -> str:
+        value = self._part(row, column).get(self._keys[column][1])
+        return value if isinstance(value, str) else '' if value is None else json.dumps(value, ensure_ascii=False)
+
+    def cells(self, row: dict[str, Any], columns: Sequence[int]) -> Sequence[str]:
+        return [self._dump(self._part(row, column).get(self._keys[column][1])) for column in columns]
+
+    def change(self, row: dict[str, Any], column: int, cell: str) -> None:
+        nested, key = self._keys[column]
+        (row.setdefault(NESTED, {}) if nested else row)[key] = json.loads(cell)
+
+    def cell(self, text: str) -> str:
+        return self._dump(text)
+
+    def new_row(self) -> dict[str, Any]:
+        return {}
+
+    def format(self, rows: Iterable[dict[str, Any]]) -> bytes:
+        text = ''.join(self._line(row) + '\n' for row in rows)
+        return encode(text, self.path, self.encoding, self._mark)
+
+    def _line(self, row: dict[str, Any]) -> str:
+        text = self._dump(row)
+        try:
+            text.encode(self.encoding)
+        except UnicodeEncodeError:  # JSON has a way to write any letter in ASCII
+            text = json.dumps(row)
+        return text
+
+    def _part(self, row: dict[str, Any], column: int) -> dict[str, Any]:
+        if not self._keys[column][0]:
+            return row
+        return row[NESTED] if isinstance(row.get(NESTED), dict) else {}
+
+    @staticmethod
+    def _dump(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,187 @@
+"""The record of where labels came from, and labels written back in the form they came in.
+
+``tools/dataset_converters/csv_labels.py`` keeps a copy of the file of labels beside the annotation files, with
+``labels/source.json``, which says how it was read. So labels that were completed or corrected can go back into the very
+spreadsheet: its columns, rows, encoding, delimiter and ways to spell yes and no stay as they are.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation
+from sarlp.datasets.converters.label_files import LabelFile, Merged, merge, open_labels, settings_of
+from sarlp.files import atomic_write
+from sarlp.json_file import read_json
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+
+RECORD = 'labels/source.json'
+_VERSION = 1
+
+
+def write_source(
+    root: str | os.PathLike,
+    path: str | os.PathLike,
+    img_root: str | os.PathLike,
+    file: LabelFile,
+    merged: Merged,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Keep a copy of a file of labels, and how it was read.
+
+    Args:
+        root: folder of the data set, with ``labels`` in it.
+        path: the file of labels.
+        img_root: folder of the images.
+        file: the file as it was opened.
+        merged: what was found in it.
+        options: of the conversion, for the reader.
+
+    Returns:
+        ``file`` (name), ``sha256`` and ``form``, for the annotation files.
+    """
+    root, path = Path(root), Path(path)
+    copy = f'source{path.suffix.lower()}' if path.suffix.lower() != '.json' else 'source_labels.json'
+    with open(path, 'rb') as source, atomic_write(root / 'labels' / copy, 'wb') as target:
+        shutil.copyfileobj(source, target)
+    with open(root / 'labels' / copy, 'rb') as stream:
+        sha256 = _sha256(stream)
+    inside = Path(os.path.abspath(img_root)).is_relative_to(os.path.abspath(root))
+    record = {
+        'version': _VERSION,
+        'file': path.name,
+        'copy': copy,
+        'sha256': sha256,
+        # relative where the two can be moved together
+        'img_root': os.path.relpath(img_root, root) if inside else os.path.abspath(img_root),
+        'settings': settings_of(file),
+        'spelling': {str(code): cell for code, cell in file.habits().items()},
+        'options': dict(options),
+        'names': merged.names,
+    }
+    with atomic_write(root / RECORD) as target:
+        target.write(json.dumps(record, ensure_ascii=False, indent=1) + '\n')
+    return {'file': path.name, 'sha256': sha256, 'form': file.form}
+
+
+def _sha256(stream) -> str:
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def read_source(root: str | os.PathLike) -> dict[str, Any] | None:
+    """The record of a data set; None if its labels were made otherwise.
+
+    Args:
+        root: folder of the data set.
+
+    Returns:
+        ``file`` (name), ``copy`` (beside the record), ``sha256``, ``img_root`` (relative to ``root``, or absolute),
+        ``settings`` (arguments that open the copy as it was opened), ``spelling`` (cell by label code, as text),
+        ``options`` (of the conversion) and ``names`` (path by how the file writes it, where the two differ).
+
+    Raises:
+        AnnotationError: the record is damaged, or of another version.
+    """
+    path = Path(root) / RECORD
+    try:
+        record = read_json(path)
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise AnnotationError(f'{path}: it can not be read ({error}). Convert the labels anew.') from None
+    if not isinstance(record, dict) or record.get('version') != _VERSION:
+        raise AnnotationError(f'{path}: expected a record of version {_VERSION}. Convert the labels anew.')
+    return record
+
+
+def label_arrays(ann_files: Iterable[str | os.PathLike]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """The labels of annotation files of the same classes, taken together.
+
+    Returns:
+        The classes, and (C,) int8 of 1 / 0 / -1 by path of the image.
+
+    Raises:
+        AnnotationError: the files have different classes, or share an image.
+    """
+    classes, labels = None, {}
+    for file in ann_files:
+        metainfo, data_list = load_annotation(file)
+        if classes not in (None, metainfo['classes']):
+            raise AnnotationError(f'{file}: it has other classes than the annotation files before it.')
+        classes = metainfo['classes']
+        for entry in data_list:
+            if entry['img_path'] in labels:
+                raise AnnotationError(f'{file}: {entry["img_path"]} is in an annotation file before it.')
+            labels[entry['img_path']] = labels_of(entry, len(classes))[0]
+    return classes or (), labels
+
+
+def write_labels_like_source(
+    labels: Mapping[str, np.ndarray], source: str | os.PathLike, out: str | os.PathLike
+) -> dict[str, int]:
+    """Write labels in the form, and into a copy, of the file that the data set was made from.
+
+    A cell whose label is as it was stays as it was written, also where rows contradict each other; any other is spelled
+    as that file does mostly. Images and labels for which the file has no row get one at its end if they are known.
+
+    Args:
+        labels: (C,) of 1 / 0 / -1 by path of the image, classes in the order of the annotation files; images that are
+            left out stay as they are. :func:`label_arrays` reads them from annotation files.
+        source: folder of the data set.
+        out: the file to write, in the encoding of the source.
+
+    Returns:
+        Number of labels that became ``positive``, ``negative`` and ``unknown``.
+
+    Raises:
+        AnnotationError: the data set has no record, its copy was changed, or the labels are of other classes.
+    """
+    record = read_source(source)
+    if record is None:
+        raise AnnotationError(
+            f'{Path(source) / RECORD}: there is no record of a file of labels. Only what '
+            'tools/dataset_converters/csv_labels.py converted can be written back.'
+        )
+    copy = Path(source) / 'labels' / record['copy']
+    try:
+        with open(copy, 'rb') as stream:
+            unchanged = _sha256(stream) == record['sha256']
+    except FileNotFoundError:
+        unchanged = False
+    if not unchanged:
+        raise AnnotationError(f'{copy}: this copy of {record["file"]} is gone or was changed. Convert the labels anew.')
+    file = open_labels(copy, **record['settings'])
+    names = record['names']
+
+    def path_of(name: str) -> str:
+        return names.get(name, name)
+
+    before = merge(file, path_of).labels
+    nothing = np.full(len(file.classes), UNKNOWN, np.int8)
+    changes: dict[str, dict[int, int]] = {}
+    counts = dict.fromkeys((POSITIVE, NEGATIVE, UNKNOWN), 0)
+    for path, codes in labels.items():
+        codes = np.asarray(codes)
+        if codes.shape != (len(file.classes),) or not np.isin(codes, (POSITIVE, NEGATIVE, UNKNOWN)).all():
+            raise AnnotationError(
+                f'{path}: expected {len(file.classes)} labels of 1, 0 and -1, one for each class of {record["file"]}, '
+                f'found shape {codes.shape}.'
+            )
+        different = np.flatnonzero(codes != before.get(path, nothing))
+        if len(different):
+            changes[path] = {int(index): int(codes[index]) for index in different}
+            for code in changes[path].values():
+                counts[code] += 1
+    habits = {int(code): cell for code, cell in record['spelling'].items()}
+    with atomic_write(out, 'wb') as stream:
+        stream.write(file.rewrite(path_of, changes, habits))
+    return {'positive': counts[POSITIVE], 'negative': counts[NEGATIVE], 'unknown': counts[UNKNOWN]}

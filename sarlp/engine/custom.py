@@ -1,0 +1,121 @@
+"""What a config for one's own data leaves open: where the data lie, the size of the images, the label embeddings."""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+
+from sarlp.datasets.converters.label_source import read_source
+from sarlp.embeddings import EmbeddingError
+from sarlp.errors import UserError
+
+AUTO = 'auto'
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def fill_in(cfg: Config, options: Collection[str] = ()) -> None:
+    """Hand the top-level ``data_root`` and ``image_size`` of a config on to its data sets.
+
+    MMEngine's configs are values, not formulas: a config that inherits and sets ``data_root`` anew changes nothing that
+    was made from it before. So a data set config may leave out ``data_root`` and the ``scale`` of ``Resize``, and gets
+    both here. One that ``tools/dataset_converters/csv_labels.py`` made, and that has no ``data_prefix``, finds its
+    images through its record.
+
+    Args:
+        cfg: completed in place; a config without such top-level values, or with nothing left open, stays as it is.
+        options: the keys that were set by hand (``--cfg-options``). If one is ``data_root`` or ``image_size`` it goes
+            to every data set, whatever that has.
+
+    Raises:
+        UserError: ``image_size`` is no size, or the record is damaged.
+    """
+    for name in _LOADERS:
+        dataset = (cfg.get(name) or {}).get('dataset')
+        if dataset is None or 'ann_file' not in dataset:  # a wrapper, such as RepeatDataset
+            continue
+        forced = 'data_root' in options and f'{name}.dataset.data_root' not in options
+        if cfg.get('data_root') is not None and (forced or dataset.get('data_root') is None):
+            dataset.data_root = cfg.data_root
+            if forced or dataset.get('data_prefix') is None:
+                _find_images(dataset)
+        if cfg.get('image_size') is not None:
+            _resize(dataset, cfg.image_size, cfg.model.get('size_divisor', 32), 'image_size' in options)
+
+
+def _find_images(dataset: ConfigDict) -> None:
+    record = read_source(dataset.data_root)
+    if record is not None:
+        dataset.data_prefix = dict(img_path='' if record['img_root'] == '.' else record['img_root'])
+
+
+def _resize(dataset: ConfigDict, size: int, divisor: int, forced: bool) -> None:
+    for step in _steps(dataset.get('pipeline', ())):
+        if 'scale_factor' in step or (step.get('scale') is not None and not forced):
+            continue
+        if type(size) is not int or size < 1 or size % divisor:
+            raise UserError(f'image_size must be a multiple of {divisor}, got {size!r}')
+        step.scale = (size, size)
+
+
+def _steps(pipeline: Collection[Mapping]) -> Iterator[ConfigDict]:
+    return (step for step in pipeline if step['type'] in ('Resize', 'LoadResizedImage'))
+
+
+def choose_embeddings(cfg: Config) -> None:
+    """Put a file, or None, in the place of ``model.head.label_embedding.file = 'auto'``, and print which and why.
+
+    ``<data_root>/labels/bert.npz`` is taken if it is there. If not, and the BERT of the config's ``text_encoder`` is on
+    this machine, it is made from the class names. Else the embeddings are learnt. Nothing is fetched.
+
+    Args:
+        cfg: after :func:`fill_in`; completed in place.
+    """
+    embedding = cfg.model.head.get('label_embedding') or {}
+    if embedding.get('file') != AUTO:
+        return
+    dataset = cfg.train_dataloader.dataset
+    root = Path(dataset.get('data_root') or '')
+    annotation, file = root / dataset.ann_file, root / 'labels' / 'bert.npz'
+    said = f'label embeddings: {file}'
+    if not file.is_file() and annotation.is_file():
+        reason = _make_embeddings(annotation, file, cfg.get('text_encoder'))
+        if reason is None:
+            said += ', made from the class names'
+        else:
+            said = (
+                f'label embeddings: learnt, since {reason}. Those of a text encoder know what the names mean; they are '
+                f'made by: python tools/dataset_converters/label_embeddings.py {annotation} --kind bert --out {file}'
+            )
+            file = None
+    embedding.file = None if file is None else str(file)
+    if is_main_process():
+        print(said)
+
+
+def _make_embeddings(annotation: Path, file: Path, encoder: str | None) -> str | None:
+    """Why the file could not be made; None where it was."""
+    from sarlp.datasets.converters.label_embeddings import make_embeddings  # here: only the first run needs them
+
+    if encoder is None:
+        return 'the config names no text_encoder'
+    if not _is_here(encoder):
+        return f'{encoder} is not on this machine'
+    try:
+        make_embeddings(annotation, file, 'bert', model=encoder)
+    except EmbeddingError as error:
+        return str(error).splitlines()[0].rstrip('.')
+    return None
+
+
+def _is_here(encoder: str) -> bool:
+    """Whether a text encoder is a folder, or in the cache of the Hugging Face hub."""
+    if Path(encoder).is_dir():
+        return True
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return all(isinstance(try_to_load_from_cache(encoder, name), str) for name in ('config.json', 'vocab.txt'))
+    except HFValidationError:  # looks like the path of a folder that is not there
+        return False

@@ -1,0 +1,70 @@
+"""Strict JSON: what Python's reader passes over in silence is an error, and a file can not be too large for the memory.
+
+Refused are the same key twice in one object (where the last one would win), NaN and Infinity, numbers too large to be
+finite, bytes that are no UTF-8, nesting that Python can not follow, and what comes after the end.
+"""
+
+import json
+import math
+import os
+from collections import Counter
+from typing import Any, NoReturn
+
+LIMIT = 1 << 30  # bytes; the annotation file of a million images has a tenth of it
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For ``object_pairs_hook``."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        raise ValueError(f'the key {show(repeated)} is there twice in the object {show(result)}')
+    return result
+
+
+def no_constant(name: str) -> NoReturn:
+    """For ``parse_constant``."""
+    raise ValueError(f'{name} is no number of JSON')
+
+
+def finite_float(text: str) -> float:
+    """For ``parse_float``."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f'the number {text[:40]} is too large')
+    return number
+
+
+def read_json(path: str | os.PathLike, limit: int = LIMIT) -> Any:
+    """Read a JSON file in UTF-8; a byte-order mark may stand in front, as editors on Windows put it.
+
+    Args:
+        path: the file.
+        limit: its largest size in bytes.
+
+    Raises:
+        OSError: it can not be opened.
+        ValueError: it is too large or not JSON; the message does not name the file.
+    """
+    with open(path, 'rb') as file:
+        content = file.read(limit + 1)  # not its size beforehand, which a device or a pipe does not tell
+    if len(content) > limit:
+        raise ValueError(f'it has more than {limit:,} bytes')
+    try:
+        return json.loads(
+            content.decode('utf-8-sig'),
+            object_pairs_hook=unique_keys,
+            parse_constant=no_constant,
+            parse_float=finite_float,
+        )
+    except RecursionError:
+        raise ValueError('too many levels of nesting') from None
+
+
+def show(value: Any) -> str:
+    """A value in a message, in at most 120 characters."""
+    try:
+        text = repr(value)
+    except RecursionError:  # nested almost too deep to be read
+        text = f'a nested value of type {type(value).__name__}'
+    return text if len(text) <= 120 else text[:117] + '...'
