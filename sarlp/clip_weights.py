@@ -6,8 +6,10 @@ the pickle is read here with an unpickler that knows tensors, lists and attribut
 archive is looked at.
 """
 
+import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -167,9 +169,11 @@ class _ArchiveUnpickler(pickle.Unpickler):
 
 
 def _read_torchscript(archive: zipfile.ZipFile, member: str, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
-    folder = member.removesuffix('data.pkl')
-    with archive.open(member) as stream:
-        root = _ArchiveUnpickler(stream).load()
+    folder, content = member.removesuffix('data.pkl'), archive.read(member)
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name.endswith('PUT') and argument > len(content):  # python makes room for as many
+            raise pickle.UnpicklingError('its pickle is damaged')
+    root = _ArchiveUnpickler(io.BytesIO(content)).load()
     state, waiting, seen = {}, [('', root)], set()
     while waiting:
         prefix, record = waiting.pop()

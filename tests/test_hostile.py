@@ -6,8 +6,10 @@ SECURITY.md promises it; hostile.py makes the files.
 import json
 import os
 import pickle
+import re
 import zipfile
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -528,3 +530,13 @@ def test_images_through_the_tools(place, refused):
     hostile.plain_pickle(place.root / '2.png', place.marker)
     call = ('test.py', place.config(), place.checkpoint(), '--out', place.out)
     assert 'cannot be read' in refused(*call, names=place.root / '2.png')
+
+
+def test_promises_name_tests_that_are_there():
+    """SECURITY.md, of which a line is worth what its test is."""
+    root = Path(__file__).parents[1]
+    named = set(re.findall(r'\btest_\w+', (root / 'SECURITY.md').read_text('utf-8')))
+    there = {path.stem for path in root.glob('tests/**/test_*.py')}
+    for path in root.glob('tests/**/test_*.py'):
+        there |= set(re.findall(r'^ *def (test_\w+)', path.read_text('utf-8'), re.MULTILINE))
+    assert len(named) > 20 and named <= there

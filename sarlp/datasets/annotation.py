@@ -83,6 +83,10 @@ def load_annotation(path: str | os.PathLike) -> tuple[dict[str, Any], list[dict[
     if _is_deep(metainfo):  # what copies it would run out of stack
         raise AnnotationError(f'{path}: "metainfo" is nested more than {_DEEPEST} levels deep. Flatten it.')
     validate(metainfo['classes'], data_list, path)
+    try:
+        json.dumps(metainfo, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise AnnotationError(f'{path}: "metainfo" holds no valid Unicode ({error}).') from None
     for entry in data_list:
         entry.setdefault('ignore', [])
     return {**metainfo, 'classes': tuple(metainfo['classes'])}, data_list
