@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
 
+from sarlp.engine.workers import sigterm_held
 from sarlp.errors import UserError
 from sarlp.registry import DATA_SAMPLERS, LOOPS
 
@@ -71,7 +72,9 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                     'go on; set train_dataloader.sampler.type=ResumableSampler'
                 )
             self.dataloader.sampler.start = seen * self.dataloader.batch_size
-        for index, batch in enumerate(self.dataloader, seen):
+        with sigterm_held():  # workers begin here
+            batches = iter(self.dataloader)
+        for index, batch in enumerate(batches, seen):
             self.run_iter(index, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1

@@ -1,10 +1,11 @@
 """Data-loader workers that outlive the SIGTERM of a scheduler, so that the main process can save."""
 
+import contextlib
 import functools
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from torch.utils.data import DataLoader
 
@@ -32,3 +33,16 @@ def shield_workers(loader: DataLoader) -> None:
     """
     if hasattr(signal, 'sigwaitinfo'):  # not on macOS, where no such schedulers run
         loader.worker_init_fn = functools.partial(_start, loader.worker_init_fn)
+
+
+@contextlib.contextmanager
+def sigterm_held() -> Iterator[None]:
+    """Hold SIGTERM back for the block. Processes that begin within never see it before their shield is up."""
+    if not hasattr(signal, 'pthread_sigmask'):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -162,6 +162,10 @@ def without_first(key):
         (change(categories=lambda c: [*c, {'id': 3, 'name': 'ash'}]), ["has none, only the second (3, 'ash')"]),
         (change(categories=lambda c: c[::-1]), ['must have equal categories', 'the same in another order']),
         (change(categories='elm'), ['"categories" to be a list of objects', "found 'elm'"]),
+        (
+            change(images=lambda images: images[0]),
+            ['does not parse', '"images" to be a list of objects', "'file_name'"],
+        ),
         (write(''), ['does not parse', 'character 0, found the end of the file']),
         (write('[1, 2]'), ['does not parse', "expected { at character 0, found '['"]),
         (write('{"images": [{"id": 3, "file_name": "a"}, {"id": '), ['does not parse', 'Unpack the archive again']),

@@ -106,7 +106,7 @@ class _Instances:
         counts = dict.fromkeys(readers, 0)
         # Nine tenths of the file are outlines of objects: as numbers they take most of the time. `bool` is the cheapest
         # thing to make of them, and can not be taken for an id.
-        members = stream_members(path, parse_float=bool)
+        members = stream_members(path, parse_float=bool, lists=readers)
         try:
             for key, record in tqdm(members, f'reading {path.name}', unit=' records', disable=None):
                 if key in readers:
@@ -117,7 +117,7 @@ class _Instances:
         except AnnotationError:
             raise
         except ValueError as error:  # also what is no UTF-8
-            self._fail(f'expected JSON, but it does not parse ({error}). Unpack the archive again')
+            self._fail(f'expected JSON of COCO, but it does not parse ({error}). Unpack the archive again')
         for key, count in counts.items():
             if not count:
                 self._fail(f'expected "{key}" to be a list with something in it. Is this an instances file of COCO?')

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any
 
 from sarlp.json_file import finite_float, no_constant, show, unique_keys
@@ -16,7 +16,7 @@ _SPACE = ' \t\n\r'
 
 
 def stream_members(
-    path: str | os.PathLike, parse_float: Callable[[str], Any] = finite_float
+    path: str | os.PathLike, parse_float: Callable[[str], Any] = finite_float, lists: Collection[str] = ()
 ) -> Iterator[tuple[str, Any]]:
     """Go through the object that a JSON file holds.
 
@@ -25,6 +25,7 @@ def stream_members(
     Args:
         path: the file, UTF-8.
         parse_float: makes a value of the text of each number that is not whole.
+        lists: keys that must have an array.
 
     Yields:
         ``(key, element)`` for each element of an array, ``(key, value)`` for any other member, in the order of the
@@ -56,7 +57,10 @@ def stream_members(
                 if reader.last != ']':
                     reader.expect(']')
             else:
-                yield key, reader.value()
+                value = reader.value()
+                if key in lists:
+                    raise ValueError(f'expected "{key}" to be a list of objects, found {show(value)}')
+                yield key, value
             more = reader.expect(',}') == ','
         if reader.last != '}':
             reader.expect('}')
