@@ -10,7 +10,7 @@ CONFIG := configs/sarlp/sarlp_r18_digits_p0.1.py
 help:
 	@echo "make demo       train SARLP on the built-in digits with 10 % of the labels known, test it, draw its maps"
 	@echo "make test       run the tests"
-	@echo "make test-slow  run the slow tests as well"
+	@echo "make test-slow  run the slow tests: killed runs, long ones, many damaged files"
 	@echo "make lint       check the style"
 	@echo "make install    only make $(VENV) and install sarlp into it"
 
@@ -39,7 +39,7 @@ test: install
 	$(BIN)/python -m pytest
 
 test-slow: install
-	$(BIN)/python -m pytest -m ''
+	$(BIN)/python -m pytest -m slow
 
 lint: install
 	$(BIN)/python -m ruff check .

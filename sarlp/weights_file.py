@@ -23,6 +23,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
+_FOLDER = 0x10  # among the attributes of a part, as DOS had them
 _NUMBERS = frozenset({'b1', 'u1', 'i4', 'i8', 'f4', 'f8'})
 
 
@@ -100,7 +101,7 @@ def read_weights(path: str | Path, map_location: Any = 'cpu') -> Any:
     """Read what ``torch.save`` or safetensors wrote.
 
     A damaged archive is found by the checksums in it. Only tensors come out that hold their own numbers: none that are
-    sparse, quantised, without data, or blown up from a small storage.
+    sparse, quantised, complex, without data, or blown up from a small storage.
 
     Args:
         path: file; ``.safetensors`` by its suffix.
@@ -149,11 +150,13 @@ def read_weights(path: str | Path, map_location: Any = 'cpu') -> Any:
 
 
 def check_parts(parts: Sequence[zipfile.ZipInfo], path: Path) -> None:
-    """See that what torch reads of an archive unpacks to no more than there is, being stored part after part.
+    """See that torch reads each part of an archive, and that they unpack to no more than there is.
 
     Raises:
-        ValueError: it would unpack to more.
+        ValueError: they would unpack to more, or torch would pass over one.
     """
+    if any(part.is_dir() or part.external_attr & _FOLDER for part in parts):  # torch: done, with memory as it was
+        raise ValueError('one of its parts is marked as a folder')
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
         raise ValueError('its parts are compressed, which those of torch are not')
     if sum(part.file_size for part in parts) > path.stat().st_size:
@@ -179,6 +182,8 @@ def _plain(value: Any, done: dict[int, tuple[Any, Any]]) -> Any:
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_quantized or value.is_nested or value.device.type == 'meta':
             raise ValueError('it holds a tensor that is sparse, quantised, nested or without data')
+        if value.is_complex():  # a real parameter would take the real part alone
+            raise ValueError('it holds a tensor of complex numbers')
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise ValueError(f'it holds a tensor {tuple(value.shape)} made of fewer numbers; save a copy of it')
     elif isinstance(value, (_Array, _History)):

@@ -144,6 +144,7 @@ def test_what_others_allow_does_not_count(tmp_path):
     ('content', 'reason'),
     [
         ({'w': torch.ones(3, device='meta')}, 'without data'),
+        ({'w': torch.ones(3, dtype=torch.complex64)}, 'complex numbers'),
         ({'w': torch.eye(3).to_sparse()}, 'sparse'),
         ({3: torch.ones(3)}, 'its state_dict holds 3: Tensor'),
         ({'w': 3}, "its state_dict holds 'w': int"),
@@ -152,6 +153,23 @@ def test_what_others_allow_does_not_count(tmp_path):
 def test_checkpoints_that_are_made_otherwise(tmp_path, content, reason):
     torch.save({'state_dict': content}, tmp_path / 'a.pth')
     with pytest.raises(UserError, match=rf'a\.pth: is no checkpoint that can be loaded safely \(.*{reason}'):
+        read_checkpoint(tmp_path / 'a.pth')
+
+
+def test_a_part_that_calls_itself_a_folder(tmp_path):
+    """torch would skip it, and hand over memory as it was."""
+    torch.save({'state_dict': {'w': torch.arange(7.0)}}, tmp_path / 'a.pth')
+    content = bytearray((tmp_path / 'a.pth').read_bytes())
+    with zipfile.ZipFile(tmp_path / 'a.pth') as archive:
+        place = archive.start_dir
+        for part in archive.infolist():
+            if part.filename.endswith('/data/0'):
+                break
+            place += 46 + len(part.filename)
+    assert content[place + 46 :][: len(part.filename)] == part.filename.encode()
+    content[place + 38] |= 0x10
+    (tmp_path / 'a.pth').write_bytes(content)
+    with pytest.raises(UserError, match=r'a\.pth: .*marked as a folder'):
         read_checkpoint(tmp_path / 'a.pth')
 
 
