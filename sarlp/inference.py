@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
@@ -17,6 +18,7 @@ from sarlp.errors import UserError, UserValueError
 from sarlp.models.fold import fold_batch_norm
 from sarlp.models.lora import merge_adapters
 from sarlp.registry import MODELS
+from sarlp.transforms import LoadResizedImage
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 
@@ -94,6 +96,9 @@ def prepare_for_inference(
 class Predictor:
     """Scores and token scores of images.
 
+    An image is a file, or an array (h, w, 3) uint8 in RGB, which goes through the test pipeline from where a file would
+    be decoded.
+
     Args:
         model: of :func:`init_model`, or of :func:`prepare_for_inference`.
     """
@@ -104,18 +109,33 @@ class Predictor:
 
     def load(self, path: str | Path) -> torch.Tensor:
         """Through the test pipeline and the preprocessor. Returns (1, 3, h, w), normalised, on the device."""
-        return self._preprocess([self._read(path)])
+        return self._preprocess([self.read(path)])
 
-    def __call__(self, path: str | Path) -> dict[str, np.ndarray | tuple[int, int]]:
+    def __call__(self, image: str | Path | np.ndarray) -> dict[str, np.ndarray | tuple[int, int]]:
         """Returns ``scores`` (C,) in [0, 1], ``token_scores`` (P, C) and ``grid`` (H, W), P = H * W."""
-        return self.predict([path])[0]
+        return self.predict([image])[0]
+
+    def predict(self, images: Iterable[str | Path | np.ndarray]) -> list[dict[str, np.ndarray | tuple[int, int]]]:
+        """What a call returns, for each image. They go through the model together as far as their sizes are equal."""
+        return self.infer(map(self.read, images))
+
+    def read(self, image: str | Path | np.ndarray) -> torch.Tensor:
+        """Through the test pipeline. Returns (3, h, w) uint8, BGR; may be called by several threads at once.
+
+        Raises:
+            BadImageError: the file is missing or does not decode.
+            UserValueError: an array of another shape or type, or a pipeline that reads no plain image.
+        """
+        if isinstance(image, np.ndarray):
+            return self._from_array(image)['inputs']
+        return self.pipeline({'img_path': str(image)})['inputs']
 
     @torch.inference_mode()
-    def predict(self, paths: Iterable[str | Path]) -> list[dict[str, np.ndarray | tuple[int, int]]]:
-        """What a call returns, for each image. They go through the model together as far as their sizes are equal."""
+    def infer(self, images: Iterable[torch.Tensor]) -> list[dict[str, np.ndarray | tuple[int, int]]]:
+        """What a call returns, for each image of :meth:`read`."""
         results = []
-        for _, images in groupby(map(self._read, paths), key=lambda image: image.shape):
-            outputs = self.model(self._preprocess(list(images)))
+        for _, batch in groupby(images, key=lambda image: image.shape):
+            outputs = self.model(self._preprocess(list(batch)))
             results += [
                 {'scores': scores, 'token_scores': token_scores, 'grid': outputs['grid']}
                 for scores, token_scores in zip(
@@ -124,8 +144,22 @@ class Predictor:
             ]
         return results
 
-    def _read(self, path: str | Path) -> torch.Tensor:
-        return self.pipeline({'img_path': str(path)})['inputs']
+    def _from_array(self, image: np.ndarray) -> dict:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise UserValueError(f'an image must be (h, w, 3) uint8 in RGB, got {image.shape} {image.dtype}')
+        first, *rest = self.pipeline.transforms
+        if isinstance(first, LoadResizedImage):
+            rest = [first.resize, *rest]
+        elif not isinstance(first, LoadImageFromFile):
+            raise UserValueError(
+                f'arrays can not enter the test pipeline of this config, which begins with {type(first).__name__}: '
+                'expected LoadImage or LoadResizedImage; give files instead'
+            )
+        size = image.shape[:2]
+        sample = {'img': np.ascontiguousarray(image[..., ::-1]), 'img_shape': size, 'ori_shape': size}
+        for transform in rest:
+            sample = transform(sample)
+        return sample
 
     def _preprocess(self, images: list[torch.Tensor]) -> torch.Tensor:
         return self.model.data_preprocessor({'inputs': images})['inputs']

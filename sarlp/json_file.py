@@ -8,7 +8,10 @@ import json
 import math
 import os
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NoReturn
+
+import numpy as np
 
 LIMIT = 1 << 30  # bytes; the annotation file of a million images has a tenth of it
 
@@ -68,3 +71,19 @@ def show(value: Any) -> str:
     except RecursionError:  # nested almost too deep to be read
         text = f'a nested value of type {type(value).__name__}'
     return text if len(text) <= 120 else text[:117] + '...'
+
+
+def plain(value: Any) -> Any:
+    """What strict JSON can hold: numpy's numbers and arrays as Python's, paths as text, numbers that are not finite as
+    None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, os.PathLike):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -19,6 +19,7 @@ PARAM_SCHEDULERS = Registry(
 )
 LOOPS = Registry('loop', parent=root.LOOPS, scope=SCOPE, locations=['sarlp.engine'])
 DATA_SAMPLERS = Registry('data sampler', parent=root.DATA_SAMPLERS, scope=SCOPE, locations=['sarlp.engine'])
+VISBACKENDS = Registry('vis_backend', parent=root.VISBACKENDS, scope=SCOPE, locations=['sarlp.engine'])
 LABEL_MASKS = Registry('label mask', scope=SCOPE, locations=['sarlp.datasets'])
 
 # Nothing of these kinds is defined here. MMEngine still wants a child under the default scope, and warns without one.
@@ -29,7 +30,6 @@ for _name in (
     'OPTIM_WRAPPERS',
     'OPTIM_WRAPPER_CONSTRUCTORS',
     'RUNNERS',
-    'VISBACKENDS',
     'VISUALIZERS',
 ):
     _parent = getattr(root, _name)

@@ -7,7 +7,8 @@ env_cfg = dict(
 )
 randomness = dict(seed=0)
 log_level = 'INFO'
-visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+# scalars.json, and the same curves for TensorBoard: tensorboard --logdir WORK_DIR
+visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardScalars')])
 load_from = None
 resume = False
 

@@ -59,6 +59,32 @@ def hold_out(data_list: Sequence[dict], part: str, share: float = 0.1, seed: int
     return chosen
 
 
+def fold_of(image_id: str, number: int, seed: int = 0) -> int:
+    """The fold of an image, 0 to ``number`` - 1, drawn from (seed, image id) alone."""
+    return int(number * holdout_number(seed, image_id, 'fold'))
+
+
+def take_fold(data_list: Sequence[dict], part: str, index: int, number: int, seed: int = 0) -> list[dict]:
+    """The images of one fold (``part='fold'``), or of all others (``part='rest'``).
+
+    Args:
+        data_list: entries of an annotation file.
+        part: ``'fold'`` or ``'rest'``.
+        index: of the fold, 0 to ``number`` - 1.
+        number: of folds, at least 2.
+        seed: any integer.
+    """
+    if part not in ('fold', 'rest') or number < 2 or not 0 <= index < number:
+        raise UserError(
+            "fold must have part 'fold' or 'rest', number >= 2 and 0 <= index < number; got "
+            f'{part!r}, {number}, {index}'
+        )
+    chosen = [e for e in data_list if (fold_of(e['img_path'], number, seed) == index) == (part == 'fold')]
+    if not chosen:
+        raise UserError(f'fold {index} of {number} leaves no image of {len(data_list)} in the part {part!r}')
+    return chosen
+
+
 @DATASETS.register_module()
 class MultiLabelDataset(BaseDataset):
     """Images and tri-state labels from one annotation file (docs/data.md has the format).
@@ -80,6 +106,8 @@ class MultiLabelDataset(BaseDataset):
         label_mask: config of a label mask, or None to see every label of the file.
         holdout: arguments of :func:`hold_out` (``part``, ``share``, ``seed``) to use only that part of the images, or
             None for all. The label mask is made for all images of the file, so it is the same with and without.
+        fold: arguments of :func:`take_fold` (``part``, ``index``, ``number``, ``seed``), likewise; of what ``holdout``
+            leaves.
         pipeline: transforms.
         seed: of the augmentation.
         on_bad_image: ``'raise'`` stops at an image that does not decode; ``'skip'`` puts the next image in its place
@@ -94,6 +122,7 @@ class MultiLabelDataset(BaseDataset):
         data_prefix: dict = dict(img_path=''),  # noqa: B006  BaseDataset copies it
         label_mask: dict | None = None,
         holdout: dict | None = None,
+        fold: dict | None = None,
         pipeline: Sequence[dict | Callable] = (),
         seed: int = 0,
         on_bad_image: str = 'raise',
@@ -103,6 +132,7 @@ class MultiLabelDataset(BaseDataset):
             raise UserError(f"on_bad_image must be 'raise' or 'skip', got {on_bad_image!r}")
         self.label_mask = None if label_mask is None else LABEL_MASKS.build(label_mask)
         self.holdout = holdout
+        self.fold = fold
         self.seed = seed
         self.on_bad_image = on_bad_image
         self._bad_images: set[str] = set()
@@ -124,7 +154,9 @@ class MultiLabelDataset(BaseDataset):
         check_images(Path(self.data_prefix['img_path']), data_list, self.ann_file)
         if self.label_mask is not None:
             self.label_mask.bind(self.classes, str(self.ann_file), data_list)
-        return data_list if self.holdout is None else hold_out(data_list, **self.holdout)
+        if self.holdout is not None:
+            data_list = hold_out(data_list, **self.holdout)
+        return data_list if self.fold is None else take_fold(data_list, **self.fold)
 
     @force_full_init
     def get_labels(self, idx: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from sarlp.engine.loop import ResumableSampler, ResumableTrainLoop
 from sarlp.engine.mixed_precision import MixedPrecisionOptimWrapper
 from sarlp.engine.runner import MultiLabelRunner, compile_parts, find_checkpoint, load_weights, read_checkpoint
 from sarlp.engine.schedulers import OneCycleLR, OneCycleMomentum
+from sarlp.engine.tensorboard import TensorboardScalars
 from sarlp.engine.trainable import TrainableOnlyHook, TrainableParametersHook, trainable_parameters
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     'ResumableCheckpointHook',
     'ResumableSampler',
     'ResumableTrainLoop',
+    'TensorboardScalars',
     'TrainableOnlyHook',
     'TrainableParametersHook',
     'build_runner',

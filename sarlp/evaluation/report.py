@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sarlp.files import atomic_write
+from sarlp.json_file import plain
 from sarlp.labels import UNKNOWN
 
 F1_NAMES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
@@ -90,7 +91,7 @@ def write_metrics_json(
         content['recovery'] = recovery
     content['protocol'] = dict(protocol)
     with atomic_write(path) as file:
-        json.dump(_plain(content), file, indent=2, ensure_ascii=False, allow_nan=False)
+        json.dump(plain(content), file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write('\n')
 
 
@@ -186,16 +187,3 @@ def _checked(name: str, array: np.ndarray, image_ids: Sequence[str], classes: Se
             f'{name} must have the shape (images, classes) = ({len(image_ids)}, {len(classes)}), but have {array.shape}'
         )
     return array
-
-
-def _plain(value: Any) -> Any:
-    """What strict JSON can hold: numpy numbers and arrays as Python's, numbers that are not finite as None."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

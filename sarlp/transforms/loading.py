@@ -65,7 +65,7 @@ class LoadImage(LoadImageFromFile):
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise BadImageError(
                 f'{results["img_path"]}: the image cannot be read ({reason[0]}); replace the file, or '
-                "set on_bad_image='skip' in the training data set"
+                "pass over it by on_bad_image='skip'"
             ) from error
 
     def _load_reduced(self, results: dict) -> dict:

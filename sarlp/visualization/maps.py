@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmengine.config import Config
 from torch import Tensor, nn
@@ -11,12 +10,12 @@ from tqdm import tqdm
 
 from sarlp.engine.build import annotation_path
 from sarlp.errors import UserError
+from sarlp.image_files import SUFFIXES, is_image, read_rgb
 from sarlp.inference import Predictor
 from sarlp.registry import DATASETS
 from sarlp.visualization.attention import attention_maps, draw_figure, save_figure, select_panels
 from sarlp.visualization.gradcam import grad_cam_maps
 
-SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 METHODS = ('attention', 'gradcam')
 
 
@@ -31,7 +30,7 @@ def find_images(path: str | Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f'{path}: no such image or folder')
-    images = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    images = sorted(file for file in path.iterdir() if is_image(file.name))
     if not images:
         raise UserError(f'{path}: no image in this folder ({", ".join(SUFFIXES)})')
     return images
@@ -122,8 +121,7 @@ def draw_maps(
             maps = grad_cam_maps(_Logits(model), layer, predictor.load(image_path), ids)
             for panel, panel_map in zip(panels, maps, strict=True):
                 panel['map'] = panel_map
-        image = cv2.cvtColor(cv2.imdecode(np.fromfile(image_path, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         out = out_dir / f'{image_path.stem}.png'
-        save_figure(draw_figure(image, panels, title=image_path.name), out)
+        save_figure(draw_figure(read_rgb(image_path), panels, title=image_path.name), out)
         written.append(out)
     return written

@@ -154,6 +154,7 @@ class TestTraining:
         )
         content = read_checkpoint(tmp_path / 'epoch_1.pth')
         assert content['meta']['iter'] == 3  # 24 images, 8 a step over both
+        assert len(list(tmp_path.rglob('events.out*'))) == len(list(tmp_path.rglob('scalars.json'))) == 1
         model = init_model(load_config('sarlp_r18_digits_p0.1', cfg_options), tmp_path / 'epoch_1.pth')
         assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 

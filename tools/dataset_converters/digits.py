@@ -4,6 +4,7 @@ Nothing is downloaded; the drawings come with scikit-learn.
 
 Example:
     python tools/dataset_converters/digits.py --out data/digits
+    python tools/dataset_converters/digits.py --out data/digits --spreadsheet 0.1
 """
 
 import argparse
@@ -19,6 +20,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num-test', type=int, help='number of test scenes')
     parser.add_argument('--size', type=int, help='side of a scene in pixels')
     parser.add_argument('--seed', type=int, help='another seed gives other scenes')
+    parser.add_argument(
+        '--spreadsheet',
+        type=float,
+        metavar='RATIO',
+        help='also write labels.csv, in which so large a share of the cells is filled, and labels_complete.csv',
+    )
     return parser.parse_args()
 
 
@@ -27,9 +34,14 @@ def main() -> None:
     from sarlp.cli import friendly_errors  # after parsing: the import takes seconds, --help should not
     from sarlp.datasets.converters.voc import convert_voc2007
     from sarlp.datasets.digits import make_digits
+    from sarlp.datasets.digits_spreadsheet import write_spreadsheets
 
+    ratio = options.pop('spreadsheet', None)
     with friendly_errors():
-        convert_voc2007(make_digits(options.pop('out'), **options))
+        root = make_digits(options.pop('out'), **options)
+        convert_voc2007(root)
+        if ratio is not None:
+            print('spreadsheets: {} and {}'.format(*write_spreadsheets(root, ratio)))
 
 
 if __name__ == '__main__':

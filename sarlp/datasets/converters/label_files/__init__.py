@@ -3,8 +3,8 @@
 Each form is a class with ``classes``, ``statements()``, ``rewrite()``, ``place()``, ``habits()`` and ``settings()``.
 """
 
-from sarlp.datasets.converters.label_files.images import SUFFIXES, ImageFolder
+from sarlp.datasets.converters.label_files.images import ImageFolder
 from sarlp.datasets.converters.label_files.merging import Merged, merge
 from sarlp.datasets.converters.label_files.opening import FORMS, LabelFile, open_labels, settings_of
 
-__all__ = ['FORMS', 'SUFFIXES', 'ImageFolder', 'LabelFile', 'Merged', 'merge', 'open_labels', 'settings_of']
+__all__ = ['FORMS', 'ImageFolder', 'LabelFile', 'Merged', 'merge', 'open_labels', 'settings_of']

@@ -7,8 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
-
-SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+from sarlp.image_files import is_image, walk_files
 
 
 class ImageFolder:
@@ -30,8 +29,8 @@ class ImageFolder:
         if not os.path.isdir(root):
             raise AnnotationError(f'{root}: there is no such folder. --img-root is the folder of the images.')
         self.root = Path(root)
-        self._files = {*self._walk()}
-        self.images = sorted(name for name in self._files if name.lower().endswith(SUFFIXES))
+        self._files = {*walk_files(self.root)}
+        self.images = sorted(filter(is_image, self._files))
         # what a name may stand for: itself with its accents composed otherwise, as macOS does, and without its suffix
         self._meant: dict[str, set[str]] = {}
         for name in self._files:
@@ -39,17 +38,6 @@ class ImageFolder:
         for name in self.images:
             stem = str(PurePosixPath(name).with_suffix(''))
             self._meant.setdefault(unicodedata.normalize('NFC', stem), set()).add(name)
-
-    def _walk(self):
-        seen = set()
-        for folder, subfolders, files in os.walk(self.root, followlinks=True):
-            real = os.path.realpath(folder)
-            if real in seen:
-                subfolders.clear()
-                continue
-            seen.add(real)
-            relative = Path(folder).relative_to(self.root).as_posix()
-            yield from (name if relative == '.' else f'{relative}/{name}' for name in files)
 
     def find(self, cell: str) -> str | None:
         """The image that a cell names: a path relative to the folder, or an absolute one in it.

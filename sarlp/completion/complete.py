@@ -1,0 +1,204 @@
+"""Fill in the labels that nobody knows: probabilities, decisions at a precision, suspects."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+from sarlp.completion.folds import score_out_of_fold
+from sarlp.completion.quality import decision_quality
+from sarlp.completion.record import (
+    DECISIONS,
+    HEADER,
+    SUSPECTS_HEADER,
+    Record,
+    Recovered,
+    Suspect,
+    record_path,
+    suspects_path,
+    write_table,
+)
+from sarlp.completion.scoring import Scored, score, stack, test_loader
+from sarlp.completion.thresholds import calibrate
+from sarlp.completion.truth import read_truth
+from sarlp.completion.writing import write_completed
+from sarlp.datasets.annotation import dump_annotation, load_annotation
+from sarlp.engine import load_config
+from sarlp.engine.build import annotation_path
+from sarlp.errors import UserError
+from sarlp.inference import init_model
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.paths import find_config
+from sarlp.registry import DATASETS
+
+SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What was found, and where it was written.
+
+    Attributes:
+        record: calibration, expected and, where there is a truth, measured quality.
+        scored: the images that were completed.
+        probabilities: (N, C) calibrated, of known labels too.
+        decisions: (N, C) int8 of 1 / 0 / -1; of known labels what is known.
+        suspects: known labels that the model contradicts, the most contradicted first.
+        held_out: number of known labels that probabilities and thresholds rest on.
+        files: ``'recovered'``, ``'suspects'``, ``'record'``, and of
+            :func:`~sarlp.completion.writing.write_completed`.
+    """
+
+    record: Record
+    scored: Scored
+    probabilities: np.ndarray
+    decisions: np.ndarray
+    suspects: list[Suspect]
+    held_out: int
+    files: Mapping[str, Path]
+
+
+def complete_labels(
+    config: str | os.PathLike,
+    checkpoint: str | os.PathLike | None,
+    out: str | os.PathLike,
+    split: str = 'train',
+    precision: float = 0.9,
+    folds: int | None = None,
+    calibration: str = 'auto',
+    suspect: float = 0.02,
+    truth: str | os.PathLike | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    device: str = 'cpu',
+) -> Completion:
+    """Complete the labels of a data set, and write them.
+
+    Without ``folds`` the model of ``checkpoint`` scores all images, and probabilities and thresholds are fitted on the
+    known labels of the test split, which it was not trained on. It was trained on the images of the training split,
+    though, and is surer of them than of new ones, so their precision comes out lower than asked for. With ``folds``
+    each image is scored by a model that was trained without it, and all its known labels are there for fitting.
+
+    Args:
+        config: file or name.
+        checkpoint: file; None with ``folds``, which train their own models.
+        out: ``recovered.csv``; the other files go beside it, under its stem.
+        split: whose labels to complete, ``'train'``, ``'test'`` or ``'all'``.
+        precision: of the positive decisions, in [0.5, 1); and least probability of each negative one.
+        folds: number of models to train, at least 2, or None.
+        calibration: ``'auto'``, ``'temperature'`` or ``'isotonic'``.
+        suspect: a known label is suspect if the model gives it at most this probability, in [0, 0.5).
+        truth: file of complete labels to measure against, an annotation file or any file that ``csv_labels.py`` reads;
+            None takes what a label mask hides, if the config has one.
+        cfg_options: changes to the config.
+        device: of torch.
+
+    Raises:
+        UserError: an argument is out of range, a file does not fit, or too few labels are known.
+    """
+    if split not in SPLITS:
+        raise UserError(f'the split must be one of {", ".join(SPLITS)}, got {split!r}')
+    if not 0.5 <= precision < 1:
+        raise UserError(f'the precision must be in [0.5, 1), got {precision}')
+    if not 0 <= suspect < 0.5:
+        raise UserError(f'the probability of a suspect must be in [0, 0.5), got {suspect}')
+    if (folds is None) == (checkpoint is None):
+        raise UserError('give a checkpoint, or a number of folds, which train models of their own; not both')
+    if folds is not None and (folds < 2 or split == 'test'):
+        raise UserError(f'folds must be at least 2, and complete the split train or all; got {folds} and {split!r}')
+    out = Path(out)
+    if out.suffix.lower() != '.csv':
+        raise UserError(f'--out must be a file ending in .csv, got {out}')
+    cfg = load_config(config, cfg_options)
+    datasets = {name: cfg[f'{name}_dataloader'].dataset for name in SPLITS[split]}
+    for dataset in datasets.values():
+        load_annotation(annotation_path(dataset))  # a missing file is told before anything takes time
+
+    if folds is None:
+        model = init_model(cfg.copy(), checkpoint, device)
+        checkpoints = [Path(checkpoint)]
+        by_split = {name: score(model, test_loader(cfg, datasets[name]), name) for name in datasets}
+        held_out = by_split.get('test') or score(model, test_loader(cfg, cfg.test_dataloader.dataset), 'test')
+        scored = stack([by_split[name] for name in datasets])
+    else:
+        folder = out.with_name(f'{out.stem}_folds')
+        dataset = _union(datasets, folder) if len(datasets) > 1 else datasets['train']
+        scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device)
+        held_out = scored
+    classes = load_annotation(annotation_path(cfg.train_dataloader.dataset))[0]['classes']
+    fitted, expected = calibrate(held_out.scores, held_out.observed, scored.pool(), classes, precision, calibration)
+
+    img_root = Path(_build(cfg.train_dataloader.dataset).data_prefix['img_path']).absolute()
+    complete = scored.truth if truth is None else read_truth(truth, img_root, classes, scored.image_ids)
+    probabilities = fitted.probabilities(scored.scores)
+    unknown = scored.observed == UNKNOWN
+    decisions = np.where(unknown, fitted.decide(probabilities), scored.observed)
+    hidden = np.where(unknown, complete, UNKNOWN)
+    measured = decision_quality(probabilities, decisions, hidden) if (hidden != UNKNOWN).any() else None
+    record = Record(
+        config=find_config(config).absolute(),
+        cfg_options=dict(cfg_options or {}),
+        data_root=Path(cfg.train_dataloader.dataset.get('data_root') or '').absolute(),
+        img_root=img_root,
+        annotations={name: annotation_path(dataset).absolute() for name, dataset in datasets.items()},
+        checkpoints=[Path(path).absolute() for path in checkpoints],
+        folds=folds,
+        fold_seed=0,
+        calibration=fitted,
+        expected=expected,
+        measured=measured,
+    )
+    suspects = _suspects(scored, probabilities, classes, suspect)
+    files = _write(record, scored, probabilities, decisions, suspects, out)
+    return Completion(
+        record, scored, probabilities, decisions, suspects, int((held_out.observed != UNKNOWN).sum()), files
+    )
+
+
+def _build(dataset: Mapping):
+    return DATASETS.build({**dataset, 'pipeline': []})
+
+
+def _union(datasets: Mapping[str, Mapping], folder: Path) -> Config:
+    """One data set of both splits, since every image is once held out."""
+    parts = {name: _build(dataset) for name, dataset in datasets.items()}
+    roots = {str(part.data_prefix['img_path']) for part in parts.values()}
+    if any(part.label_mask is not None for part in parts.values()) or len(roots) > 1:
+        raise UserError(
+            'folds complete both splits only where no label mask hides labels and the images lie in one folder; '
+            'choose --split train'
+        )
+    first = next(iter(parts.values()))
+    entries = [entry for dataset in datasets.values() for entry in load_annotation(annotation_path(dataset))[1]]
+    file = folder / 'images.json'
+    dump_annotation(file, first.classes, entries, split='trainval and test')
+    return {**datasets['train'], 'ann_file': str(file.absolute())}
+
+
+def _suspects(scored: Scored, probabilities: np.ndarray, classes, least: float) -> list[Suspect]:
+    found = []
+    for code, of_label in ((POSITIVE, probabilities), (NEGATIVE, 1 - probabilities)):
+        for row, column in zip(*np.nonzero((scored.observed == code) & (of_label <= least)), strict=True):
+            suspect = Suspect(
+                scored.image_ids[row], classes[column], DECISIONS[code], float(probabilities[row, column])
+            )
+            found.append((float(of_label[row, column]), suspect))
+    return [suspect for _, suspect in sorted(found)]
+
+
+def _write(record: Record, scored: Scored, probabilities, decisions, suspects, out: Path) -> dict[str, Path]:
+    rows, changes = [], {}
+    for row, image in enumerate(scored.image_ids):
+        for column in np.flatnonzero(scored.observed[row] == UNKNOWN):
+            name, code = record.classes[column], int(decisions[row, column])
+            rows.append(Recovered(image, name, float(probabilities[row, column]), DECISIONS[code]))
+            if code != UNKNOWN:
+                changes.setdefault(image, {})[name] = code
+    completed = write_completed(record, changes, out.with_name(f'{out.stem}_labels'))
+    write_table(suspects_path(out), SUSPECTS_HEADER, suspects)
+    write_table(out, HEADER, rows)
+    record.write(record_path(out))  # last: where it is, the others are
+    return {'recovered': out, 'suspects': suspects_path(out), 'record': record_path(out), **completed}

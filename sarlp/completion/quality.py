@@ -1,0 +1,61 @@
+"""What completed labels are worth, where the truth is known."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import brier_score_loss, log_loss
+
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+
+
+def decision_quality(probabilities: np.ndarray, decisions: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """Precision and recall of the decisions, and how good the probabilities are, pooled over all classes.
+
+    Args:
+        probabilities: (N, C) calibrated.
+        decisions: (N, C) of 1 / 0 / -1, -1 for undecided.
+        truth: (N, C) of 1 / 0 / -1; pairs of -1 count nowhere.
+
+    Returns:
+        ``labels`` that count; for ``positive`` and ``negative`` each ``decided``, ``right``, ``precision`` (NaN if
+        nothing was decided) and ``recall`` (of all labels that are truly so; NaN without any); ``undecided``;
+        ``log_loss`` and ``brier``. Fractions, not percent.
+    """
+    counts = truth != UNKNOWN
+    p, decided, truth = probabilities[counts], decisions[counts], truth[counts]
+    quality: dict[str, Any] = {'labels': int(len(truth))}
+    for name, code in (('positive', POSITIVE), ('negative', NEGATIVE)):
+        number, right, there = (
+            int((decided == code).sum()),
+            int(((decided == code) & (truth == code)).sum()),
+            int((truth == code).sum()),
+        )
+        quality[name] = {
+            'decided': number,
+            'right': right,
+            'precision': right / number if number else float('nan'),
+            'recall': right / there if there else float('nan'),
+        }
+    quality['undecided'] = int((decided == UNKNOWN).sum())
+    if len(truth):
+        quality['log_loss'] = float(log_loss(truth == POSITIVE, np.clip(p, 1e-12, 1 - 1e-12), labels=[False, True]))
+        quality['brier'] = float(brier_score_loss(truth == POSITIVE, p))
+    return quality
+
+
+def format_quality(quality: dict[str, Any]) -> str:
+    """A table of :func:`decision_quality` in percent, for the terminal."""
+
+    def percent(value: float) -> str:
+        return '-' if value != value else f'{100 * value:.1f} %'
+
+    total = max(quality['labels'], 1)
+    lines = [f'{"":<10}{"labels":>10}{"of all":>10}{"precision":>12}{"recall":>10}']
+    for name in ('positive', 'negative'):
+        part = quality[name]
+        lines.append(
+            f'{name:<10}{part["decided"]:>10,}{percent(part["decided"] / total):>10}'
+            f'{percent(part["precision"]):>12}{percent(part["recall"]):>10}'
+        )
+    lines.append(f'{"undecided":<10}{quality["undecided"]:>10,}{percent(quality["undecided"] / total):>10}')
+    return '\n'.join(lines)

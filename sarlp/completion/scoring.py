@@ -1,0 +1,81 @@
+"""The scores of all images of a data set, beside what is known of their labels."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from tqdm import tqdm
+
+from sarlp.engine import MultiLabelRunner
+from sarlp.errors import UserError, shorten
+from sarlp.labels import UNKNOWN
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores and labels of N images, one row each.
+
+    Attributes:
+        image_ids: N.
+        scores: (N, C) float32 in [0, 1].
+        observed: (N, C) int8 of 1 / 0 / -1, what is known.
+        truth: (N, C) int8, the labels as the annotation file has them; -1 also where metrics leave the pair out.
+    """
+
+    image_ids: list[str]
+    scores: np.ndarray
+    observed: np.ndarray
+    truth: np.ndarray
+
+    def pool(self) -> np.ndarray:
+        """(N, C) float32, the scores of unknown labels, NaN elsewhere."""
+        return np.where(self.observed == UNKNOWN, self.scores, np.nan)
+
+
+def stack(parts: Sequence[Scored]) -> Scored:
+    """One after another."""
+    return Scored(
+        [image for part in parts for image in part.image_ids],
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ('scores', 'observed', 'truth')),
+    )
+
+
+def test_loader(cfg: Config, dataset: Mapping) -> ConfigDict:
+    """The loader of the test images, for another data set: in order and through the test pipeline."""
+    loader = copy.deepcopy(cfg.test_dataloader)
+    pipeline = loader.dataset.pipeline
+    loader.dataset = ConfigDict(copy.deepcopy(dict(dataset)))
+    loader.dataset.update(pipeline=pipeline, test_mode=True)
+    return loader
+
+
+@torch.inference_mode()
+def score(model, loader: Mapping, description: str = 'images') -> Scored:
+    """Args: model of :func:`~sarlp.inference.init_model`; config of a loader, see :func:`test_loader`.
+
+    Raises:
+        UserError: the data set has other classes than the model.
+    """
+    loader = MultiLabelRunner.build_dataloader(loader, seed=0)
+    dataset = loader.dataset
+    if dataset.classes != tuple(model.classes):
+        differing = sorted(set(dataset.classes) ^ set(model.classes)) or ['their order']
+        raise UserError(
+            f'{dataset.ann_file} has {len(dataset.classes)} classes, the checkpoint was trained on '
+            f'{len(model.classes)}; they differ in {shorten(differing)}'
+        )
+    labels = [dataset.get_labels(index) for index in range(len(dataset))]
+    scores = np.empty((len(labels), len(dataset.classes)), np.float32)
+    done = 0
+    for batch in tqdm(loader, desc=description, unit='batch', disable=None):
+        samples = model.test_step(batch)
+        for sample in samples:
+            if sample.img_id != labels[done][0]:
+                raise RuntimeError(f'the loader gave {sample.img_id} where {labels[done][0]} was due')
+            scores[done] = sample.pred_score.cpu().numpy()
+            done += 1
+    truth = np.stack([np.where(ignore, UNKNOWN, full) for _, _, full, ignore in labels])
+    return Scored([name for name, *_ in labels], scores, np.stack([observed for _, observed, *_ in labels]), truth)

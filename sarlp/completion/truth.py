@@ -1,0 +1,59 @@
+"""Complete labels to measure against."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation
+from sarlp.datasets.converters.label_files import ImageFolder, merge, open_labels
+from sarlp.errors import UserError, shorten
+from sarlp.json_file import read_json
+from sarlp.labels import UNKNOWN
+
+
+def read_truth(
+    path: str | os.PathLike, img_root: str | os.PathLike, classes: Sequence[str], image_ids: Sequence[str]
+) -> np.ndarray:
+    """Labels of images from an annotation file, or from any file of labels that ``csv_labels.py`` reads.
+
+    Args:
+        path: the file.
+        img_root: folder of the images.
+        classes: C names; the file may have others too, and in another order.
+        image_ids: N paths relative to ``img_root``.
+
+    Returns:
+        (N, C) int8 of 1 / 0 / -1; -1 where the file does not say, or metrics leave the pair out.
+
+    Raises:
+        UserError: the file can not be read, or lacks a class.
+    """
+    if _is_annotation(path):
+        metainfo, data_list = load_annotation(path)
+        names = metainfo['classes']
+        labels = {}
+        for entry in data_list:
+            codes, ignore = labels_of(entry, len(names))
+            labels[entry['img_path']] = np.where(ignore, UNKNOWN, codes)
+    else:
+        folder = ImageFolder(img_root)
+        file = open_labels(path, is_image=folder.has)
+        names, labels = tuple(file.classes), merge(file, folder.find).labels
+    missing = sorted(set(classes) - set(names))
+    if missing:
+        raise UserError(f'{path}: lacks {len(missing)} of {len(classes)} classes: {shorten(missing)}')
+    columns = [names.index(name) for name in classes]
+    nothing = np.full(len(names), UNKNOWN, np.int8)
+    return np.stack([labels.get(image, nothing)[columns] for image in image_ids]).astype(np.int8)
+
+
+def _is_annotation(path: str | os.PathLike) -> bool:
+    if Path(path).suffix.lower() != '.json':
+        return False
+    try:
+        content = read_json(path)
+    except (OSError, ValueError) as error:
+        raise AnnotationError(f'{path}: expected a JSON file ({error})') from None
+    return isinstance(content, dict) and 'data_list' in content

@@ -1,0 +1,88 @@
+"""Completed labels, in the form the user brought and as annotation files."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sarlp.completion.record import Record
+from sarlp.datasets.annotation import dump_annotation, load_annotation
+from sarlp.datasets.converters.label_source import read_source, write_labels_like_source
+from sarlp.errors import UserError, shorten
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.registry import DATASETS
+
+
+def write_completed(
+    record: Record, changes: Mapping[str, Mapping[str, int]], out_dir: str | os.PathLike
+) -> dict[str, Path]:
+    """Write labels with changes: as annotation files, and as the file of labels that the data set was made from.
+
+    Args:
+        record: says what was completed.
+        changes: 1 / 0 / -1 by image and name of the class; every other label stays as it is known.
+        out_dir: where ``trainval.json`` and so on go, each under the name of the annotation file that it completes;
+            and, if the data set came from a spreadsheet, JSON lines or COCO JSON, that file.
+
+    Returns:
+        The files: of the splits by their names, and ``'source'``.
+
+    Raises:
+        UserError: an image or a class is not in the data set.
+    """
+    out_dir = Path(out_dir)
+    place = {name: index for index, name in enumerate(record.classes)}
+    written: dict[str, Path] = {}
+    for_source: dict[str, np.ndarray] = {}
+    for split, file in record.annotations.items():
+        metainfo, data_list = load_annotation(file)
+        dataset = _dataset(record, split, file)
+        entries = []
+        for index, entry in enumerate(data_list):
+            image, observed, full, _ = dataset.get_labels(index)
+            labels = _changed(observed, changes.get(image, {}), place, image)
+            if image in changes:  # not the labels after a mask: what a person wrote stays
+                for_source[image] = _changed(full, changes[image], place, image)
+            entries.append(
+                {
+                    'img_path': image,
+                    'positive': np.flatnonzero(labels == POSITIVE).tolist(),
+                    'negative': np.flatnonzero(labels == NEGATIVE).tolist(),
+                    'ignore': entry['ignore'],
+                }
+            )
+        written[split] = out_dir / Path(file).name
+        classes = metainfo.pop('classes')
+        dump_annotation(written[split], classes, entries, **{**metainfo, 'completed': True})
+    strangers = sorted(set(changes) - for_source.keys())
+    if strangers:
+        raise UserError(f'images that are in no completed split: {shorten(strangers)}')
+    source = read_source(record.data_root)
+    if source is not None:
+        taken = {path.name for path in written.values()}
+        written['source'] = out_dir / (f'completed_{source["file"]}' if source['file'] in taken else source['file'])
+        write_labels_like_source(for_source, record.data_root, written['source'])
+    return written
+
+
+def _dataset(record: Record, split: str, file: Path):
+    """The data set of an annotation file, with the label mask of the config; no image is read."""
+    dataset = record.load_config()[f'{split}_dataloader'].dataset
+    return DATASETS.build(
+        dict(
+            type='MultiLabelDataset',
+            ann_file=str(Path(file).absolute()),
+            data_prefix=dict(img_path=str(record.img_root)),
+            label_mask=dataset.get('label_mask'),
+        )
+    )
+
+
+def _changed(labels: np.ndarray, changes: Mapping[str, int], place: Mapping[str, int], image: str) -> np.ndarray:
+    labels = labels.copy()
+    for name, code in changes.items():
+        if name not in place or code not in (POSITIVE, NEGATIVE, UNKNOWN):
+            raise UserError(f'{image}: expected a class of the data set and 1, 0 or -1, found {name!r} and {code!r}')
+        labels[place[name]] = code
+    return labels

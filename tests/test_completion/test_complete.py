@@ -1,0 +1,305 @@
+"""The whole way from a half-filled spreadsheet to a filled one, with a model that knows next to nothing."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from sarlp.completion import Record, complete_labels, read_recovered, read_suspects, scoring, write_completed
+from sarlp.completion.folds import FINISHED
+from sarlp.completion.report import format_completion
+from sarlp.completion.truth import read_truth
+from sarlp.datasets.annotation import load_annotation
+from sarlp.datasets.converters.label_source import label_arrays
+from sarlp.datasets.multilabel import fold_of
+from sarlp.engine import load_config
+from sarlp.errors import UserError
+from sarlp.inference import Predictor, init_model
+from sarlp.registry import DATASETS
+
+from .conftest import CONFIG, cells
+
+FILES = ('labels/trainval.json', 'labels/test.json')
+WORDS = {1: 'yes', 0: 'no', -1: ''}
+CODES = {'positive': 1, 'negative': 0, 'undecided': -1}
+
+
+@pytest.fixture(scope='module')
+def completion(options, checkpoint, scenes, tmp_path_factory):
+    out = tmp_path_factory.mktemp('out') / 'recovered.csv'
+    truth = scenes / 'labels_complete.csv'
+    return complete_labels(
+        CONFIG, checkpoint, out, 'all', 0.6, cfg_options=options, truth=truth, calibration='temperature'
+    )
+
+
+@pytest.fixture(scope='module')
+def informed(options, checkpoint, scenes, tmp_path_factory):
+    """As from a model that knows much: the truth, blurred."""
+    truth = cells(scenes / 'labels_complete.csv')
+
+    def score(model, loader, description):
+        found = scoring.score(model, loader, description)
+        rng = np.random.default_rng(len(found.image_ids))
+        signal = [
+            [{'yes': 2, 'no': -2, '': 0}[truth[image][name]] for name in model.classes] for image in found.image_ids
+        ]
+        return replace(found, scores=expit(signal + rng.normal(0, 1.3, found.scores.shape)).astype(np.float32))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('sarlp.completion.complete.score', score)
+        out = tmp_path_factory.mktemp('informed') / 'recovered.csv'
+        file = scenes / 'labels_complete.csv'
+        return complete_labels(CONFIG, checkpoint, out, 'all', 0.8, cfg_options=options, truth=file, suspect=0.2)
+
+
+@pytest.fixture(scope='module')
+def known(mine):
+    return label_arrays([mine / file for file in FILES])
+
+
+def test_every_unknown_label_has_one_line(completion, known):
+    classes, labels = known
+    lines = read_recovered(completion.files['recovered'])
+    found = {(line.image, line.cls) for line in lines}
+    assert len(found) == len(lines)
+    assert found == {(i, classes[c]) for i, codes in labels.items() for c in np.flatnonzero(codes == -1)}
+    assert {line.decision for line in lines} <= CODES.keys()
+
+
+def test_probabilities_are_those_of_the_model(completion, options, checkpoint, scenes):
+    model = init_model(load_config(CONFIG, options), checkpoint)
+    lines = [line for line in read_recovered(completion.files['recovered']) if line.image == '000007.jpg']
+    scores = Predictor(model)(scenes / 'JPEGImages' / '000007.jpg')['scores']
+    p = completion.record.calibration.probabilities(scores[None])[0]
+    decisions = completion.record.calibration.decide(p[None])[0]
+    assert lines
+    for line in lines:
+        c = model.classes.index(line.cls)
+        assert line.probability == pytest.approx(p[c], rel=1e-4)
+        assert CODES[line.decision] == decisions[c]
+
+
+def test_known_labels_stay_and_decisions_are_filled_in(informed, scenes, known):
+    classes, labels = known
+    decided = {(line.image, line.cls): CODES[line.decision] for line in read_recovered(informed.files['recovered'])}
+    assert set(decided.values()) == {-1, 0, 1}
+    before, after = cells(scenes / 'labels.csv'), cells(informed.files['source'])
+    _, arrays = label_arrays([informed.files['train'], informed.files['test']])
+    assert list(before) == list(after)
+    for image, row in after.items():
+        for c, name in enumerate(classes):
+            code = decided.get((image, name), labels[image][c])
+            assert arrays[image][c] == code
+            assert row[name] == WORDS[code]
+            assert before[image][name] in ('', row[name])
+
+
+def test_the_quality_that_is_printed_is_that_against_the_complete_spreadsheet(informed, scenes):
+    truth = cells(scenes / 'labels_complete.csv')
+    decided = [line for line in read_recovered(informed.files['recovered']) if truth[line.image][line.cls]]
+    assert informed.record.measured['labels'] == len(decided)
+    for word, right in (('positive', 'yes'), ('negative', 'no')):
+        chosen = [truth[line.image][line.cls] == right for line in decided if line.decision == word]
+        quality = informed.record.measured[word]
+        assert (quality['decided'], quality['right']) == (len(chosen), sum(chosen))
+    text = format_completion(informed)
+    assert f'measured on {len(decided):,} unknown labels' in text and str(informed.files['source']) in text
+
+
+def test_suspects_are_known_labels_that_the_model_contradicts(informed, known):
+    classes, labels = known
+    suspects = read_suspects(informed.files['suspects'])
+    p = dict(zip(informed.scored.image_ids, informed.probabilities, strict=True))
+    expected = {
+        (image, classes[c], 'positive' if code else 'negative')
+        for image, codes in labels.items()
+        for c, code in enumerate(codes)
+        if code >= 0 and (p[image][c] if code else 1 - p[image][c]) <= 0.2
+    }
+    assert expected and {(s.image, s.cls, s.label) for s in suspects} == expected
+    contradiction = [s.probability if s.label == 'positive' else 1 - s.probability for s in suspects]
+    assert contradiction == sorted(contradiction)
+
+
+def test_the_record_goes_to_and_fro(completion, checkpoint, scenes, mine):
+    record = Record.read(completion.files['record'])
+    assert record.img_root == scenes / 'JPEGImages' and record.data_root == mine
+    assert record.checkpoint_of('000001.jpg') == Path(checkpoint)
+    np.testing.assert_equal(record.measured, completion.record.measured)
+    np.testing.assert_equal(record.expected, completion.record.expected)
+    assert record.classes == completion.record.classes
+    assert record.load_config().model == completion.record.load_config().model
+
+
+@pytest.mark.parametrize(
+    'change', [{'version': 2}, {'checkpoints': []}, {'annotations': 3}, {'config': None}, {'folds': 'x'}]
+)
+def test_a_damaged_record(completion, tmp_path, change):
+    content = json.loads(completion.files['record'].read_text('utf-8'))
+    (tmp_path / 'a.json').write_text(json.dumps(content | change))
+    with pytest.raises(UserError, match=r'a\.json'):
+        Record.read(tmp_path / 'a.json')
+
+
+@pytest.mark.parametrize(
+    ('line', 'reason'),
+    [
+        ('a.jpg,zero,0.5', 'line 3: expected 4 cells'),
+        ('a.jpg,zero,1.5,positive', r'line 3: expected a probability in \[0, 1\]'),
+        ('a.jpg,zero,nan,positive', 'line 3: expected a probability'),
+        ('a.jpg,zero,0.5,perhaps', "line 3: expected one of positive, negative, undecided, found 'perhaps'"),
+        ('"a.jpg,zero,0.5,positive', 'does not parse'),
+    ],
+)
+def test_a_damaged_table(tmp_path, line, reason):
+    file = tmp_path / 'a.csv'
+    file.write_text(f'image,class,probability,decision\nb.jpg,zero,0.25,undecided\n{line}\n')
+    with pytest.raises(UserError, match=rf'a\.csv.*{reason}'):
+        read_recovered(file)
+    file.write_text('image,probability\n')
+    with pytest.raises(UserError, match=r'a\.csv: expected the columns image, class'):
+        read_recovered(file)
+    with pytest.raises(UserError, match=r'b\.csv: no such file'):
+        read_recovered(tmp_path / 'b.csv')
+
+
+def test_changes_of_strangers_are_refused(completion, tmp_path):
+    with pytest.raises(UserError, match='no completed split: nobody.jpg'):
+        write_completed(completion.record, {'nobody.jpg': {'zero': 1}}, tmp_path)
+    with pytest.raises(UserError, match="'ten'"):
+        write_completed(completion.record, {'000001.jpg': {'ten': 1}}, tmp_path)
+
+
+def test_out_of_fold(options, scenes, known, tmp_path, capsys):
+    def complete(**changes):
+        arguments = dict(split='all', precision=0.6, folds=3, cfg_options=options, calibration='temperature')
+        return complete_labels(CONFIG, None, tmp_path / 'oof.csv', **(arguments | changes))
+
+    completion = complete()
+    assert 'fold 3 of 3: training' in capsys.readouterr().out
+    record = completion.record
+    assert sorted(completion.scored.image_ids) == sorted(known[1])
+    folds = [fold_of(image, 3) for image in completion.scored.image_ids]
+    assert folds == sorted(folds) and set(folds) == {0, 1, 2}
+    for index in range(3):
+        image = completion.scored.image_ids[folds.index(index)]
+        assert record.checkpoint_of(image) == tmp_path / 'oof_folds' / f'fold{index}' / 'epoch_1.pth'
+        model = init_model(record.load_config(), record.checkpoint_of(image))
+        scores = Predictor(model)(record.img_root / image)['scores']
+        np.testing.assert_allclose(completion.scored.scores[folds.index(index)], scores, rtol=1e-4)
+    _, labels = known
+    assert completion.held_out == sum((codes >= 0).sum() for codes in labels.values())
+
+    # what is trained is not trained again; a fold that is missing is
+    (tmp_path / 'oof_folds' / 'fold1' / FINISHED).unlink()
+    (tmp_path / 'oof_folds' / 'fold1' / 'epoch_1.pth').unlink()
+    (tmp_path / 'oof_folds' / 'fold1' / 'last_checkpoint').unlink()
+    again = complete()
+    printed = capsys.readouterr().out
+    assert 'fold 1 of 3: trained before' in printed and 'fold 2 of 3: training' in printed
+    assert np.array_equal(again.scored.scores, completion.scored.scores)
+    with pytest.raises(UserError, match='trained with another config'):
+        complete(cfg_options={**options, 'optim_wrapper.optimizer.lr': 1.0})
+
+
+def test_a_fold_is_trained_without_its_images(mine):
+    def images(part, index):
+        fold = dict(part=part, index=index, number=3)
+        dataset = dict(type='MultiLabelDataset', data_root=str(mine), ann_file=FILES[0], fold=fold)
+        dataset['data_prefix'] = dict(
+            img_path=load_config(CONFIG, {'data_root': str(mine)}).train_dataloader.dataset.data_prefix.img_path
+        )
+        dataset = DATASETS.build(dataset)
+        return {dataset.get_labels(index)[0] for index in range(len(dataset))}
+
+    everything = {entry['img_path'] for entry in load_annotation(mine / FILES[0])[1]}
+    folds = [images('fold', index) for index in range(3)]
+    assert set.union(*folds) == everything and sum(map(len, folds)) == len(everything)
+    for index, fold in enumerate(folds):
+        assert images('rest', index) == everything - fold
+
+
+@pytest.mark.parametrize(
+    'fold',
+    [dict(part='x', index=0, number=2), dict(part='fold', index=2, number=2), dict(part='fold', index=0, number=1)],
+)
+def test_bad_folds(mine, fold):
+    with pytest.raises(UserError, match='fold must have'):
+        DATASETS.build(
+            dict(
+                type='MultiLabelDataset',
+                data_root=str(mine),
+                ann_file=FILES[0],
+                fold=fold,
+                data_prefix=dict(
+                    img_path=str(
+                        load_config(CONFIG, {'data_root': str(mine)}).train_dataloader.dataset.data_prefix.img_path
+                    )
+                ),
+            )
+        )
+
+
+def test_labels_hidden_by_a_mask_are_completed_and_measured(scenes, options, checkpoint, tmp_path):
+    """The protocol of the field: complete labels, of which the mask shows half."""
+    options = options | {'data_root': str(scenes), 'train_dataloader.dataset.label_mask.known_ratio': 0.5}
+    completion = complete_labels(
+        'sarlp_r18_digits_p0.1',
+        checkpoint,
+        tmp_path / 'a.csv',
+        precision=0.6,
+        cfg_options=options,
+        calibration='temperature',
+    )
+    dataset = DATASETS.build({**load_config('sarlp_r18_digits_p0.1', options).train_dataloader.dataset, 'pipeline': []})
+    labels = label_arrays([completion.files['train']])[1]
+    hidden = 0
+    for index in range(len(dataset)):
+        image, observed, full, ignore = dataset.get_labels(index)
+        assert (labels[image][observed >= 0] == observed[observed >= 0]).all()
+        hidden += ((observed < 0) & ~ignore).sum()
+    assert completion.record.measured['labels'] == hidden > 200
+    assert 'source' not in completion.files
+
+
+def test_truth_from_an_annotation_file_is_that_from_the_spreadsheet(scenes):
+    classes, images = ('two', 'zero', 'nine'), ['000003.jpg', '000001.jpg', 'nobody.jpg']
+    sheet = read_truth(scenes / 'labels_complete.csv', scenes / 'JPEGImages', classes, images)
+    annotation = read_truth(
+        scenes / 'labels' / 'trainval.json', scenes, classes, [f'JPEGImages/{name}' for name in images]
+    )
+    assert np.array_equal(sheet, annotation) and (sheet[:2] >= 0).any() and (sheet[2] == -1).all()
+    with pytest.raises(UserError, match=r'labels_complete\.csv: lacks 1 of 2 classes: ten'):
+        read_truth(scenes / 'labels_complete.csv', scenes / 'JPEGImages', ('two', 'ten'), images)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'reason'),
+    [
+        (dict(split='val'), 'train, test, all'),
+        (dict(precision=1.0), r'\[0.5, 1\)'),
+        (dict(suspect=0.5), r'\[0, 0.5\)'),
+        (dict(folds=3), 'not both'),
+        (dict(checkpoint=None), 'not both'),
+        (dict(checkpoint=None, folds=1), 'at least 2'),
+        (dict(checkpoint=None, folds=3, split='test'), 'complete the split train or all'),
+        (dict(out='a.json'), r'ending in \.csv'),
+        (dict(truth='nowhere.csv'), 'nowhere.csv'),
+    ],
+)
+def test_arguments_out_of_range(options, checkpoint, tmp_path, arguments, reason):
+    arguments = dict(checkpoint=checkpoint, out=tmp_path / 'a.csv', cfg_options=options) | arguments
+    with pytest.raises((UserError, OSError), match=reason):
+        complete_labels(CONFIG, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_out_of_reach_is_named(informed):
+    thresholds = np.where(np.arange(10) == 3, np.inf, informed.record.calibration.thresholds)
+    record = replace(informed.record, calibration=replace(informed.record.calibration, thresholds=thresholds))
+    text = format_completion(replace(informed, record=record))
+    assert record.classes[3] in next(line for line in text.splitlines() if 'so nothing is' in line)

@@ -1,0 +1,90 @@
+"""Thresholds against a slow search, and the precision that they have where the truth is known."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.metrics import brier_score_loss, log_loss, precision_score, recall_score
+
+from sarlp.completion import calibrate, choose_thresholds, decision_quality, format_quality
+
+from .test_calibration import CLASSES, synthetic
+
+
+def slow_threshold(p, labels, pool, precision, strength):
+    best = np.inf
+    for t in sorted({*p.tolist(), *pool.tolist()}):
+        if t < 0.5:
+            continue
+        known = [label for q, label in zip(p, labels, strict=True) if q >= t and label >= 0]
+        belief = [q for q in pool if q >= t]
+        mean = sum(belief) / len(belief) if belief else t
+        if (sum(known) + strength * mean) / (len(known) + strength) >= precision:
+            best = min(best, t)
+    return best
+
+
+@pytest.mark.parametrize('precision', [0.6, 0.8, 0.95])
+def test_equals_a_slow_search(precision):
+    rng = np.random.default_rng(0)
+    p = rng.random((53, 3)).round(2)  # with ties
+    labels = np.where(rng.random(p.shape) < 0.6, rng.random(p.shape) < p**0.7, -1).astype(np.int8)
+    pool = np.where(rng.random((71, 3)) < 0.7, rng.random((71, 3)).round(2), np.nan)
+    labels[:, 2] = -1  # nothing known
+    found = choose_thresholds(p, labels, pool, precision, strength=7.0)
+    for c in range(3):
+        own = pool[~np.isnan(pool[:, c]), c]
+        known = labels[:, c] >= 0
+        assert found[c] == slow_threshold(p[known, c], labels[known, c], own, precision, 7.0)
+
+
+def test_out_of_reach():
+    p = np.full((29, 1), 0.6)
+    assert choose_thresholds(p, np.zeros((29, 1), np.int8), p, 0.9).tolist() == [np.inf]
+
+
+@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('method', ['temperature', 'isotonic', 'auto'])
+def test_the_precision_asked_for_is_reached_on_labels_that_were_not_known(seed, method):
+    scores, labels, truth = synthetic(images=3001, seed=seed, known=0.1)
+    pool = np.where(labels < 0, scores, np.nan)
+    calibration, expected = calibrate(scores, labels, pool, CLASSES, 0.9, method)
+    decisions = calibration.decide(calibration.probabilities(scores))
+    quality = decision_quality(calibration.probabilities(scores), decisions, np.where(labels < 0, truth, -1))
+    assert quality['positive']['precision'] >= 0.88
+    assert quality['negative']['precision'] >= 0.9
+    assert quality['positive']['recall'] > 0.5  # of the best possible 0.85 or so
+    assert abs(expected['positive']['precision'] - quality['positive']['precision']) < 0.06
+
+
+def test_auto_takes_the_curve_where_the_scores_are_bent():
+    rng = np.random.default_rng(0)
+    p = rng.random((4001, 5))
+    truth = (rng.random(p.shape) < p).astype(np.int8)
+    bent = np.where(p < 0.5, expit(40 * (p - 0.5)), expit(0.2 * (p - 0.5)))  # no temperature makes that straight
+    calibration, _ = calibrate(bent, truth, bent, CLASSES, 0.9)
+    assert calibration.knots is not None
+    scores, labels, _ = synthetic()
+    assert calibrate(scores, labels, scores, CLASSES, 0.9)[0].knots is None
+
+
+def test_quality_equals_sklearn():
+    rng = np.random.default_rng(1)
+    p, decisions = rng.random((37, 5)), rng.integers(-1, 2, (37, 5)).astype(np.int8)
+    truth = rng.integers(-1, 2, (37, 5)).astype(np.int8)
+    counts = truth >= 0
+    quality = decision_quality(p, decisions, truth)
+    for name, code in (('positive', 1), ('negative', 0)):
+        arguments = truth[counts] == code, decisions[counts] == code
+        assert quality[name]['precision'] == pytest.approx(precision_score(*arguments))
+        assert quality[name]['recall'] == pytest.approx(recall_score(*arguments))
+    assert quality['log_loss'] == pytest.approx(log_loss(truth[counts], p[counts]))
+    assert quality['brier'] == pytest.approx(brier_score_loss(truth[counts], p[counts]))
+    assert quality['labels'] == counts.sum() and quality['undecided'] == (decisions[counts] < 0).sum()
+    assert f'{100 * quality["positive"]["precision"]:.1f} %' in format_quality(quality)
+
+
+def test_quality_of_nothing():
+    nothing = np.full((3, 2), -1, np.int8)
+    quality = decision_quality(np.zeros((3, 2)), nothing, nothing)
+    assert np.isnan(quality['positive']['precision']) and quality['labels'] == 0
+    assert '-' in format_quality(quality)
