@@ -5,14 +5,15 @@ BIN := $(VENV)/bin
 DEMO := work_dirs/demo
 CONFIG := configs/sarlp/sarlp_r18_digits_p0.1.py
 
-.PHONY: help install demo test test-slow lint clean
+.PHONY: help install demo test test-slow test-tutorial lint clean
 
 help:
-	@echo "make demo       train SARLP on the built-in digits with 10 % of the labels known, test it, draw its maps"
-	@echo "make test       run the tests"
-	@echo "make test-slow  run the slow tests: killed runs, long ones, many damaged files"
-	@echo "make lint       check the style"
-	@echo "make install    only make $(VENV) and install sarlp into it"
+	@echo "make demo           train SARLP on the built-in digits with 10 % of the labels known, test it, draw its maps"
+	@echo "make test           run the tests"
+	@echo "make test-slow      run the slow tests: killed runs, long ones, many damaged files"
+	@echo "make test-tutorial  run docs/your_data.md as it stands, half an hour"
+	@echo "make lint           check the style"
+	@echo "make install        only make $(VENV) and install sarlp into it"
 
 # the stamp is newer than what it depends on, so a changed requirement installs again
 install: $(VENV)/.installed
@@ -28,11 +29,13 @@ demo: install
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO)
 	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --work-dir $(DEMO) --out $(DEMO)/results
 	$(BIN)/python tools/visualize_cam.py $(CONFIG) $(DEMO) --split train --max-images 12 --out-dir $(DEMO)/maps
+	$(BIN)/python tools/analysis_tools/report.py $(DEMO)
 	@echo
 	@echo "model             $(DEMO)/best_mAP_epoch_*.pth"
 	@echo "metrics           $(DEMO)/results/metrics.json"
 	@echo "recovered labels  $(DEMO)/results/recovered_labels.csv"
 	@echo "attention maps    $(DEMO)/maps/"
+	@echo "all of it         $(DEMO)/report.html"
 
 test: install
 	$(BIN)/python -m ruff check .
@@ -40,6 +43,9 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+test-tutorial: install
+	$(BIN)/python -m pytest -m tutorial
 
 lint: install
 	$(BIN)/python -m ruff check .

@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         type=int,
         metavar='K',
         help='train K models, each without a K-th of the images, and let it score those; in place of a checkpoint. '
-        'A model is surer of images it was trained on, so only this keeps the precision on the training split',
+        'A model may be surer of images that it was trained on; this does without, and has more labels to calibrate on',
     )
     parser.add_argument(
         '--calibration',

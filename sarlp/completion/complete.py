@@ -79,8 +79,8 @@ def complete_labels(
 
     Without ``folds`` the model of ``checkpoint`` scores all images, and probabilities and thresholds are fitted on the
     known labels of the test split, which it was not trained on. It was trained on the images of the training split,
-    though, and is surer of them than of new ones, so their precision comes out lower than asked for. With ``folds``
-    each image is scored by a model that was trained without it, and all its known labels are there for fitting.
+    though, and may be surer of them than of new ones. With ``folds`` each image is scored by a model that was trained
+    without it, and all its known labels are there for fitting.
 
     Args:
         config: file or name.

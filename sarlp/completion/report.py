@@ -51,9 +51,8 @@ def format_completion(completion: Completion) -> str:
     if record.folds is None and 'train' in record.annotations:
         lines += [
             '',
-            'note: the model was trained on images of the training split and is surer of them than of new ones, so',
-            'fewer of these decisions are right than the cross-validation says. --folds 5 scores each image by a model',
-            'that has not seen it',
+            'note: the model was trained on images of the training split, so it may be surer of them than of those',
+            'that it was calibrated on. --folds 5 scores each image by a model that has not seen it',
         ]
     lines += ['', f'known labels that the model contradicts: {len(completion.suspects):,}', '']
     lines += [f'{name:<10} {path}' for name, path in completion.files.items()]
