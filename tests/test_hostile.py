@@ -273,6 +273,9 @@ CONVERT = 'model_converters/clsl_to_sarlp.py'
 WEIGHTS_TAKEN = {
     'test': lambda p, f: ('test.py', p.config(), f, '--out', p.out),
     'visualize': lambda p, f: ('visualize_cam.py', p.config(), f, '--img', p.root, '--out-dir', p.out),
+    'recover': lambda p, f: ('recover_labels.py', p.config(), f, '--out', p.root / 'out.csv'),
+    'predict': lambda p, f: ('predict.py', p.config(), f, p.root, '--out', p.root / 'out.csv'),
+    'onnx': lambda p, f: ('export_onnx.py', p.config(), f, '--image-size', 64, '--out', p.root / 'out.onnx'),
     'convert': lambda p, f: (CONVERT, f, p.out, '--config', p.config(), '--classes', p.ann_file),
     'resume': lambda p, f: ('train.py', p.config(), '--resume', f),
     'load_from': lambda p, f: ('train.py', p.config(), *option('load_from', f)),
@@ -366,6 +369,8 @@ TEXT_TAKEN = {
     'train': lambda p: ('train.py', p.config()),
     'test': lambda p: ('test.py', p.config(), p.checkpoint(), '--out', p.out),
     'visualize': lambda p: ('visualize_cam.py', p.config(), p.checkpoint(), '--split', 'test', '--out-dir', p.out),
+    'recover': lambda p: ('recover_labels.py', p.config(), p.checkpoint(), '--out', p.root / 'out.csv'),
+    'folds': lambda p: ('recover_labels.py', p.config(), '--folds', 2, '--out', p.root / 'out.csv'),
     'convert': lambda p: (CONVERT, p.released(), p.out, '--config', p.config(), '--classes', p.ann_file),
     'embeddings': lambda p: (EMBEDDINGS, p.ann_file, '--kind', 'random', '--out', p.out),
     'export': lambda p: (MASK, p.config(), p.out),
@@ -377,6 +382,28 @@ def test_annotation_files_through_the_tools(place, refused, place_taken):
     call = TEXT_TAKEN[place_taken](place)
     place.ann_file.write_text('{"metainfo": ' + '[' * 1_000_000)
     assert 'too many levels of nesting' in refused(*call, names=place.ann_file)
+
+
+RECORDS_TAKEN = {
+    'predict': lambda p, f: (
+        *('predict.py', p.config(), p.checkpoint(), p.root),
+        *('--calibration', f, '--out', p.root / 'out.csv'),
+    ),
+    'onnx': lambda p, f: (
+        *('export_onnx.py', p.config(), p.checkpoint(), '--image-size', 64),
+        *('--calibration', f, '--out', p.root / 'out.onnx'),
+    ),
+    'review': lambda p, f: ('review_labels.py', f.with_suffix('.csv'), '--export', p.out),
+}
+
+
+@pytest.mark.parametrize('content', ['[' * 1_000_000, '{"calibration": {"scale": NaN}}', '{"calibration": 3}', '\xff'])
+@pytest.mark.parametrize('place_taken', RECORDS_TAKEN)
+def test_records_through_the_tools(place, refused, place_taken, content):
+    record = place.root / 'bad.json'
+    record.write_text(content, 'latin-1')
+    (place.root / 'bad.csv').write_text('image,class,probability,decision\n')
+    refused(*RECORDS_TAKEN[place_taken](place, record), names=record)
 
 
 def annotation(img_path='a.png', positive='[0]', classes='["cat"]', more=''):
