@@ -1,0 +1,372 @@
+// The page of the review. Names of classes and images are data: they become text, never markup.
+
+import { ask } from './api.js';
+import { setUpExport } from './export.js';
+
+const WORDS = { positive: 'there', negative: 'not there', undecided: 'undecided' };
+const $ = (id) => document.getElementById(id);
+const form = $('selection');
+const visit = Date.now().toString(36); // pictures that the browser kept are those of this visit only
+const same = new Map(); // image -> the item whose address it was fetched by, so that it is fetched once
+
+let found = null; // { item, place, total, next } of the server
+let undoable = 0;
+let noMaps = null;
+let showMap = localStorage.getItem('sarlp-map') !== 'off';
+let busy = false; // a request is on its way
+let chosenAnew = false; // other labels were chosen meanwhile
+let seen = false; // the picture is on the screen, or it is said why not: nobody decides blindly
+let pointer = false;
+
+// --- what is looked at -------------------------------------------------------------------------------------------
+
+function selection() {
+  return Object.fromEntries(new FormData(form));
+}
+
+function remember() {
+  const at = found?.item ? { item: found.item.index } : {};
+  history.replaceState(null, '', '#' + new URLSearchParams({ ...at, ...selection() }));
+}
+
+function choose() {
+  if (busy) chosenAnew = true;
+  else move(null, 0);
+}
+
+async function move(at, step) {
+  await during(() => move(at, step), async () => {
+    const query = new URLSearchParams(selection());
+    if (at !== null) query.set('at', at);
+    query.set('step', step);
+    show(await ask('/api/item?' + query));
+    say('');
+  });
+}
+
+/** Runs one request at a time; what fails is said, and nothing else changes. */
+async function during(again, action) {
+  if (busy) return;
+  busy = true;
+  document.body.setAttribute('aria-busy', 'true');
+  try {
+    await action();
+    $('alert').hidden = true;
+  } catch (error) {
+    say('');
+    $('alert-text').textContent = error.message;
+    $('retry').onclick = () => again();
+    $('alert').hidden = false;
+  } finally {
+    busy = false;
+    document.body.removeAttribute('aria-busy');
+    if (chosenAnew) {
+      chosenAnew = false;
+      choose();
+    }
+  }
+}
+
+// --- decisions ---------------------------------------------------------------------------------------------------
+
+async function decide(decision) {
+  const item = found?.item;
+  if (!item || !seen || busy) return;
+  // tried again, it is the same decision on the same item, whatever was done in between
+  const send = () => during(send, async () => {
+    say('saving …');
+    const body = { item: item.index, image: item.image, class: item.class, decision, selection: selection() };
+    const answer = await ask('/api/decide', body);
+    count(answer);
+    show(answer);
+    say(`Saved: ${item.class} – ${WORDS[decision]} (${item.image})`, true);
+  });
+  await send();
+}
+
+function answerTo(item, accept) {
+  if (!item?.suggestion) return null;
+  return accept === (item.suggestion === 'positive') ? 'positive' : 'negative';
+}
+
+async function follow(accept) {
+  const decision = answerTo(found?.item, accept);
+  if (decision) await decide(decision);
+}
+
+async function undo() {
+  if (!undoable) return;
+  const expected = undoable;
+  const send = () => during(send, async () => {
+    const answer = await ask('/api/undo', { undoable: expected, selection: selection() });
+    count(answer);
+    if (!answer.item) return say('Undone: a decision on a label that is not listed any more', true);
+    show(answer);
+    say(`Undone: ${answer.item.class} – ${WORDS[answer.item.decision] ?? 'not reviewed'} again (${answer.item.image})`, true);
+  });
+  await send();
+}
+
+// --- showing -----------------------------------------------------------------------------------------------------
+
+function say(text, saved = false) {
+  $('status').textContent = text;
+  $('status').classList.toggle('saved', saved);
+}
+
+function show(answer) {
+  found = { item: answer.item, place: answer.place, total: answer.total, next: answer.next };
+  const item = found.item;
+  $('question').hidden = $('known').hidden = !item;
+  $('end').hidden = Boolean(item);
+  remember();
+  if (!item) return showEnd();
+
+  $('place').textContent = place();
+  $('class').textContent = item.class;
+  $('probability').textContent = `${(100 * item.probability).toFixed(item.probability < 0.1 ? 1 : 0)} %`;
+  $('bar').style.width = `${100 * item.probability}%`;
+  $('says').textContent = says(item);
+  for (const button of document.querySelectorAll('[data-decision]')) {
+    button.setAttribute('aria-pressed', String(button.dataset.decision === item.decision));
+  }
+  for (const [id, accept] of [['accept', true], ['reject', false]]) {
+    $(id).disabled = !item.suggestion;
+    const [change, keep] = ['the label changes', 'the label stays'];
+    const effect = item.kind === 'suspect' ? ` – ${accept ? change : keep}` : '';
+    $(id).title = item.suggestion ? `${WORDS[answerTo(item, accept)]}${effect}` : 'the model suggests nothing';
+  }
+  showKnown(item);
+  showPicture(item);
+}
+
+function place() {
+  const { item, place, total } = found;
+  const at = `${(place + 1).toLocaleString('en')} of ${total.toLocaleString('en')}`;
+  const { state } = selection();
+  const inside = !state || (state === 'open' ? !item.decision : state === 'reviewed' ? item.decision : state === item.decision);
+  return inside ? at : `${total.toLocaleString('en')} others in this selection`;
+}
+
+function says(item) {
+  if (item.kind === 'undecided') return 'The model is undecided.';
+  if (item.kind === 'suggested') return `The model suggests: ${WORDS[item.suggestion]}.`;
+  return `Suspect: it is labelled as ${WORDS[item.label]}, the model suggests ${WORDS[item.suggestion]}.`;
+}
+
+function showEnd() {
+  const left = found.total;
+  $('end-title').textContent = left ? 'End of the list' : 'Nothing here';
+  $('end-text').textContent = left
+    ? `${left.toLocaleString('en')} labels are in this selection. Go back, or press Home for the first.`
+    : 'No label is in this selection. Choose others, or export.';
+  $('image').hidden = $('map').hidden = $('legend').hidden = true;
+  $('image-name').textContent = $('map-note').textContent = '';
+  note($('end-title').textContent);
+  seen = true;
+}
+
+function showKnown(item) {
+  for (const label of ['positive', 'negative']) {
+    const entries = item.known.filter((known) => known.label === label).map((known) => {
+      const entry = document.createElement('li');
+      entry.textContent = known.class + (known.reviewed ? ' (you)' : '');
+      return entry;
+    });
+    $(`known-${label}`).replaceChildren(...entries);
+  }
+  $('known-note').textContent = item.known.length ? '' : knownMissing ?? 'No other label is known.';
+}
+let knownMissing = null;
+
+function note(text) {
+  $('picture-note').textContent = text;
+  $('picture-note').hidden = !text;
+}
+
+function address(kind, index) {
+  return `/${kind}/${index}?v=${visit}`;
+}
+
+async function reason(url) {
+  try {
+    await ask(url);
+  } catch (error) {
+    return error.message;
+  }
+  return 'the browser can not show it';
+}
+
+function showPicture(item) {
+  $('image-name').textContent = item.image;
+  if (!same.has(item.image)) {
+    if (same.size > 500) same.clear();
+    same.set(item.image, item.index);
+  }
+  const picture = $('image');
+  const url = address('image', same.get(item.image));
+  if (picture.getAttribute('src') === url && picture.naturalWidth) {
+    picture.hidden = false;
+    note('');
+    seen = true;
+  } else {
+    seen = false;
+    note('');
+    picture.onload = () => { seen = true; preload(); };
+    picture.onerror = async () => {
+      picture.hidden = true;
+      const why = await reason(url);
+      if (found.item !== item) return;
+      note(`The image can not be shown: ${why}`);
+      seen = true;
+    };
+    picture.alt = `image ${item.image}`;
+    picture.hidden = false;
+    picture.src = url;
+  }
+  showMapOf(item);
+}
+
+function showMapOf(item) {
+  const map = $('map');
+  const on = showMap && !noMaps && Boolean(item);
+  $('toggle-map').setAttribute('aria-pressed', String(showMap && !noMaps));
+  $('toggle-map').disabled = Boolean(noMaps);
+  $('map-note').textContent = noMaps ? noMaps : on ? 'map …' : '';
+  map.hidden = $('legend').hidden = true;
+  map.onload = map.onerror = null;
+  if (!on) return;
+  const url = address('map', item.index);
+  map.onload = () => {
+    map.hidden = $('legend').hidden = false;
+    $('map-note').textContent = '';
+    preload();
+  };
+  map.onerror = async () => {
+    const why = await reason(url);
+    if (found.item === item && showMap) $('map-note').textContent = `No map: ${why}`;
+  };
+  map.alt = `where the model sees ${item.class}`;
+  map.src = url;
+}
+
+function preload() {
+  if (found.next === null) return;
+  new Image().src = address('image', found.next);
+  if (showMap && !noMaps) new Image().src = address('map', found.next);
+}
+
+function toggleMap() {
+  showMap = !showMap;
+  localStorage.setItem('sarlp-map', showMap ? 'on' : 'off');
+  showMapOf(found?.item);
+}
+
+// --- progress ----------------------------------------------------------------------------------------------------
+
+const rows = new Map(); // class -> what shows its progress
+let total = 0;
+
+function count(answer) {
+  undoable = answer.undoable;
+  $('undo').disabled = !undoable;
+  for (const [name, [done, all]] of Object.entries(answer.progress ?? {})) {
+    const row = rows.get(name);
+    row.option.textContent = `${name} (${done.toLocaleString('en')} of ${all.toLocaleString('en')})`;
+    row.text.textContent = `${done.toLocaleString('en')} / ${all.toLocaleString('en')}`;
+    row.bar.value = done;
+    row.bar.max = all;
+  }
+  if (answer.reviewed !== undefined) {
+    $('progress').max = Math.max(total, 1);
+    $('progress').value = answer.reviewed;
+    $('progress-text').textContent = `${answer.reviewed.toLocaleString('en')} of ${total.toLocaleString('en')} reviewed`;
+  }
+}
+
+function addClass(name) {
+  const option = document.createElement('option');
+  option.value = name;
+  form.elements.class.append(option);
+  const [entry, button, title, text, bar] = ['li', 'button', 'b', 'span', 'progress'].map((tag) => document.createElement(tag));
+  button.type = 'button';
+  title.textContent = name;
+  bar.setAttribute('aria-label', `reviewed of ${name}`);
+  button.append(title, text, bar);
+  button.addEventListener('click', () => {
+    form.elements.class.value = name;
+    choose();
+  });
+  entry.append(button);
+  $('classes').append(entry);
+  rows.set(name, { option, text, bar });
+}
+
+// --- the beginning -----------------------------------------------------------------------------------------------
+
+async function start() {
+  await during(start, async () => {
+    const overview = await ask('/api/review');
+    total = overview.total;
+    noMaps = overview.no_maps;
+    knownMissing = overview.known_missing;
+    if (!rows.size) overview.classes.forEach(({ name }) => addClass(name));
+    count({ ...overview, progress: Object.fromEntries(overview.classes.map(({ name, counts }) => [name, counts])) });
+    $('out-dir').textContent = overview.out_dir;
+
+    const kept = new URLSearchParams(location.hash.slice(1));
+    for (const element of form.elements) {
+      if (element.name && kept.has(element.name)) element.value = kept.get(element.name);
+    }
+    const query = new URLSearchParams(selection());
+    // the item that was looked at, if it is still there
+    const at = Number(kept.get('item') ?? NaN);
+    if (Number.isInteger(at) && at < total) query.set('at', at);
+    show(await ask('/api/item?' + query));
+    $('class').focus();
+  });
+}
+
+const keys = {
+  y: () => decide('positive'),
+  n: () => decide('negative'),
+  u: () => decide('undecided'),
+  a: () => follow(true),
+  r: () => follow(false),
+  z: undo,
+  m: toggleMap,
+  arrowleft: () => move(found?.item?.index ?? null, -1),
+  arrowright: () => found?.item && move(found.item.index, 1),
+  home: choose,
+};
+
+document.addEventListener('keydown', (event) => {
+  pointer = false;
+  const field = event.target.closest('input, select, dialog');
+  if (event.key === 'Escape' && field && !field.closest('dialog')) return $('class').focus();
+  const action = keys[event.key.toLowerCase()];
+  if (!action || field || event.ctrlKey || event.altKey || event.metaKey) return;
+  event.preventDefault();
+  // a key that is held down may move, but not decide on what is not looked at
+  if (event.repeat && !event.key.startsWith('Arrow')) return;
+  action();
+});
+document.addEventListener('pointerdown', () => { pointer = true; });
+for (const button of document.querySelectorAll('[data-decision]')) {
+  button.addEventListener('click', () => decide(button.dataset.decision));
+}
+$('accept').addEventListener('click', keys.a);
+$('reject').addEventListener('click', keys.r);
+$('undo').addEventListener('click', keys.z);
+$('back').addEventListener('click', keys.arrowleft);
+$('next').addEventListener('click', keys.arrowright);
+$('toggle-map').addEventListener('click', toggleMap);
+form.addEventListener('submit', (event) => event.preventDefault());
+form.addEventListener('change', (event) => {
+  if (pointer) event.target.blur(); // so that the keys decide again; with the keyboard, Escape does it
+  choose();
+});
+form.addEventListener('reset', () => setTimeout(choose));
+if (matchMedia('(max-width: 1080px)').matches) $('filters').open = false;
+setUpExport();
+start();

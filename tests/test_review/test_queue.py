@@ -1,0 +1,174 @@
+"""Filters, orders and moving, against loops over plain rows."""
+
+import itertools
+import math
+import random
+
+import numpy as np
+import pytest
+
+from sarlp.completion import Recovered, Suspect
+from sarlp.errors import UserError, UserValueError
+from sarlp.review import ReviewQueue, Selection
+from sarlp.review.queue import KINDS, ORDERS, STATES, Found
+
+CLASSES = ('a', 'b', 'c', 'none', 'e')
+
+
+@pytest.fixture(scope='module')
+def rows():
+    chance = random.Random(11)
+    result = []
+    for image, name in itertools.product(range(23), ('a', 'b', 'c', 'e')):
+        p = chance.choice([0.0, 0.1, 0.5, 0.5, 0.9, 1.0, chance.random()])
+        share = {'a': 0.9, 'b': 0.7, 'c': 0.2, 'e': 0.4}[name]
+        if chance.random() < share:
+            result.append(Recovered(f'{image}.jpg', name, p, chance.choice(['positive', 'negative', 'undecided'])))
+        elif chance.random() < 0.3:
+            result.append(Suspect(f'{image}.jpg', name, chance.choice(['positive', 'negative']), p))
+    chance.shuffle(result)
+    return sorted(result, key=lambda row: isinstance(row, Suspect))
+
+
+@pytest.fixture
+def queue(rows):
+    recovered = [row for row in rows if isinstance(row, Recovered)]
+    suspects = [row for row in rows if isinstance(row, Suspect)]
+    assert len(recovered) > 30 and len(suspects) > 3
+    queue = ReviewQueue(recovered, suspects, CLASSES, {'b': 7, 'none': 5, 'e': 100})
+    for index in range(len(queue)):
+        if index % 4:
+            queue.set_decision(index, (1, 0, -1)[index % 3])
+    return queue
+
+
+def decision_of(index):
+    return (1, 0, -1)[index % 3] if index % 4 else None
+
+
+def kind_of(row):
+    if isinstance(row, Suspect):
+        return 'suspect'
+    return 'undecided' if row.decision == 'undecided' else 'suggested'
+
+
+def value_of(row, rows):
+    """Entropy, or the chance that a label is wrong, times the weight of the class."""
+    expected = dict.fromkeys(('a', 'b', 'c', 'e'), 0.0)
+    expected['b'] += 7
+    expected['e'] += 100
+    for other in rows:
+        if isinstance(other, Recovered):
+            expected[other.cls] += other.probability
+    first, second, third, fourth = sorted(expected.values())
+    weight = min(4, max(0.25, math.sqrt((second + third) / 2 / expected[row.cls])))
+    p = row.probability
+    if isinstance(row, Suspect):
+        return weight * abs(p - (row.label == 'positive'))
+    return weight * sum(-q * math.log2(q) for q in (p, 1 - p) if q > 0)
+
+
+def slow(rows, selection):
+    chosen = []
+    for index, row in enumerate(rows):
+        decision = decision_of(index)
+        states = {
+            None: True,
+            'open': decision is None,
+            'reviewed': decision is not None,
+            'positive': decision == 1,
+            'negative': decision == 0,
+            'undecided': decision == -1,
+        }
+        if (
+            selection.low <= row.probability <= selection.high
+            and selection.cls in (None, row.cls)
+            and selection.kind in (None, kind_of(row))
+            and states[selection.state]
+        ):
+            chosen.append(index)
+    images = list(dict.fromkeys(row.image for row in rows))
+    keys = {
+        'informative': lambda index: -round(value_of(rows[index], rows), 9),
+        'highest': lambda index: -rows[index].probability,
+        'lowest': lambda index: rows[index].probability,
+        'image': lambda index: (images.index(rows[index].image), CLASSES.index(rows[index].cls)),
+    }
+    return sorted(chosen, key=keys[selection.order])
+
+
+@pytest.mark.parametrize('order', ORDERS)
+def test_every_selection(queue, rows, order):
+    ranges = [(0, 1), (0.5, 0.5), (0.1, 0.9), (0.3, 0.8), (0.123, 0.124)]
+    sizes = set()
+    for cls, kind, state, (low, high) in itertools.product((None, *CLASSES), (None, *KINDS), (None, *STATES), ranges):
+        selection = Selection(cls, kind, state, low, high, order)
+        actual = queue.select(selection).tolist()
+        expected = slow(rows, selection)
+        if order == 'informative':  # equal values may differ in the last bit
+            assert sorted(actual) == sorted(expected)
+            values = [value_of(rows[index], rows) for index in actual]
+            np.testing.assert_allclose(values, sorted(values, reverse=True), rtol=1e-9, atol=1e-9)
+        else:
+            assert actual == expected
+        sizes.add(len(actual))
+    assert len(sizes) > 20
+
+
+@pytest.mark.parametrize('order', ORDERS)
+@pytest.mark.parametrize('state', ['open', None, 'positive'])
+def test_moving(queue, order, state):
+    selection = Selection(state=state, order=order, high=0.9)
+    chosen = queue.select(selection).tolist()
+    everything = queue.select(Selection(order=order)).tolist()
+    total = len(chosen)
+    assert queue.find(selection) == Found(chosen[0], 0, total)
+    assert queue.find(selection, step=-1) == Found(chosen[-1], total - 1, total)
+    for position, index in enumerate(everything):
+        before = [other for other in everything[:position] if other in chosen]
+        after = [other for other in everything[position + 1 :] if other in chosen]
+        assert queue.find(selection, index) == Found(index, len(before), total)
+        assert queue.find(selection, index, 1).index == (after[0] if after else None)
+        assert queue.find(selection, index, -1).index == (before[-1] if before else None)
+
+
+def test_nothing_selected(queue):
+    selection = Selection(cls='none')
+    assert [queue.find(selection, at, step).index for at, step in ((None, 0), (3, 1), (3, -1))] == [None] * 3
+    empty = ReviewQueue([], [], CLASSES)
+    assert empty.find(Selection()) == Found(None, 0, 0)
+    assert empty.progress() == {}
+
+
+def test_progress(queue, rows):
+    for name in CLASSES:
+        own = [index for index, row in enumerate(rows) if row.cls == name]
+        expected = (sum(decision_of(index) is not None for index in own), len(own))
+        assert queue.progress_of(name) == expected
+        assert queue.progress().get(name, (0, 0)) == expected
+    assert queue.reviewed() == sum(done for done, _ in queue.progress().values())
+    queue.set_decision(1, None)
+    assert queue.reviewed() == sum(index % 4 > 0 for index in range(len(rows))) - 1
+
+
+def test_suggestions(queue, rows):
+    for item, row in zip(queue.items, rows, strict=True):
+        if isinstance(row, Suspect):
+            assert item.label == (row.label == 'positive')
+            assert item.suggestion == 1 - item.label
+        else:
+            assert item.label is None
+            assert item.suggestion == {'positive': 1, 'negative': 0, 'undecided': None}[row.decision]
+
+
+def test_refusals():
+    row = Recovered('1.jpg', 'a', 0.5, 'undecided')
+    with pytest.raises(UserError, match=r"the label 'a' of 1\.jpg is listed twice"):
+        ReviewQueue([row, row], [], CLASSES)
+    with pytest.raises(UserError, match='classes that the record does not name: zebra'):
+        ReviewQueue([row._replace(cls='zebra')], [], CLASSES)
+    with pytest.raises(UserValueError, match="there is no class 'zebra'"):
+        ReviewQueue([row], [], CLASSES).select(Selection(cls='zebra'))
+    for bad in (dict(kind='x'), dict(state='x'), dict(order='x'), dict(low=0.5, high=0.4), dict(high=float('nan'))):
+        with pytest.raises(UserValueError):
+            Selection(**bad)
