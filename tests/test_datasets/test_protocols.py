@@ -138,7 +138,7 @@ class TestReferenceLabelMask:
             (torch.rand(97, 5), r'the shape \(97, 5\)'),
             (MASK[:, None, None].long(), r'the shape \(97, 1, 1, 5\) and the values 0, 1'),
             ({'mask': MASK}, 'expected a tensor of 0 and 1, found a dict'),
-            (MASK.to(torch.complex64), 'expected a tensor of 0 and 1, found a tensor of torch.complex64'),
+            (MASK.to(torch.complex64), 'it holds a tensor of complex numbers'),
             (Path('x'), r'no file of torch.save that holds a plain tensor'),  # a class, which could run code
         ],
     )
