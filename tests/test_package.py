@@ -120,6 +120,8 @@ def test_wheel(tmp_path):
         for path in (source / folder).rglob('*'):
             if path.is_file():
                 assert f'sarlp/.mim/{path.relative_to(source)}' in names
+    for path in (source / 'sarlp').rglob('*'):
+        assert path.is_dir() or str(path.relative_to(source)) in names
     assert not any('__pycache__' in name or name.startswith(('tests/', 'data/', 'work_dirs/')) for name in names)
 
     target = tmp_path / 'site'

@@ -1,7 +1,7 @@
 model = dict(
     type='MultiLabelClassifier',
     data_preprocessor=dict(
-        type='DataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
+        type='sarlp.DataPreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
     ),
     backbone=dict(
         type='mmpretrain.ResNet',
