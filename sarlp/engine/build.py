@@ -1,5 +1,6 @@
 """From a config file to a Runner: what a tool needs before MMEngine takes over."""
 
+import atexit
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,6 +60,12 @@ def init_distributed(launcher: str) -> None:
     """
     if launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
         torch.distributed.init_process_group('gloo')
+        atexit.register(_end_distributed)  # its threads, alive at the very end, now and then abort a finished process
+
+
+def _end_distributed() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def use_amp(cfg: Config) -> None:

@@ -77,6 +77,7 @@ def main():
     found = {mode: gradients(mode, rank, ranks) for mode in ('frozen', 'synchronised')}
     if rank == 0:
         torch.save(found, sys.argv[1])
+    torch.distributed.destroy_process_group()
 
 
 main()
