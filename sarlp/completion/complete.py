@@ -22,13 +22,14 @@ from sarlp.completion.record import (
     suspects_path,
     write_table,
 )
-from sarlp.completion.scoring import Scored, score, stack, test_loader
+from sarlp.completion.scoring import Scored, score, stack
 from sarlp.completion.thresholds import calibrate
 from sarlp.completion.truth import read_truth
 from sarlp.completion.writing import write_completed
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.engine import load_config
 from sarlp.engine.build import annotation_path
+from sarlp.engine.testing import loader_for_testing
 from sarlp.errors import UserError
 from sarlp.inference import init_model
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
@@ -120,8 +121,8 @@ def complete_labels(
     if folds is None:
         model = init_model(cfg.copy(), checkpoint, device)
         checkpoints = [Path(checkpoint)]
-        by_split = {name: score(model, test_loader(cfg, datasets[name]), name) for name in datasets}
-        held_out = by_split.get('test') or score(model, test_loader(cfg, cfg.test_dataloader.dataset), 'test')
+        by_split = {name: score(model, loader_for_testing(cfg, datasets[name]), name) for name in datasets}
+        held_out = by_split.get('test') or score(model, loader_for_testing(cfg, cfg.test_dataloader.dataset), 'test')
         scored = stack([by_split[name] for name in datasets])
     else:
         folder = out.with_name(f'{out.stem}_folds')

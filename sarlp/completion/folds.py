@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from sarlp.completion.scoring import Scored, score, stack, test_loader
+from sarlp.completion.scoring import Scored, score, stack
 from sarlp.engine import build_runner
+from sarlp.engine.testing import loader_for_testing
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
 from sarlp.inference import init_model
@@ -55,7 +56,7 @@ def score_out_of_fold(
         else:
             print(f'fold {index + 1} of {number}: trained before, {checkpoint}', flush=True)
         model = init_model(cfg.copy(), checkpoint, device)
-        loader = test_loader(cfg, {**dataset, 'fold': dict(fold, part='fold')})
+        loader = loader_for_testing(cfg, {**dataset, 'fold': dict(fold, part='fold')})
         parts.append(score(model, loader, f'fold {index + 1} of {number}'))
         checkpoints.append(checkpoint)
     return stack(parts), checkpoints

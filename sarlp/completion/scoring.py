@@ -1,12 +1,10 @@
 """The scores of all images of a data set, beside what is known of their labels."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
 from tqdm import tqdm
 
 from sarlp.engine import MultiLabelRunner
@@ -43,18 +41,10 @@ def stack(parts: Sequence[Scored]) -> Scored:
     )
 
 
-def test_loader(cfg: Config, dataset: Mapping) -> ConfigDict:
-    """The loader of the test images, for another data set: in order and through the test pipeline."""
-    loader = copy.deepcopy(cfg.test_dataloader)
-    pipeline = loader.dataset.pipeline
-    loader.dataset = ConfigDict(copy.deepcopy(dict(dataset)))
-    loader.dataset.update(pipeline=pipeline, test_mode=True)
-    return loader
-
-
 @torch.inference_mode()
 def score(model, loader: Mapping, description: str = 'images') -> Scored:
-    """Args: model of :func:`~sarlp.inference.init_model`; config of a loader, see :func:`test_loader`.
+    """Args: model of :func:`~sarlp.inference.init_model`; config of a loader, see
+    :func:`~sarlp.engine.testing.loader_for_testing`.
 
     Raises:
         UserError: the data set has other classes than the model.

@@ -1,6 +1,7 @@
 """Testing: metrics on the test split, label recovery on the training split, and the files that report them."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
@@ -13,11 +14,11 @@ from sarlp.errors import UserError, shorten
 from sarlp.evaluation.report import format_table, write_metrics_json, write_predictions_csv, write_recovered_csv
 
 
-def recovery_dataloader(cfg: Config) -> ConfigDict:
-    """The training images with their label mask, but in order and through the test pipeline."""
+def loader_for_testing(cfg: Config, dataset: Mapping) -> ConfigDict:
+    """The loader of the test images, for another data set: in order and through the test pipeline."""
     loader = copy.deepcopy(cfg.test_dataloader)
     pipeline = loader.dataset.pipeline
-    loader.dataset = copy.deepcopy(cfg.train_dataloader.dataset)
+    loader.dataset = ConfigDict(copy.deepcopy(dict(dataset)))
     loader.dataset.update(pipeline=pipeline, test_mode=True)
     return loader
 
@@ -81,7 +82,7 @@ def test(
     protocol_cfg = copy.deepcopy(cfg)
     mask = (cfg.get('train_dataloader') or {}).get('dataset', {}).get('label_mask')
     recover = recovery and mask is not None and cfg.get('recovery_evaluator') is not None
-    recovery_loader = recovery_dataloader(cfg) if recover else None
+    recovery_loader = loader_for_testing(cfg, cfg.train_dataloader.dataset) if recover else None
     cfg.load_from, cfg.resume = checkpoint, False
     runner = build_runner(cfg, launcher, training=False)
     dataset_meta = runner.test_loop.dataloader.dataset.metainfo
