@@ -14,6 +14,7 @@ from torch import nn
 
 from sarlp.engine import compile_parts, load_config, load_weights, read_checkpoint
 from sarlp.engine.build import set_num_classes
+from sarlp.engine.earlier_configs import upgrade
 from sarlp.errors import UserError, UserValueError
 from sarlp.models.fold import fold_batch_norm
 from sarlp.models.lora import merge_adapters
@@ -38,6 +39,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
         UserError: config or checkpoint is missing, or they do not fit.
     """
     cfg = config if isinstance(config, Config) else load_config(config)
+    upgrade(cfg)
     init_default_scope(cfg.get('default_scope', 'sarlp'))
     content = read_checkpoint(checkpoint)
     classes = (content.get('meta', {}).get('dataset_meta') or {}).get('classes')
@@ -46,7 +48,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
             f'{checkpoint}: names no classes (meta.dataset_meta.classes); it is no checkpoint of tools/train.py'
         )
     set_num_classes(cfg, len(classes), str(checkpoint))
-    model = MODELS.build(cfg.model)
+    model = MODELS.build({**cfg.model, 'method': None})
     load_weights(model, content, checkpoint)
     model.cfg, model.classes = cfg, tuple(classes)
     return model.to(device).eval()

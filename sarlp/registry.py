@@ -1,7 +1,8 @@
 """The registries of sarlp. MMEngine looks for this module by name when a config says ``default_scope = 'sarlp'``.
 
-Every registry but :data:`LABEL_MASKS` is a child of MMEngine's registry of the same name, so a config reaches parts of
-other libraries by prefix (``mmpretrain.ResNet``) and MMEngine's own parts without one (``EMAHook``).
+Every registry but :data:`LABEL_MASKS` and :data:`METHODS` is a child of MMEngine's registry of the same name, so a
+config reaches parts of other libraries by prefix (``mmpretrain.ResNet``) and MMEngine's own parts without one
+(``EMAHook``).
 """
 
 from mmengine import registry as root
@@ -21,6 +22,7 @@ LOOPS = Registry('loop', parent=root.LOOPS, scope=SCOPE, locations=['sarlp.engin
 DATA_SAMPLERS = Registry('data sampler', parent=root.DATA_SAMPLERS, scope=SCOPE, locations=['sarlp.engine'])
 VISBACKENDS = Registry('vis_backend', parent=root.VISBACKENDS, scope=SCOPE, locations=['sarlp.engine'])
 LABEL_MASKS = Registry('label mask', scope=SCOPE, locations=['sarlp.datasets'])
+METHODS = Registry('method', scope=SCOPE, locations=['sarlp.methods'])
 
 # Nothing of these kinds is defined here. MMEngine still wants a child under the default scope, and warns without one.
 for _name in (

@@ -24,14 +24,13 @@ def build(kind):
     init_default_scope('sarlp')
     cfg = load_config('baseline_r18_digits_p0.1' if kind == 'baseline' else 'sarlp_r18_digits_p0.1').model.to_dict()
     cfg['head']['num_classes'] = CLASSES
-    loss = cfg['head']['loss']
     if kind == 'sgre':
         embedding = dict(type='LabelEmbedding', dim=16, file=None)
         cfg['head'] = dict(type='SGREHead', in_channels=64, attention_dim=32, label_embedding=embedding)
-        cfg['head'] |= dict(num_classes=CLASSES, loss=loss, class_feature_loss=loss)
+        cfg['head'] |= dict(num_classes=CLASSES)
     if kind == 'clip_lora':
         cfg['backbone'] = CLIP | dict(lora=dict(r=2, alpha=8))
-        cfg['head'] = dict(type='BaselineHead', num_classes=CLASSES, in_channels=16, loss=loss)
+        cfg['head'] = dict(type='BaselineHead', num_classes=CLASSES, in_channels=16)
         cfg['size_divisor'] = 32
     torch.manual_seed(0)
     model = MODELS.build(cfg)

@@ -1,9 +1,6 @@
 """The data set: images with labels that are positive, negative or unknown."""
 
-import contextlib
-import hashlib
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +13,7 @@ from sarlp.errors import UserError
 from sarlp.labels import NEGATIVE, POSITIVE, holdout_number
 from sarlp.registry import DATASETS, LABEL_MASKS
 from sarlp.transforms.loading import BadImageError
-
-
-@contextlib.contextmanager
-def seeded(*key: object) -> Iterator[None]:
-    """Run a block with python's, numpy's and torch's random numbers derived from ``key`` alone.
-
-    The states before the block come back after it, so that nothing else of the process is disturbed. In a worker of a
-    data loader there is nothing else, and they stay: to copy them to and fro takes longer than to flip an image.
-    """
-    seed = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=4).digest(), 'little')
-    alone = torch.utils.data.get_worker_info() is not None
-    states = None if alone else (random.getstate(), np.random.get_state(), torch.get_rng_state())
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed also visits the GPUs, which costs a millisecond
-    try:
-        yield
-    finally:
-        if states is not None:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
-            torch.set_rng_state(states[2])
+from sarlp.transforms.seeding import seeded
 
 
 def hold_out(data_list: Sequence[dict], part: str, share: float = 0.1, seed: int = 0) -> list[dict]:
@@ -93,8 +69,9 @@ class MultiLabelDataset(BaseDataset):
 
     - ``img_path``, and ``img_id``: the path relative to the image root, forward slashes;
     - ``gt_score`` (C,) float32 of 1 / 0 / -1, what may be seen: the labels after the label mask;
-    - ``gt_score_full`` (C,) float32 of 1 / 0 / -1, the labels as the file has them, for measuring recovery;
-    - ``ignore`` (C,) bool, pairs that metrics leave out.
+    - ``ignore`` (C,) bool, pairs that metrics leave out;
+    - in testing ``gt_score_full`` (C,) float32 of 1 / 0 / -1, the labels as the file has them, for metrics. In training
+      it is left out, so that no method can see what the mask hides.
 
     The augmentation of an image is a function of (seed, epoch, image id): it is the same whatever the number of
     workers and ranks, and differs between epochs.
@@ -172,14 +149,16 @@ class MultiLabelDataset(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict:
         image_id, observed, full, ignore = self.get_labels(idx)
-        return dict(
+        info = dict(
             sample_idx=idx,
             img_id=image_id,
             img_path=str(Path(self.data_prefix['img_path']) / image_id),
             gt_score=observed.astype(np.float32),
-            gt_score_full=full.astype(np.float32),
             ignore=ignore,
         )
+        if self.test_mode:
+            info['gt_score_full'] = full.astype(np.float32)
+        return info
 
     def label_counts(self) -> dict[str, np.ndarray]:
         """Known positives and known negatives of each class after the mask, (C,) int64 each."""
@@ -189,8 +168,9 @@ class MultiLabelDataset(BaseDataset):
     def prepare_data(self, idx: int):
         info = self.get_data_info(idx)
         try:
-            with seeded(self.seed, int(self._epoch), info['img_id']):
-                return self.pipeline(info)
+            key = (self.seed, int(self._epoch), info['img_id'])
+            with seeded(*key):
+                return self.pipeline({**info, 'seed_key': key})
         except BadImageError as error:
             if self.on_bad_image == 'raise' or self.test_mode:
                 raise

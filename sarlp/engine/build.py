@@ -12,6 +12,7 @@ from mmengine.dist import get_world_size, is_distributed
 from sarlp.datasets.annotation import load_annotation
 from sarlp.embeddings import load_embeddings
 from sarlp.engine.custom import choose_embeddings, fill_in
+from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.inputs import check_inputs
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.errors import UserError
@@ -27,6 +28,7 @@ def load_config(name: str | Path, options: Mapping | None = None) -> Config:
     cfg = Config.fromfile(path)
     if options:
         cfg.merge_from_dict(dict(options))
+    upgrade(cfg)
     fill_in(cfg, tuple(options or ()))
     if cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
@@ -108,6 +110,7 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
     Raises:
         UserError: an input is missing or does not fit; see :func:`~sarlp.engine.inputs.check_inputs`.
     """
+    upgrade(cfg)
     names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',)
     if training:
         choose_embeddings(cfg)
@@ -132,6 +135,7 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
     if training:
         _share_batch(cfg)
     else:  # a Runner for testing gets nothing to train with
+        cfg.model.pop('method', None)
         for name in (
             'train_dataloader',
             'train_cfg',

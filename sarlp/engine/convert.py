@@ -53,7 +53,7 @@ def convert_released(
     cfg = load_config(config, options)
     init_default_scope(cfg.get('default_scope', 'sarlp'))
     set_num_classes(cfg, len(classes), str(ann_file))
-    model = MODELS.build(cfg.model)
+    model = MODELS.build({**cfg.model, 'method': None})
 
     _check_position_code(released, source)
     try:

@@ -8,6 +8,7 @@ from mmengine.hooks import EMAHook
 from mmengine.model import ExponentialMovingAverage
 from torch import Tensor, nn
 
+from sarlp.engine.unwrap import unwrap
 from sarlp.registry import HOOKS, MODELS
 
 
@@ -21,10 +22,25 @@ class ForeachEMA(ExponentialMovingAverage):
     """MMEngine's exponential moving average, of all tensors in one operation instead of one for each.
 
     The values are the same to the last bit; what is saved are the kernels, and the state dicts built to find them.
+
+    Args:
+        model: to average.
+        momentum: share of the present weights, 1 - decay; MMEngine's default.
+        warm_start: begin with the decay ``(1 + t) / (10 + t)`` of step t while that is smaller, so that the average
+            follows the weights where it would be mostly initial ones: for a :class:`~sarlp.methods.Teacher`.
+        **kwargs: of :class:`mmengine.model.ExponentialMovingAverage`.
     """
+
+    def __init__(self, model: nn.Module, momentum: float = 0.0002, warm_start: bool = False, **kwargs):
+        super().__init__(model, momentum, **kwargs)
+        self.warm_start = warm_start
+        self._momentum = momentum
 
     def update_parameters(self, model: nn.Module) -> None:
         """Average once more; ``model`` is the one that this was made of."""
+        if self.warm_start:
+            steps = int(self.steps)
+            self.momentum = max(self._momentum, 1 - (1 + steps) / (10 + steps))
         if self.steps == 0 or not self.update_buffers:  # the first update copies
             super().update_parameters(model)
             return
@@ -40,7 +56,7 @@ class EMAFromStartHook(EMAHook):
     """MMEngine's EMA, averaging from the initial weights on.
 
     MMEngine's average starts as a copy of the weights *after* the first step; the reference's starts as a copy of the
-    initial ones, and the first step is already averaged in.
+    initial ones, and the first step is already averaged in. Averaged is the network, without what its method holds.
 
     Args:
         ema_type: kind of average.
@@ -49,6 +65,10 @@ class EMAFromStartHook(EMAHook):
 
     def __init__(self, ema_type: str = 'sarlp.ForeachEMA', **kwargs):
         super().__init__(ema_type, **kwargs)
+
+    def before_run(self, runner) -> None:
+        self.src_model = unwrap(runner.model).network
+        self.ema_model = MODELS.build(self.ema_cfg, default_args=dict(model=self.src_model))
 
     def before_train(self, runner) -> None:
         super().before_train(runner)

@@ -1,13 +1,14 @@
 """MMEngine's Runner, with checkpoints that are whole or absent, strict loading, and options that make it fast."""
 
+import copy
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
-from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -16,10 +17,13 @@ from torch.utils.data import DataLoader
 
 from sarlp.engine.checkpoints import newest_checkpoint
 from sarlp.engine.loaders import fit_loader
+from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.trainable import restore_frozen
+from sarlp.engine.unwrap import unwrap
 from sarlp.engine.workers import shield_workers
 from sarlp.errors import UserError, shorten
 from sarlp.files import sync_folder
+from sarlp.methods import TaskInfo
 
 
 def read_file(path: str | Path) -> object:
@@ -105,7 +109,13 @@ def load_weights(model, checkpoint: dict, path: str | Path) -> None:
                 ]
             )
         )
-    model.load_state_dict(state)
+    model.load_state_dict(state, strict=False)  # equal by now, but for what the method holds, which is not in there
+
+
+def task_of(dataset) -> TaskInfo:
+    """What is known of a training set, after its label mask."""
+    counts = dataset.label_counts()
+    return TaskInfo(dataset.classes, len(dataset), counts['positive'], counts['negative'])
 
 
 def compile_parts(model: nn.Module, options: Mapping | None = None) -> None:
@@ -120,7 +130,7 @@ def compile_parts(model: nn.Module, options: Mapping | None = None) -> None:
     """
     import torch._dynamo
 
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrap(model)
     # each part has a program for training and evaluation, full and last batch: more than the 8 that torch makes of all
     torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
     for part in (model.backbone, model.head):
@@ -166,6 +176,29 @@ class MultiLabelRunner(Runner):
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         shield_workers(loader)
         return loader
+
+    def build_model(self, model: nn.Module | Mapping) -> nn.Module:
+        """The model, and in training its task, which takes the training data; their loader is built here, once."""
+        if isinstance(model, Mapping) and self._train_dataloader is not None:
+            if isinstance(self._train_dataloader, Mapping):
+                rank_seeds = self._randomness_cfg.get('diff_rank_seed', False)
+                self._train_dataloader = self.build_dataloader(self._train_dataloader, self.seed, rank_seeds)
+            model = {**model, 'task': task_of(self._train_dataloader.dataset)}
+        return super().build_model(model)
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | Mapping) -> OptimWrapper:
+        method = unwrap(self.model).method
+        if method.lr_mult and isinstance(optim_wrapper, Mapping):
+            optim_wrapper = copy.deepcopy(optim_wrapper)
+            keys = optim_wrapper.setdefault('paramwise_cfg', {}).setdefault('custom_keys', {})
+            for name, factor in method.lr_mult.items():
+                keys.setdefault(f'method.{name}', dict(lr_mult=factor))
+        return super().build_optim_wrapper(optim_wrapper)
+
+    def register_hooks(self, default_hooks: Mapping | None = None, custom_hooks: Sequence | None = None) -> None:
+        super().register_hooks(default_hooks, custom_hooks)
+        if self._train_dataloader is not None:
+            self.register_hook(MethodHook())
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.cfg.get('channels_last', False):  # the first convolution turns its input by itself
@@ -218,7 +251,7 @@ class MultiLabelRunner(Runner):
         """Load strictly; hooks see the checkpoint first, as in MMEngine."""
         checkpoint = read_checkpoint(filename)
         checkpoint.setdefault('meta', {}).pop('config', None)  # a config is code, and MMEngine would run it
-        model = self.model.module if hasattr(self.model, 'module') else self.model
+        model = unwrap(self.model)
         restore_frozen(model, checkpoint, filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         load_weights(model, checkpoint, filename)

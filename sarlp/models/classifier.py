@@ -1,4 +1,6 @@
-"""The multi-label classifier: wires backbone and head, computes nothing itself."""
+"""The multi-label classifier: wires network and method into MMEngine's model, computes nothing itself."""
+
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -6,68 +8,69 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from sarlp.errors import UserError
-from sarlp.registry import MODELS
+from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
+from sarlp.models.network import Network
+from sarlp.registry import METHODS, MODELS
+
+_METHOD = 'method.'
 
 
 @MODELS.register_module()
 class MultiLabelClassifier(BaseModel):
-    """Backbone, tokens, head.
+    """A network, and in training the method that trains it.
+
+    What the method holds is no part of ``state_dict()``: it is saved beside the weights
+    (:class:`~sarlp.engine.method_hook.MethodHook`), since neither the average nor prediction has a use for it.
 
     Args:
-        backbone: config of a network that returns a tuple whose last entry is a feature map (B, D, H, W), or a pair of
-            tokens (B, P, D) and their grid (H, W), such as :class:`~sarlp.models.clip_resnet.CLIPResNet`.
+        backbone: config, see :class:`~sarlp.models.network.Network`.
         head: config of a head, see :mod:`sarlp.models.heads`.
+        method: config of a method, see :mod:`sarlp.methods`; None for a model that is not trained.
         data_preprocessor: config; uint8 images to a normalised batch on the device.
         size_divisor: both sides of an image must be a multiple of it: the stride of the backbone.
+        task: what is known of the training data; None for a model that is not trained. ``head.num_classes`` must be
+            given then.
+
+    Attributes:
+        network: images to outputs; shares backbone and head with this model.
+        progress: where the run is, set before each step.
     """
 
     def __init__(
         self,
         backbone: dict,
         head: dict,
+        method: dict | None = None,
         data_preprocessor: dict | None = None,
         size_divisor: int = 32,
+        task: TaskInfo | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
         self.head = MODELS.build(head)
-        self.size_divisor = size_divisor
+        self.__dict__['network'] = Network(self.backbone, self.head, size_divisor)  # no second child of the same parts
+        self.method = None if method is None else METHODS.build(method)
+        if self.method is not None and task is not None:
+            self.method.before_train(task)
+        self.progress = Progress()
+        self._register_state_dict_hook(_leave_out_method)
 
-    def extract_tokens(self, inputs: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Args: images (B, 3, h, w), normalised. Returns tokens (B, P, D), row-major, and their grid (H, W).
-
-        P = H * W, and one more where the backbone puts a token of the whole image in front.
-        """
-        height, width = inputs.shape[-2:]
-        if height % self.size_divisor or width % self.size_divisor:
-            raise UserError(
-                f'an image of {width}x{height} px reached the model, but both sides must be a multiple of '
-                f'{self.size_divisor} (the stride of the backbone); change the size in the Resize '
-                'transforms of the config'
-            )
-        features = self.backbone(inputs)[-1]
-        if isinstance(features, tuple):
-            return features
-        return features.flatten(2).transpose(1, 2), tuple(features.shape[-2:])
-
-    def forward(self, inputs: Tensor, data_samples: list[DataSample] | None = None, mode: str = 'tensor'):
+    def forward(self, inputs, data_samples: list[DataSample] | None = None, mode: str = 'tensor'):
         """MMEngine's entry point.
 
         Args:
-            inputs: (B, 3, h, w), normalised.
+            inputs: (B, 3, h, w), normalised; in training also a dict of them by view.
             data_samples: B samples; ``gt_score`` (C,) of 1 / 0 / -1 is needed by mode ``'loss'``.
-            mode: ``'tensor'`` returns the named outputs of the head, with ``scores`` = sigmoid(logits) and ``grid``;
+            mode: ``'tensor'`` returns the named outputs of the network, with ``scores`` = sigmoid(logits);
                 ``'predict'`` returns the samples with ``pred_score`` (C,); ``'loss'`` returns named losses.
         """
-        tokens, grid = self.extract_tokens(inputs)
-        outputs = self.head(tokens, grid)
         if mode == 'loss':
-            target = torch.stack([sample.gt_score for sample in data_samples]).to(inputs.device, non_blocking=True)
-            return self._finite(self.head.loss(outputs, target), data_samples)
+            return self._losses(inputs, data_samples)
+        outputs = self.network(inputs)
         outputs['scores'] = outputs['logits'].float().sigmoid()
         if mode == 'tensor':
-            return {**outputs, 'grid': grid}
+            return outputs
         if mode != 'predict':
             raise ValueError(f"mode must be 'tensor', 'predict' or 'loss', got {mode!r}")
         data_samples = data_samples or [DataSample() for _ in range(len(inputs))]
@@ -75,15 +78,34 @@ class MultiLabelClassifier(BaseModel):
             sample.set_pred_score(score)
         return data_samples
 
-    @staticmethod
-    def _finite(losses: dict[str, Tensor], data_samples: list[DataSample]) -> dict[str, Tensor]:
-        """Stop before the backward pass spoils the weights; naming what broke is worth the look at the value."""
-        broken = [f'{name} = {value.item()}' for name, value in losses.items() if not torch.isfinite(value).all()]
-        if broken:
-            images = [sample.get('img_id', '?') for sample in data_samples]
-            raise UserError(
-                f'the loss is not finite ({", ".join(broken)}); the images of this batch: '
-                f'{", ".join(images[:10])}{" ..." if len(images) > 10 else ""}. Lower the learning rate, '
-                'or look for broken images and label embeddings'
-            )
-        return losses
+    def _losses(self, inputs, data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
+        if self.method is None:
+            raise UserError('the model has no method (model.method), so it can not be trained')
+        images = inputs if isinstance(inputs, dict) else {IMAGE: inputs}
+        check_views(self.method, images)
+        device = next(iter(images.values())).device
+        batch = Batch(
+            images=images,
+            observed=torch.stack([sample.gt_score for sample in data_samples]).to(device, non_blocking=True),
+            index=torch.tensor([sample.get('sample_idx', -1) for sample in data_samples]).to(device, non_blocking=True),
+            ids=tuple(sample.get('img_id', '?') for sample in data_samples),
+            progress=self.progress,
+        )
+        return _finite(self.method.loss(self.network, batch), batch.ids)
+
+
+def _leave_out_method(module, state: dict, prefix: str, _metadata) -> None:
+    for key in [key for key in state if key.startswith(prefix + _METHOD)]:
+        del state[key]
+
+
+def _finite(losses: dict[str, Tensor], images: Sequence[str]) -> dict[str, Tensor]:
+    """Stop before the backward pass spoils the weights; naming what broke is worth the look at the value."""
+    broken = [f'{name} = {value.item()}' for name, value in losses.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(
+            f'the loss is not finite ({", ".join(broken)}); the images of this batch: '
+            f'{", ".join(images[:10])}{" ..." if len(images) > 10 else ""}. Lower the learning rate, '
+            'or look for broken images and label embeddings'
+        )
+    return losses

@@ -1,6 +1,7 @@
 """uint8 images to a normalised batch, on the device."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmpretrain.models import ClsDataPreprocessor
 
@@ -33,6 +34,17 @@ class DataPreprocessor(ClsDataPreprocessor):
         self._non_blocking = non_blocking  # MMEngine's base takes it, mmpretrain's class does not hand it on
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Args: ``inputs``, (B, 3, h, w) uint8, or a list of (3, h, w), padded to the largest. Returns float32."""
-        batch = super().forward({'inputs': data['inputs']}, training)
-        return {'inputs': batch['inputs'], 'data_samples': data.get('data_samples')}
+        """Args: ``inputs``, (B, 3, h, w) uint8, or a list of (3, h, w), padded to the largest; or a dict of such by
+        view. Returns float32."""
+
+        def normalised(inputs: Any) -> Any:
+            return super(DataPreprocessor, self).forward({'inputs': inputs}, training)['inputs']
+
+        inputs = data['inputs']
+        if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict):  # a list of samples, each with views
+            inputs = {view: [sample[view] for sample in inputs] for view in inputs[0]}
+        if isinstance(inputs, dict):
+            inputs = {view: normalised(images) for view, images in inputs.items()}
+        else:
+            inputs = normalised(inputs)
+        return {'inputs': inputs, 'data_samples': data.get('data_samples')}

@@ -1,4 +1,4 @@
-"""Heads: from visual tokens to class logits, token scores and losses.
+"""Heads: from visual tokens to class logits and token scores.
 
 A head takes ``(tokens, grid)`` and returns a dict of named outputs:
 
@@ -22,17 +22,16 @@ def attentive_pool(token_scores: Tensor) -> Tensor:
 
 
 class MultiLabelHead(BaseModule):
-    """What the heads share: the width they expect and the loss over the known labels.
+    """What the heads share: the number of classes and the width of the tokens that they expect.
 
     Args:
         num_classes: number of classes C. None in a config means: taken from the data set before the model is built.
         in_channels: token width D.
-        loss: config of the loss over the known labels.
     """
 
     image_token = False  # whether a token of the whole image comes before the P tokens of the grid
 
-    def __init__(self, num_classes: int, in_channels: int, loss: dict, init_cfg: dict | None = None):
+    def __init__(self, num_classes: int, in_channels: int, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         if not isinstance(num_classes, int) or num_classes < 1:
             raise UserValueError(
@@ -41,7 +40,6 @@ class MultiLabelHead(BaseModule):
             )
         self.num_classes = num_classes
         self.in_channels = in_channels
-        self.loss_module = MODELS.build(loss)
 
     def check_tokens(self, tokens: Tensor, grid: tuple[int, int]) -> None:
         _, count, width = tokens.shape
@@ -54,17 +52,13 @@ class MultiLabelHead(BaseModule):
                 'model.backbone.image_token of a CLIP encoder must be model.head.image_token'
             )
 
-    def loss(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
-        """Args: what ``forward`` returned; target (B, C) of 1 / 0 / -1. Returns named scalars."""
-        return {'loss_known': self.loss_module(outputs['logits'], target)}
-
 
 @MODELS.register_module()
 class BaselineHead(MultiLabelHead):
-    """A linear classifier a token and attentive pooling, trained on the known labels only."""
+    """A linear classifier a token and attentive pooling."""
 
-    def __init__(self, num_classes: int, in_channels: int, loss: dict, init_cfg: dict | None = None):
-        super().__init__(num_classes, in_channels, loss, init_cfg)
+    def __init__(self, num_classes: int, in_channels: int, init_cfg: dict | None = None):
+        super().__init__(num_classes, in_channels, init_cfg)
         self.score = nn.Linear(in_channels, num_classes)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
@@ -76,21 +70,21 @@ class BaselineHead(MultiLabelHead):
 
 @MODELS.register_module()
 class SARLPHead(MultiLabelHead):
-    """SARLP (arXiv 2510.10055): token encoder, SRFL, SGFE and joint label recovery.
+    """SARLP (arXiv 2510.10055): token encoder, SRFL, SGFE and the branch of the joint label recovery.
 
     An ablation leaves a part out:
 
-    - ``recovery=None``: ``sarlp_wo_jls``;
+    - ``recovery=None``, with ``recovery_loss=None`` of the method: ``sarlp_wo_jls``;
     - and ``srfl=None``: ``sarlp_wo_srfl``, label embeddings serve as class vectors as they are;
     - and ``srfl=dict(type='SRFL', use_image=False)``: ``sarlp_wo_srfl_wo_jls``.
 
     Args:
-        num_classes, in_channels, loss: see :class:`MultiLabelHead`.
+        num_classes, in_channels: see :class:`MultiLabelHead`.
         label_embedding: config of the (C, T) label embeddings.
         sgfe: config of the semantic-guided feature enhancement.
         encoder: config of the token encoder; None leaves the tokens as they are.
         srfl: config of the semantic-related feature learning, or None.
-        recovery: config of the joint label recovery, or None.
+        recovery: config of the recovery branch, or None.
         normalize_tokens: scale every token that comes in to length 1, as CLIP's are compared.
         image_token: the first token is of the whole image: it is g, and the others are the P tokens of the grid.
             Otherwise g is the mean of the encoded tokens.
@@ -102,7 +96,6 @@ class SARLPHead(MultiLabelHead):
         self,
         num_classes: int,
         in_channels: int,
-        loss: dict,
         label_embedding: dict,
         sgfe: dict,
         encoder: dict | None = None,
@@ -113,7 +106,7 @@ class SARLPHead(MultiLabelHead):
         wide_dim: int | None = None,
         init_cfg: dict | None = None,
     ):
-        super().__init__(num_classes, in_channels, loss, init_cfg)
+        super().__init__(num_classes, in_channels, init_cfg)
         self.normalize_tokens = normalize_tokens
         self.image_token = image_token
         token_dim = in_channels if wide_dim is None else wide_dim
@@ -152,9 +145,3 @@ class SARLPHead(MultiLabelHead):
         if self.recovery is not None:
             outputs['recovery_logits'] = self.recovery(tokens)
         return outputs
-
-    def loss(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
-        losses = super().loss(outputs, target)
-        if self.recovery is not None:
-            losses['loss_recovery'] = self.recovery.loss(outputs['recovery_logits'], outputs['logits'], target)
-        return losses

@@ -37,12 +37,10 @@ class ClassGuidedTokens(nn.Module):
 class SGREHead(MultiLabelHead):
     """SGRE: class features by attention, classified; then tokens guided by them, classified. The latter predict.
 
-    ``token_scores`` are the attention before its softmax over the tokens. Both losses are over the known labels.
+    ``token_scores`` are the attention before its softmax over the tokens.
 
     Args:
         num_classes, in_channels: see :class:`~sarlp.models.heads.MultiLabelHead`.
-        loss: config of the loss on the prediction.
-        class_feature_loss: config of the loss on the class features; its ``loss_weight`` is the lambda of the paper.
         label_embedding: config of the (C, T) label embeddings.
         encoder: config of the token encoder; None leaves the tokens as they are.
         attention_dim: width A of the bilinear attention.
@@ -54,8 +52,6 @@ class SGREHead(MultiLabelHead):
         self,
         num_classes: int,
         in_channels: int,
-        loss: dict,
-        class_feature_loss: dict,
         label_embedding: dict,
         encoder: dict | None = None,
         attention_dim: int = 1024,
@@ -63,8 +59,7 @@ class SGREHead(MultiLabelHead):
         dropout: float = 0.5,
         init_cfg: dict | None = None,
     ):
-        super().__init__(num_classes, in_channels, loss, init_cfg)
-        self.class_feature_loss = MODELS.build(class_feature_loss)
+        super().__init__(num_classes, in_channels, init_cfg)
         self.label_embedding = MODELS.build({'num_classes': num_classes, **label_embedding})
         self.encoder = None if encoder is None else MODELS.build({'dim': in_channels, **encoder})
         self.attention = LowRankBilinearAttention(in_channels, self.label_embedding.dim, attention_dim)
@@ -89,8 +84,3 @@ class SGREHead(MultiLabelHead):
             'token_scores': attention,
             'class_feature_logits': class_logits,
         }
-
-    def loss(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
-        losses = super().loss(outputs, target)
-        losses['loss_class_feature'] = self.class_feature_loss(outputs['class_feature_logits'], target)
-        return losses

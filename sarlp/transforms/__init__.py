@@ -15,6 +15,7 @@ from sarlp.transforms.fast import (
 from sarlp.transforms.load_resized import LoadResizedImage
 from sarlp.transforms.loading import BadImageError, LoadImage
 from sarlp.transforms.packing import PackMultiLabel
+from sarlp.transforms.views import Views
 
 __all__ = [
     'AutoContrast',
@@ -31,4 +32,5 @@ __all__ = [
     'RandomCutout',
     'RandomFlip',
     'Solarize',
+    'Views',
 ]

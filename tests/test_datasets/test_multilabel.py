@@ -103,17 +103,18 @@ class TestFields:
             assert sample['img_id'] == entry['img_path']
             assert sample['img_path'] == str(clean_root / 'images' / entry['img_path'])
             assert sample['sample_idx'] == index
-            for key in ('gt_score', 'gt_score_full'):
-                assert sample[key].dtype == np.float32
-                assert sample[key].tolist() == codes
+            assert sample['gt_score'].dtype == np.float32
+            assert sample['gt_score'].tolist() == codes
             assert sample['ignore'].dtype == bool
             assert sample['ignore'].nonzero()[0].tolist() == sorted(entry['ignore'])
 
     def test_mask_hides_from_gt_score_only(self, clean_root):
-        dataset = make(clean_root, label_mask=dict(type='SinglePositive'), pipeline=[])
+        cfg = dict(label_mask=dict(type='SinglePositive'), pipeline=[])
+        training, dataset = make(clean_root, **cfg), make(clean_root, **cfg, test_mode=True)
         for index, codes in enumerate(CODES):
             sample = dataset[index]
             assert sample['gt_score_full'].tolist() == codes
+            assert 'gt_score_full' not in training[index]  # what trains can not see what is hidden
             seen = np.flatnonzero(sample['gt_score'] != -1)
             assert len(seen) == (1 in codes)
             assert all(codes[position] == 1 for position in seen)
@@ -124,7 +125,7 @@ class TestFields:
         assert [one[i]['gt_score'].tolist() for i in range(7)] == [other[i]['gt_score'].tolist() for i in range(7)]
 
     def test_packed(self, clean_root):
-        packed = make(clean_root)[4]
+        packed = make(clean_root, test_mode=True)[4]
         sample = packed['data_samples']
         assert packed['inputs'].shape == (3, 23, 31)
         assert packed['inputs'].dtype == torch.uint8

@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 from torch.nn.parallel import DistributedDataParallel
 
 import sarlp  # noqa: F401
-from sarlp.registry import MODELS
+from sarlp.registry import METHODS, MODELS
 
 torch.set_num_threads(1)
 IMAGES, CLASSES, DIM, GRID = 6, 5, 32, (3, 3)
@@ -21,23 +21,27 @@ IMAGES, CLASSES, DIM, GRID = 6, 5, 32, (3, 3)
 
 def build(mode):
     init_default_scope('sarlp')
-    loss = dict(type='AsymmetricLoss', reduction='sum')
     head = dict(
         type='SARLPHead',
         num_classes=CLASSES,
         in_channels=DIM,
-        loss=loss,
         label_embedding=dict(type='LabelEmbedding', dim=13, file=None),
         encoder=dict(type='TokenEncoder', num_heads=4, feedforward_dim=23, dropout=0.0),
         srfl=dict(type='SRFL'),
         sgfe=dict(type='SGFE', attention_dim=17, dropout=0.0),
-        recovery=dict(type='LabelRecovery', loss={**loss, 'reduction': 'mean', 'loss_weight': 0.8}),
+        recovery=dict(type='LabelRecovery'),
     )
     torch.manual_seed(0)
     if mode == 'synchronised':
         return torch.nn.SyncBatchNorm.convert_sync_batchnorm(MODELS.build(head)).double().train()
     backbone = dict(type='mmpretrain.ResNet', depth=18, base_channels=4, stem_channels=4)
-    return MODELS.build(dict(type='MultiLabelClassifier', backbone=backbone, head=head)).double().eval()
+    model = dict(type='MultiLabelClassifier', backbone=backbone, head=head, method=method())
+    return MODELS.build(model).double().eval()
+
+
+def method():
+    loss = dict(type='AsymmetricLoss', reduction='sum')
+    return dict(type='SARLP', loss=loss, recovery_loss={**loss, 'reduction': 'mean', 'loss_weight': 0.8})
 
 
 class Loss(torch.nn.Module):
@@ -49,7 +53,7 @@ class Loss(torch.nn.Module):
 
     def forward(self, inputs, target):
         if self.mode == 'synchronised':
-            return sum(self.model.loss(self.model(inputs, GRID), target).values())
+            return sum(METHODS.build(method()).losses(self.model(inputs, GRID), target).values())
         samples = []
         for row in target:
             samples.append(DataSample())

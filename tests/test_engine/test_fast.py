@@ -59,7 +59,7 @@ class Watch(Hook):
 
     def before_train(self, runner):
         self.dtypes = {}
-        for name in ('backbone.layer2', 'head.recovery.score', 'head.loss_module'):
+        for name in ('backbone.layer2', 'head.recovery.score', 'method.known_loss'):
             runner.model.get_submodule(name).register_forward_hook(partial(self._note, name))
 
     def _note(self, name, module, args, output):
@@ -96,7 +96,7 @@ def test_fast_config_trains_and_resumes_to_the_last_bit(digits, tmp_path):
     assert watch.dtypes == {
         'backbone.layer2': torch.bfloat16,
         'head.recovery.score': torch.bfloat16,
-        'head.loss_module': torch.float32,
+        'method.known_loss': torch.float32,
     }
     assert runner.optim_wrapper.optimizer.defaults['fused'] is True
     (hook,) = (hook for hook in runner.hooks if isinstance(hook, EMAFromStartHook))

@@ -45,7 +45,7 @@ def test_step_equals_the_same_in_torch(model, dtype, fused):
     own, other = copy.deepcopy(model), copy.deepcopy(model)
     seen = {}
     own.backbone.layer2[0].conv1.register_forward_hook(lambda *args: seen.update(features=args[-1].dtype))
-    own.head.loss_module.register_forward_hook(lambda *args: seen.update(loss=args[-1].dtype))
+    own.method.known_loss.register_forward_hook(lambda *args: seen.update(loss=args[-1].dtype))
     torch.manual_seed(1)
     logged = own.train_step(batch(), wrap(own, dtype=dtype, optimizer=dict(fused=fused)))
     assert seen == dict(features=DTYPES[dtype], loss=torch.float32)

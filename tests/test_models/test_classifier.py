@@ -5,17 +5,19 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 
 from sarlp.errors import UserError
+from sarlp.models.classifier import _finite
 from sarlp.paths import shipped
 from sarlp.registry import MODELS
 
 CLASSES, WIDTH = 11, 64
-LOSS = dict(type='AsymmetricLoss', gamma_neg=2, gamma_pos=0, clip=0, reduction='sum')
 
 
 def build(name='sarlp_r18_narrow', **head):
     init_default_scope('sarlp')
     cfg = Config.fromfile(shipped('configs') / '_base_' / 'models' / f'{name}.py').model
     cfg.head.update(num_classes=CLASSES, **head)
+    if 'recovery' in head:
+        cfg.method.recovery_loss = None
     torch.manual_seed(0)
     return MODELS.build(cfg)
 
@@ -49,7 +51,7 @@ class TestModes:
         torch.testing.assert_close(outputs['logits'], pooled)
 
     def test_tokens_are_row_major(self, model, inputs):
-        tokens, grid = model.extract_tokens(inputs)
+        tokens, grid = model.network.extract_tokens(inputs)
         features = model.backbone(inputs)[-1]
         assert grid == (5, 7)
         for row, column in ((0, 0), (1, 0), (0, 1), (4, 6), (3, 2)):
@@ -61,11 +63,11 @@ class TestModes:
         assert set(losses) == {'loss_known', 'loss_recovery'}
         outputs = model(inputs)
         target = torch.stack([sample.gt_score for sample in data_samples])
-        expected = model.head.loss(outputs, target)
+        expected = model.method.losses(outputs, target)
         for name, value in losses.items():
             assert value.shape == ()
             assert value.item() == pytest.approx(expected[name].item(), rel=1e-6)
-        assert model.head.loss(outputs, target.flip(0))['loss_known'] != losses['loss_known']
+        assert model.method.losses(outputs, target.flip(0))['loss_known'] != losses['loss_known']
 
     def test_predict(self, model, inputs):
         given = samples(3)
@@ -116,11 +118,14 @@ class TestMessages:
 
     def test_many_images_are_cut_short(self):
         with pytest.raises(UserError, match=r'loss_known = inf.*images/9\.jpg \.\.\.\.'):
-            type(build())._finite({'loss_known': torch.tensor(float('inf')), 'b': torch.tensor(1.0)}, samples(13))
+            _finite(
+                {'loss_known': torch.tensor(float('inf')), 'b': torch.tensor(1.0)},
+                [f'images/{index}.jpg' for index in range(13)],
+            )
 
     def test_number_of_classes_must_be_known(self):
         with pytest.raises(ValueError, match='BaselineHead: num_classes must be a positive integer, got None'):
-            MODELS.build(dict(type='BaselineHead', num_classes=None, in_channels=8, loss=LOSS))
+            MODELS.build(dict(type='BaselineHead', num_classes=None, in_channels=8))
 
     def test_wrong_width(self, inputs):
         model = build('baseline_r18_narrow', in_channels=32)

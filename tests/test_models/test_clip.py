@@ -100,19 +100,19 @@ def make_classifier(backbone_token, head_token, **head):
         encoder=dict(type='TokenEncoder', num_heads=4, feedforward_dim=32),
         srfl=dict(type='SRFL'),
         sgfe=dict(type='SGFE', attention_dim=8),
-        recovery=dict(type='LabelRecovery', loss=loss),
+        recovery=dict(type='LabelRecovery'),
     )
     head = dict(
         type='SARLPHead',
         num_classes=5,
         in_channels=16,
-        loss=loss,
         normalize_tokens=True,
         image_token=head_token,
         **parts,
         **head,
     )
-    return MODELS.build(dict(type='MultiLabelClassifier', backbone=dict(TINY, image_token=backbone_token), head=head))
+    backbone, method = dict(TINY, image_token=backbone_token), dict(type='SARLP', loss=loss, recovery_loss=loss)
+    return MODELS.build(dict(type='MultiLabelClassifier', backbone=backbone, head=head, method=method))
 
 
 @pytest.mark.parametrize('image_token, wide_dim', [(True, 28), (False, None)])

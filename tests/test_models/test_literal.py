@@ -114,17 +114,15 @@ def test_the_cheaper_side_of_the_layer_is_chosen():
 @pytest.mark.parametrize('parts', [{}, {'srfl': None, 'recovery': None}, {'recovery': None}])
 def test_whole_head(parts):
     init_default_scope('sarlp')
-    loss = dict(type='AsymmetricLoss')
     cfg = dict(
         type='SARLPHead',
         num_classes=CLASSES,
         in_channels=DIM,
-        loss=loss,
         label_embedding=dict(type='LabelEmbedding', dim=TEXT, file=None),
         encoder=dict(type='TokenEncoder', num_heads=4, feedforward_dim=23),
         srfl=dict(type='SRFL'),
         sgfe=dict(type='SGFE', attention_dim=HIDDEN),
-        recovery=dict(type='LabelRecovery', loss=loss),
+        recovery=dict(type='LabelRecovery'),
     )
     head = restless(MODELS.build({**cfg, **parts}), torch.float64)
 

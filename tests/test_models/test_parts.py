@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from sarlp.embeddings import save_embeddings
+from sarlp.methods import pseudo_targets
 from sarlp.models import LabelEmbedding, LowRankBilinearAttention, TokenEncoder
-from sarlp.models.label_recovery import pseudo_targets
 from sarlp.models.token_encoder import sine_position_code
 
 BATCH, GRID, DIM, CLASSES, TEXT, HIDDEN = 3, (5, 7), 16, 11, 13, 17

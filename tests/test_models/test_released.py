@@ -20,19 +20,18 @@ from sarlp.visualization.maps import draw_maps
 CLASSES = ('ant', 'bat', 'cat', 'cow', 'dog')
 RESNET = dict(type='mmpretrain.ResNet', depth=18, stem_channels=4, base_channels=2, out_indices=(3,))
 CLIP = dict(type='CLIPResNet', layers=(1, 1, 1, 1), width=4, heads=4, output_dim=16, image_size=64)
-LOSS = dict(type='AsymmetricLoss', reduction='sum')
 ENCODER = dict(type='TokenEncoder', num_heads=4)
-RECOVERY = dict(type='LabelRecovery', loss=dict(type='AsymmetricLoss', reduction='mean'))
-SARLP = dict(type='SARLPHead', loss=LOSS, encoder=ENCODER, sgfe=dict(type='SGFE', attention_dim=8))
+RECOVERY = dict(type='LabelRecovery')
+SARLP = dict(type='SARLPHead', encoder=ENCODER, sgfe=dict(type='SGFE', attention_dim=8))
 SRFL = dict(type='SRFL')
 WIDE = dict(normalize_tokens=True, image_token=True, wide_dim=32)
-SGRE = dict(type='SGREHead', loss=LOSS, class_feature_loss=LOSS, encoder=ENCODER, attention_dim=8)
+SGRE = dict(type='SGREHead', encoder=ENCODER, attention_dim=8)
 MODELS_OF_THE_PAPER = {
     'sarlp': (RESNET, dict(SARLP, srfl=SRFL, recovery=RECOVERY)),
     'sarlp_wo_jls': (RESNET, dict(SARLP, srfl=SRFL)),
     'sarlp_wo_srfl': (RESNET, SARLP),
     'sarlp_wo_srfl_wo_jls': (RESNET, dict(SARLP, srfl=dict(SRFL, use_image=False))),
-    'baseline': (RESNET, dict(type='BaselineHead', loss=LOSS)),
+    'baseline': (RESNET, dict(type='BaselineHead')),
     'sarlp_clip_lora': (dict(CLIP, lora=dict(r=2)), dict(SARLP, srfl=SRFL, recovery=RECOVERY, **WIDE)),
     'sgre': (RESNET, SGRE),
 }

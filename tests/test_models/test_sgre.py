@@ -6,11 +6,20 @@ from torch import nn
 
 from sarlp.losses import asymmetric_loss
 from sarlp.models.released import rename_released
-from sarlp.registry import MODELS
+from sarlp.registry import METHODS, MODELS
 
 GRID = (4, 4)
 # they shift a whole softmax over the tokens
 ZERO_GRADIENTS = ('head.attention.target.bias', 'head.attention.hidden.bias')
+
+
+METHOD = METHODS.build(
+    dict(
+        type='SGRE',
+        loss=dict(type='AsymmetricLoss', reduction='mean'),
+        class_feature_loss=dict(type='AsymmetricLoss', reduction='mean', loss_weight=0.1),
+    )
+)
 
 
 def relative_error(actual, expected):
@@ -26,8 +35,6 @@ def make_head(**options):
             label_embedding=dict(type='LabelEmbedding', dim=12, file='rows of the golden file'),
             encoder=dict(type='TokenEncoder', num_heads=4),
             attention_dim=8,
-            loss=dict(type='AsymmetricLoss', reduction='mean'),
-            class_feature_loss=dict(type='AsymmetricLoss', reduction='mean', loss_weight=0.1),
             **options,
         )
     )
@@ -60,7 +67,7 @@ def test_evaluation(head, numbers):
 
 def test_training_step(head, numbers):
     outputs = head.train()(numbers['features'], GRID)
-    losses = head.loss(outputs, numbers['target'])
+    losses = METHOD.losses(outputs, numbers['target'])
     total = sum(losses.values())
     total.backward()
     assert relative_error(outputs['logits'], numbers['train/logits']) < 1e-5
@@ -85,7 +92,7 @@ def test_unknown_labels_are_left_out(head, numbers):
     target[0, 1] = target[2, 3] = -1
     known = target != -1
     outputs = head.eval()(numbers['features'], GRID)
-    losses = head.loss(outputs, target)
+    losses = METHOD.losses(outputs, target)
     for name, logits, weight in (
         ('loss_known', outputs['logits'], 1.0),
         ('loss_class_feature', outputs['class_feature_logits'], 0.1),

@@ -13,6 +13,9 @@ model = dict(
         type='BaselineHead',
         num_classes=None,  # taken from the data set
         in_channels=2048,
+    ),
+    method=dict(
+        type='KnownLabels',
         loss=dict(type='AsymmetricLoss', gamma_neg=2, gamma_pos=0, clip=0, reduction='sum'),
     ),
 )

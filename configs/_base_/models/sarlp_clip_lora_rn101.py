@@ -10,8 +10,8 @@ model = dict(
         normalize_tokens=True,
         image_token=True,
         wide_dim=2048,
-        recovery=dict(loss=dict(loss_weight=0.1)),
     ),
+    method=dict(recovery_loss=dict(loss_weight=0.1)),
 )
 # above 224 px the query and key projections of the attention pool are not used
 find_unused_parameters = True

@@ -9,10 +9,13 @@ model = dict(
         attention_dim=1024,
         temperature=1.0,
         dropout=0.5,
+    ),
+    method=dict(
+        type='SGRE',
         # both divided by the number of all labels: the authors' mean where every label is known
         loss=dict(reduction='mean'),
         class_feature_loss=dict(
             type='AsymmetricLoss', gamma_neg=2, gamma_pos=0, clip=0, reduction='mean', loss_weight=0.1
         ),
-    )
+    ),
 )

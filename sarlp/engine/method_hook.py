@@ -1,0 +1,58 @@
+"""What binds a method to the run: progress, teacher, state in checkpoints."""
+
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner.checkpoint import weights_to_cpu
+
+from sarlp.engine.unwrap import unwrap
+from sarlp.errors import UserError
+from sarlp.methods import Progress
+from sarlp.registry import HOOKS
+
+_KEY = 'method'  # of a checkpoint
+
+
+@HOOKS.register_module()
+class MethodHook(Hook):
+    """Part of every training run; the Runner adds it."""
+
+    def before_train(self, runner) -> None:
+        self._model = unwrap(runner.model)
+        method = self._model.method
+        held = sum(tensor.nbytes for tensor in method.state_dict().values())
+        if held:
+            runner.logger.info(f'{type(method).__name__} keeps {held / 2**20:,.1f} MB of its own in each checkpoint')
+        if method.teacher is not None:
+            averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+            if not averages:
+                raise UserError(
+                    f'{type(method).__name__} is taught by the average of the weights, and default_hooks.ema is off; '
+                    'turn it on'
+                )
+            method.teacher.bind(averages[0].ema_model.module)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        self._model.progress = Progress(runner.epoch, runner.iter, runner.max_iters)
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        self._model.method.after_step()
+
+    def after_train_epoch(self, runner) -> None:
+        self._model.method.after_epoch()
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        state = self._model.method.state_dict()
+        if state:
+            checkpoint[_KEY] = {'type': type(self._model.method).__name__, 'state_dict': weights_to_cpu(state)}
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        if not runner._resume:
+            return
+        method = unwrap(runner.model).method
+        saved = checkpoint.get(_KEY) or {'type': 'a method without a state', 'state_dict': {}}
+        own = {name: tuple(value.shape) for name, value in method.state_dict().items()}
+        if own != {name: tuple(value.shape) for name, value in saved['state_dict'].items()}:
+            raise UserError(
+                f'the checkpoint holds the state of {saved["type"]}, the config has {type(method).__name__} on '
+                'these data; resume with the method and the data that the run began with'
+            )
+        method.load_state_dict(saved['state_dict'])
