@@ -8,7 +8,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
@@ -174,8 +173,14 @@ def _one_order(deployed: nn.Module) -> Iterator[None]:
     def of_one_image(tokens: Tensor, class_vectors: Tensor, width: int) -> bool:
         return choose(tokens[:1], class_vectors if class_vectors.ndim == 2 else class_vectors[:1], width)
 
-    with mock.patch.object(SGFE, '_classes_first', staticmethod(of_one_image)):
+    parts = [module for module in deployed.modules() if isinstance(module, SGFE)]
+    for module in parts:
+        module._classes_first = of_one_image  # on the object, before that of its class
+    try:
         yield
+    finally:
+        for module in parts:
+            del module._classes_first
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Low-rank bilinear attention between visual tokens and class vectors (METHOD: SGFE)."""
+"""Low-rank bilinear attention between visual tokens and class vectors (that of SGFE, arXiv 2510.10055)."""
 
 import torch
 from torch import Tensor, nn

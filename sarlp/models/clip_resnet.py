@@ -1,4 +1,4 @@
-"""CLIP's ResNet image encoder with dense tokens (METHOD: SARLP on CLIP with LoRA; Radford et al., ICML 2021)."""
+"""CLIP's ResNet image encoder with dense tokens (Radford et al., ICML 2021), the backbone of SARLP on CLIP (docs/method.md)."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -10,7 +10,6 @@ Axis legend: ``B`` images, ``P`` tokens, ``C`` classes, ``D`` token width, ``V``
 import contextlib
 import functools
 from collections.abc import Iterator
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -48,9 +47,11 @@ _LITERAL = {LowRankBilinearAttention: bilinear_attention, SRFL: srfl, SGFE: sgfe
 @contextlib.contextmanager
 def literal_form(model: nn.Module) -> Iterator[nn.Module]:
     """Within the block, the parts of SARLP in ``model`` compute as the paper has it."""
-    with contextlib.ExitStack() as stack:
-        for module in model.modules():
-            if type(module) in _LITERAL:
-                forward = functools.partial(_LITERAL[type(module)], module)
-                stack.enter_context(mock.patch.object(module, 'forward', forward))
+    parts = [module for module in model.modules() if type(module) in _LITERAL]
+    for module in parts:
+        module.forward = functools.partial(_LITERAL[type(module)], module)  # on the object, before that of its class
+    try:
         yield model
+    finally:
+        for module in parts:
+            del module.forward

@@ -1,4 +1,4 @@
-"""Low-rank adapters through PEFT (METHOD: SARLP on CLIP with LoRA; Hu et al., ICLR 2022)."""
+"""Low-rank adapters through PEFT (Hu et al., ICLR 2022)."""
 
 from torch import nn
 

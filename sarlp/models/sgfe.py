@@ -1,4 +1,4 @@
-"""Semantic-guided feature enhancement (METHOD: SARLP, 2; arXiv 2510.10055)."""
+"""Semantic-guided feature enhancement (SGFE of SARLP, arXiv 2510.10055)."""
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule

@@ -1,4 +1,4 @@
-"""SGRE, the method that SARLP builds on (METHOD: SGRE; Zhu et al., IEEE TCSVT 2024)."""
+"""SGRE, the method that SARLP builds on (Zhu et al., IEEE TCSVT 2024)."""
 
 import torch
 from torch import Tensor, nn

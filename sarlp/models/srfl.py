@@ -1,4 +1,4 @@
-"""Semantic-related feature learning (METHOD: SARLP, 1; arXiv 2510.10055)."""
+"""Semantic-related feature learning (SRFL of SARLP, arXiv 2510.10055)."""
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule

@@ -1,4 +1,4 @@
-"""Transformer encoder over the visual tokens (METHOD: visual tokens)."""
+"""Transformer encoder over the visual tokens (DETR's layer, Carion et al., ECCV 2020)."""
 
 import math
 
