@@ -14,6 +14,7 @@ from mmpretrain.structures import DataSample
 
 from sarlp.engine import load_config
 from sarlp.engine.build import annotation_path, set_num_classes
+from sarlp.errors import UserError
 from sarlp.models import MultiLabelClassifier
 from sarlp.paths import shipped
 from sarlp.registry import DATASETS, HOOKS, LABEL_MASKS, METRICS, MODELS, PARAM_SCHEDULERS
@@ -191,6 +192,27 @@ def test_leaf_name_says_the_known_ratio(leaf):
     built = LABEL_MASKS.build(mask)
     assert built.known_ratio == float(ratio[1])
     assert built.seed == 0
+
+
+def test_another_known_ratio_need_not_be_written_down(leaf):
+    if not leaf.endswith('_p0.1'):
+        return
+    expected, cfg = load(leaf).to_dict(), load_config(LEAVES[leaf].with_name(f'{leaf.removesuffix("0.1")}0.3.py'))
+    expected['train_dataloader']['dataset']['label_mask']['known_ratio'] = 0.3
+    expected['work_dir'] = f'work_dirs/{leaf.removesuffix("0.1")}0.3'
+    assert cfg.to_dict() == expected
+    complete = load_config(f'{leaf.removesuffix("0.1")}1.0')
+    assert complete.train_dataloader.dataset.label_mask is None
+    option = {'train_dataloader.dataset.label_mask.known_ratio': 0.7}
+    mask = load_config(f'{leaf.removesuffix("0.1")}0.3', option).train_dataloader.dataset.label_mask
+    assert mask.known_ratio == 0.7
+
+
+def test_a_ratio_needs_a_mask_to_change(tmp_path):
+    base = shipped('configs') / 'sarlp' / 'sarlp_r18_digits_spreadsheet.py'
+    (tmp_path / 'mine_p0.1.py').write_text(f'_base_ = {str(base)!r}\n')
+    with pytest.raises(UserError, match=r'mine_p0.3.py: is not there, and the config beside it has no label mask'):
+        load_config(tmp_path / 'mine_p0.3.py')
 
 
 def test_leaf_fits_its_data_set(leaf):

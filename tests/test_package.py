@@ -28,6 +28,20 @@ class TestFindConfig:
     def test_by_name(self, elsewhere, name):
         assert find_config(name) == REPOSITORY / 'configs' / 'sarlp' / f'{NAME}.py'
 
+    @pytest.mark.parametrize('ratio', ['0.3', '0.15', '1.0'])
+    @pytest.mark.parametrize('form', ['{}', '{}.py', 'sarlp/{}.py', 'configs/sarlp/{}.py'])
+    def test_another_known_ratio(self, elsewhere, form, ratio):
+        """It need not be written down; see tests/test_configs.py for what is in it."""
+        name = f'sarlp_r101_voc_p{ratio}'
+        assert find_config(form.format(name)) == REPOSITORY / 'configs' / 'sarlp' / f'{name}.py'
+
+    def test_another_known_ratio_of_an_own_config(self, elsewhere):
+        (elsewhere / 'mine_p0.1.py').write_text('a = 1\n')
+        assert find_config('mine_p0.7.py') == Path('mine_p0.7.py')
+        assert paths.variant_of('mine_p0.7.py') == (Path('mine_p0.1.py'), 0.7)
+        (elsewhere / 'mine_p0.7.py').write_text('a = 2\n')
+        assert paths.variant_of('mine_p0.7.py') is None  # what is there goes before
+
     def test_by_path(self, elsewhere):
         (elsewhere / 'mine.py').write_text('a = 1\n')
         assert find_config('mine.py') == Path('mine.py')
@@ -39,7 +53,7 @@ class TestFindConfig:
         own.write_text('a = 1\n')
         assert find_config(f'configs/sarlp/{NAME}.py').resolve() == own
 
-    @pytest.mark.parametrize('name', ['sarlp_r101_voc_p0.15', 'sarlp_r101_voc_0.1', 'sarlp_r18_digit'])
+    @pytest.mark.parametrize('name', ['sarlp_r101_voc_p0.0', 'sarlp_r101_voc_p1.5', 'sarlp_r101_voc_0.1', 'sarlp_r18_digit'])
     def test_near_names_are_listed(self, elsewhere, name):
         with pytest.raises(UserError) as error:
             find_config(name)

@@ -16,16 +16,20 @@ from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.inputs import check_inputs
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.errors import UserError
-from sarlp.paths import find_config
+from sarlp.paths import find_config, variant_of
 
 
 def load_config(name: str | Path, options: Mapping | None = None) -> Config:
-    """Read a config by path or name (see :func:`~sarlp.paths.find_config`).
+    """Read a config by path or name (see :func:`~sarlp.paths.find_config`); one that differs from a ``_p0.1`` in the
+    share of known labels need not be written down (see :func:`~sarlp.paths.variant_of`).
 
     The config's file name without ``.py`` is the name of its work directory below ``work_dirs``, unless it sets one.
     """
     path = find_config(name)
-    cfg = Config.fromfile(path)
+    variant = variant_of(path)
+    cfg = Config.fromfile(path if variant is None else variant[0])
+    if variant is not None:
+        _set_known_ratio(cfg, variant[1], path)
     if options:
         cfg.merge_from_dict(dict(options))
     upgrade(cfg)
@@ -33,6 +37,16 @@ def load_config(name: str | Path, options: Mapping | None = None) -> Config:
     if cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
     return cfg
+
+
+def _set_known_ratio(cfg: Config, ratio: float, path: Path) -> None:
+    dataset = cfg.train_dataloader.dataset
+    if 'known_ratio' not in (dataset.get('label_mask') or {}):
+        raise UserError(f'{path}: is not there, and the config beside it has no label mask with a known_ratio to change')
+    if ratio == 1:
+        dataset.label_mask = None
+    else:
+        dataset.label_mask.known_ratio = ratio
 
 
 def set_num_classes(cfg: Config, number: int, source: str) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from sarlp.errors import UserError
 from sarlp.paths import find_config, shipped
 
 RESULTS = 'results'
@@ -56,8 +55,8 @@ def plan(
     Args:
         models: such as ``'sarlp'``.
         settings: backbone and data set as they stand in the names of the configs, such as ``'r18_digits'``.
-        known_ratios: each in (0, 1]. A config ``<model>_<setting>_p<ratio>`` is used if there is one; else that of
-            0.1, with the ratio changed.
+        known_ratios: each in (0, 1]; the config is ``<model>_<setting>_p<ratio>``, see
+            :func:`~sarlp.paths.find_config`.
         seeds: of run and label mask.
         root: folder of the work directories.
         options: ``KEY=VALUE`` for every run.
@@ -66,12 +65,8 @@ def plan(
     for model, setting, ratio, seed in product(models, settings, known_ratios, seeds):
         name = f'{model}_{setting}_p{ratio:g}'
         mask = 'train_dataloader.dataset.label_mask'
-        try:
-            config, changes = find_config(name), []
-        except UserError:
-            config, changes = find_config(f'{model}_{setting}_p0.1'), [f'{mask}.known_ratio={ratio:g}']
-        changes += [f'{mask}.seed={seed}', *options]
-        runs.append(Run(config, Path(root) / name / f'seed{seed}', tuple(changes), seed))
+        seeded = [f'{mask}.seed={seed}'] if ratio < 1 else []  # nothing is hidden at 1
+        runs.append(Run(find_config(name), Path(root) / name / f'seed{seed}', (*seeded, *options), seed))
     return runs
 
 

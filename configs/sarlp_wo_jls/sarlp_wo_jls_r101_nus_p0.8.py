@@ -1,2 +1,0 @@
-_base_ = './sarlp_wo_jls_r101_nus_p0.1.py'
-train_dataloader = dict(dataset=dict(label_mask=dict(known_ratio=0.8)))

@@ -1,2 +1,0 @@
-_base_ = './sgre_r101_coco_p0.1.py'
-train_dataloader = dict(dataset=dict(label_mask=dict(known_ratio=0.3)))
