@@ -53,7 +53,9 @@ class TestFindConfig:
         own.write_text('a = 1\n')
         assert find_config(f'configs/sarlp/{NAME}.py').resolve() == own
 
-    @pytest.mark.parametrize('name', ['sarlp_r101_voc_p0.0', 'sarlp_r101_voc_p1.5', 'sarlp_r101_voc_0.1', 'sarlp_r18_digit'])
+    @pytest.mark.parametrize(
+        'name', ['sarlp_r101_voc_p0.0', 'sarlp_r101_voc_p1.5', 'sarlp_r101_voc_0.1', 'sarlp_r18_digit']
+    )
     def test_near_names_are_listed(self, elsewhere, name):
         with pytest.raises(UserError) as error:
             find_config(name)

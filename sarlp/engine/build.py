@@ -42,7 +42,9 @@ def load_config(name: str | Path, options: Mapping | None = None) -> Config:
 def _set_known_ratio(cfg: Config, ratio: float, path: Path) -> None:
     dataset = cfg.train_dataloader.dataset
     if 'known_ratio' not in (dataset.get('label_mask') or {}):
-        raise UserError(f'{path}: is not there, and the config beside it has no label mask with a known_ratio to change')
+        raise UserError(
+            f'{path}: is not there, and the config beside it has no label mask with a known_ratio to change'
+        )
     if ratio == 1:
         dataset.label_mask = None
     else:

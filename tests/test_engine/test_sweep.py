@@ -4,24 +4,26 @@ from types import SimpleNamespace
 import pytest
 
 import sarlp.engine.sweep as sweep
+from sarlp.engine import load_config
 from sarlp.engine.sweep import Run, execute, plan
 from sarlp.errors import UserError
 
 
-def test_plan_shares_masks_between_models_and_changes_the_ratio_where_no_config_has_it():
+def test_plan_shares_masks_between_models():
     runs = plan(['sarlp', 'baseline'], ['r18_digits'], [0.1, 0.25], [3, 5], 'root', ['a.b=1'])
     assert len(runs) == 8
     assert len({run.work_dir for run in runs}) == 8
     run = next(run for run in runs if run.work_dir.parts[-2:] == ('baseline_r18_digits_p0.25', 'seed5'))
-    assert run.config.name == 'baseline_r18_digits_p0.1.py'
-    mask = 'train_dataloader.dataset.label_mask'
-    assert run.options == (f'{mask}.known_ratio=0.25', f'{mask}.seed=5', 'a.b=1')
+    assert run.config.name == 'baseline_r18_digits_p0.25.py'
+    assert load_config(run.config).train_dataloader.dataset.label_mask.known_ratio == 0.25
+    assert run.options == ('train_dataloader.dataset.label_mask.seed=5', 'a.b=1')
 
 
-def test_plan_prefers_the_config_of_the_ratio():
-    (run,) = plan(['sarlp'], ['r101_voc'], [0.3], [0], 'root')
-    assert run.config.name == 'sarlp_r101_voc_p0.3.py'
-    assert not any('known_ratio' in option for option in run.options)
+def test_plan_of_complete_labels_has_no_mask_to_seed():
+    (run,) = plan(['sgre'], ['r101_voc'], [1.0], [4], 'root')
+    assert (run.config.name, run.work_dir.parts[-2]) == ('sgre_r101_voc_p1.py', 'sgre_r101_voc_p1')
+    assert run.options == ()
+    assert load_config(run.config).train_dataloader.dataset.label_mask is None
 
 
 def test_plan_refuses_an_unknown_model():
