@@ -1,4 +1,4 @@
-"""CLIP's ResNet image encoder with dense tokens (Radford et al., ICML 2021), the backbone of SARLP on CLIP (docs/method.md)."""
+"""CLIP's ResNet image encoder with dense tokens (Radford et al., ICML 2021), as docs/method.md uses it."""
 
 from collections.abc import Sequence
 from pathlib import Path
