@@ -1,6 +1,5 @@
 """MMEngine's Runner, with checkpoints that are whole or absent, strict loading, and options that make it fast."""
 
-import copy
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -189,10 +188,10 @@ class MultiLabelRunner(Runner):
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | Mapping) -> OptimWrapper:
         method = unwrap(self.model).method
         if method.lr_mult and isinstance(optim_wrapper, Mapping):
-            optim_wrapper = copy.deepcopy(optim_wrapper)
-            keys = optim_wrapper.setdefault('paramwise_cfg', {}).setdefault('custom_keys', {})
-            for name, factor in method.lr_mult.items():
-                keys.setdefault(f'method.{name}', dict(lr_mult=factor))
+            by_name = optim_wrapper.get('paramwise_cfg') or {}
+            own = {f'method.{name}': dict(lr_mult=factor) for name, factor in method.lr_mult.items()}
+            by_name = {**by_name, 'custom_keys': {**own, **by_name.get('custom_keys', {})}}
+            optim_wrapper = {**optim_wrapper, 'paramwise_cfg': by_name}
         return super().build_optim_wrapper(optim_wrapper)
 
     def register_hooks(self, default_hooks: Mapping | None = None, custom_hooks: Sequence | None = None) -> None:
