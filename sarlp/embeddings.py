@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sarlp.clean_names import clean_name
 from sarlp.errors import UserValueError, shorten
 from sarlp.files import atomic_write
 from sarlp.npz_file import read_npz
@@ -76,7 +77,7 @@ def load_embeddings(path: str | os.PathLike, classes: Sequence[str] | None = Non
                 f'for this data set with: {command}'
             )
         for index, (found, expected) in enumerate(zip(rows, classes, strict=True)):
-            if found != expected:
+            if clean_name(found) != clean_name(expected):
                 what = 'the same classes in another order' if sorted(rows) == sorted(classes) else ('other classes')
                 raise EmbeddingError(
                     f'{path}: it is for {what}: row {index} is {found!r} where the data set has {expected!r}. Make it '

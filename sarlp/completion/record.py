@@ -174,7 +174,7 @@ def read_suspects(path: str | os.PathLike) -> list[Suspect]:
 
 def _rows(path: str | os.PathLike, header: Sequence[str]):
     try:
-        with open(path, encoding='utf-8', newline='') as file:
+        with open(path, encoding='utf-8-sig', newline='') as file:
             reader = csv.reader(file, strict=True)
             found = next(reader, [])
             if found != list(header):

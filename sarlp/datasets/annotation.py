@@ -24,6 +24,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from sarlp.clean_names import clean_name, look_alike, show_spellings
+from sarlp.datasets.near_names import hint_below
 from sarlp.errors import UserValueError, shorten
 from sarlp.files import atomic_write
 from sarlp.json_file import read_json, show
@@ -138,7 +140,7 @@ def validate(classes: Sequence[str], data_list: Sequence[dict[str, Any]], source
     if not isinstance(classes, (list, tuple)) or not classes:
         raise AnnotationError(f'{source}: expected "classes" to be a list of class names, found {show(classes)}.')
     for index, name in enumerate(classes):
-        if not isinstance(name, str) or not name.strip() or name != name.strip():
+        if not isinstance(name, str) or not clean_name(name) or name != name.strip():
             raise AnnotationError(
                 f'{source}: class {index} must have a name without spaces around it, found {show(name)}.'
             )
@@ -152,6 +154,13 @@ def validate(classes: Sequence[str], data_list: Sequence[dict[str, Any]], source
         raise AnnotationError(
             f'{source}: class names must differ, but these occur more than once: {show(repeated)}. Ids are positions '
             'in the list of classes, so remove the repetition and number the labels anew.'
+        )
+    alike = look_alike(classes)
+    if alike:
+        raise AnnotationError(
+            f'{source}: class names must differ in more than how accents, spaces or invisible characters are stored, '
+            f'but these do not: {shorten(list(map(show_spellings, alike)))}. Convert the labels anew, or make them one '
+            'class and number the labels anew.'
         )
     if not isinstance(data_list, (list, tuple)):
         raise AnnotationError(f'{source}: expected "data_list" to be a list of images, found {_kind(data_list)}.')
@@ -246,8 +255,12 @@ def check_images(img_root: str | os.PathLike, data_list: Sequence[dict[str, Any]
     if missing:
         raise AnnotationError(
             f'{source}: {len(missing):,} of {len(data_list):,} images are missing under {img_root}: '
-            f'{shorten(missing)}. Fetch them, correct `data_root` or `data_prefix` in the config, or leave their '
-            'entries out of the annotation file.'
+            f'{shorten(missing)}.'
+            + (
+                hint_below(missing, img_root)
+                or ' Fetch them, correct `data_root` or `data_prefix` in the config, or leave their entries out of the '
+                'annotation file.'
+            )
         )
 
 

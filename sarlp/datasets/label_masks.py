@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sarlp.clean_names import match_names
 from sarlp.datasets.annotation import labels_of
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
@@ -165,12 +166,13 @@ class FileLabelMask(LabelMask):
     def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
         super().bind(classes, source, data_list)
         image_ids, file_classes, known = load_label_mask(self.file)
-        if set(file_classes) != set(classes):
+        columns = match_names(classes, file_classes)
+        if None in columns or len(file_classes) != len(classes):
             raise UserError(
                 f'{self.file}: the mask is for the classes {", ".join(file_classes)}, but {source} has '
                 f'{", ".join(classes)}; use a mask exported from this data set'
             )
-        self._rows = dict(zip(image_ids, known[:, [file_classes.index(name) for name in classes]], strict=True))
+        self._rows = dict(zip(image_ids, known[:, columns], strict=True))
 
     def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
         if image_id not in self._rows:

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from sarlp.clean_names import match_names
 from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation
 from sarlp.datasets.converters.label_files import LabelFile, Merged, merge, open_labels, settings_of
+from sarlp.errors import shorten
 from sarlp.files import atomic_write
 from sarlp.json_file import read_json
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
@@ -61,6 +63,7 @@ def write_source(
         # relative where the two can be moved together
         'img_root': os.path.relpath(img_root, root) if inside else os.path.abspath(img_root),
         'settings': settings_of(file),
+        'classes': list(file.classes),
         'spelling': {str(code): cell for code, cell in file.habits().items()},
         'options': dict(options),
         'names': merged.names,
@@ -85,8 +88,9 @@ def read_source(root: str | os.PathLike) -> dict[str, Any] | None:
 
     Returns:
         ``file`` (name), ``copy`` (beside the record), ``sha256``, ``img_root`` (relative to ``root``, or absolute),
-        ``settings`` (arguments that open the copy as it was opened), ``spelling`` (cell by label code, as text),
-        ``options`` (of the conversion) and ``names`` (path by how the file writes it, where the two differ).
+        ``settings`` (arguments that open the copy as it was opened), ``classes`` (in the order of the annotation files;
+        records of earlier versions lack them), ``spelling`` (cell by label code, as text), ``options`` (of the
+        conversion) and ``names`` (path by how the file writes it, where the two differ).
 
     Raises:
         AnnotationError: the record is damaged, or of another version.
@@ -165,6 +169,7 @@ def write_labels_like_source(
     def path_of(name: str) -> str:
         return names.get(name, name)
 
+    order = _order(file, record, Path(source))
     before = merge(file, path_of).labels
     nothing = np.full(len(file.classes), UNKNOWN, np.int8)
     changes: dict[str, dict[int, int]] = {}
@@ -176,6 +181,7 @@ def write_labels_like_source(
                 f'{path}: expected {len(file.classes)} labels of 1, 0 and -1, one for each class of {record["file"]}, '
                 f'found shape {codes.shape}.'
             )
+        codes = codes[order]
         different = np.flatnonzero(codes != before.get(path, nothing))
         if len(different):
             changes[path] = {int(index): int(codes[index]) for index in different}
@@ -185,3 +191,20 @@ def write_labels_like_source(
     with atomic_write(out, 'wb') as stream:
         stream.write(file.rewrite(path_of, changes, habits))
     return {'positive': counts[POSITIVE], 'negative': counts[NEGATIVE], 'unknown': counts[UNKNOWN]}
+
+
+def _order(file: LabelFile, record: Mapping[str, Any], source: Path) -> list[int]:
+    """Where each class of a file of labels is among those of the annotation files.
+
+    An earlier version may have sorted names before accents were composed, so the two can be in another order.
+    """
+    classes = record.get('classes')
+    if classes is None:
+        classes = load_annotation(source / 'labels' / 'trainval.json')[0]['classes']
+    order = match_names(file.classes, classes)
+    if None in order or len(classes) != len(file.classes):
+        raise AnnotationError(
+            f'{source / RECORD}: the classes of {record["file"]} are read as {shorten(file.classes)}, but the data set '
+            f'has {shorten(classes)}. Convert the labels anew.'
+        )
+    return order

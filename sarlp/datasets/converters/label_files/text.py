@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 
+from sarlp.clean_names import clean_name
 from sarlp.datasets.annotation import AnnotationError
 
 DELIMITERS = (',', ';', '\t', '|')
@@ -151,7 +152,7 @@ def _find_delimiter(text: str, names: Collection[str]) -> str | None:
             pass
         if not records or len(records[0]) < 2:
             continue
-        named = any(cell.strip().lower() in names for cell in records[0])
+        named = any(clean_name(cell).lower() in names for cell in records[0])
         even = sum(len(cells) == len(records[0]) for cells in records) / len(records)
         score = (named, even, len(records[0]))
         if best_score is None or score > best_score:
