@@ -253,14 +253,11 @@ def check_images(img_root: str | os.PathLike, data_list: Sequence[dict[str, Any]
         )
     missing = [e['img_path'] for e in data_list if not os.path.isfile(os.path.join(img_root, e['img_path']))]
     if missing:
+        near = hint_below(missing, img_root)
         raise AnnotationError(
             f'{source}: {len(missing):,} of {len(data_list):,} images are missing under {img_root}: '
-            f'{shorten(missing)}.'
-            + (
-                hint_below(missing, img_root)
-                or ' Fetch them, correct `data_root` or `data_prefix` in the config, or leave their entries out of the '
-                'annotation file.'
-            )
+            f'{shorten(missing)}.{near} Fetch them, {"or " if near else ""}correct `data_root` or `data_prefix` in the '
+            f'config{"" if near else ", or leave their entries out of the annotation file"}.'
         )
 
 

@@ -303,3 +303,9 @@ def test_a_class_out_of_reach_is_named(informed):
     record = replace(informed.record, calibration=replace(informed.record.calibration, thresholds=thresholds))
     text = format_completion(replace(informed, record=record))
     assert record.classes[3] in next(line for line in text.splitlines() if 'so nothing is' in line)
+
+
+def test_tables_that_a_spreadsheet_program_saved_again(tmp_path):
+    text = 'image,class,probability,decision\n1.jpg,caf\u00e9,0.25,negative\n'
+    (tmp_path / 'recovered.csv').write_text(text, encoding='utf-8-sig')  # with a byte-order mark
+    assert read_recovered(tmp_path / 'recovered.csv') == [('1.jpg', 'caf\u00e9', 0.25, 'negative')]

@@ -133,6 +133,15 @@ class TestSpreadsheet:
         expected[0] = [mark + expected[0][0], *expected[0][1:]]
         assert cells(found, encoding, delimiter) == expected
 
+    @pytest.mark.parametrize('newline', ['\r\n', '\n', '\r'])
+    def test_line_breaks_within_cells_stay(self, data, newline):
+        rows = [['file', 'note', 'cat'], ['0.jpg', 'a\rb', 'y'], ['1.jpg', 'a\nb', 'n'], ['2.jpg', 'a\r\nb', '']]
+        content = ''.join(','.join(f'"{cell}"' for cell in row) + newline for row in rows)
+        root = data(content + f'3.jpg,,{newline}4.jpg,,{newline}', ignore_columns=['note'])
+        found = write(root, {'2.jpg': [1]})[0]
+        assert cells(found) == [*rows[:3], ['2.jpg', 'a\r\nb', 'y'], ['3.jpg', '', ''], ['4.jpg', '', '']]
+        assert found.decode().startswith(f'file,note,cat{newline}0.jpg,')
+
     def test_delimiter_line_of_excel_stays(self, data):
         content = 'sep=|\r\n' + table([['file', 'cat'], ['0.jpg', 'y'], ['1.jpg', ''], ['2.jpg', 'n']], '|')
         root = data(content)

@@ -215,5 +215,5 @@ def _check_images(root: Path, data_list: list[dict[str, Any]], source: Path) -> 
     if missing:
         raise AnnotationError(
             f'{source}: {len(missing):,} of its {len(data_list):,} images with annotations are missing under {root}: '
-            f'{shorten(missing)}.{hint_below(missing, root) or " Unpack the archives of images again."}'
+            f'{shorten(missing)}.{hint_below(missing, root)} Unpack the archives of images again.'
         )

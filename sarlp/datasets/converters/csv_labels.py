@@ -75,7 +75,8 @@ def convert_csv_labels(
     folder = ImageFolder(img_root)
     file = open_labels(csv, is_image=folder.has, **form)
     merged = merge(file, folder.find)
-    _check(csv, folder, merged, on_conflict, allow_missing)
+    near = hint(list(merged.missing), folder.images) if merged.missing else ''
+    _check(csv, img_root, merged, near, on_conflict, allow_missing)
     unlisted = [name for name in folder.images if name not in merged.labels]
     labels = dict(merged.labels)
     if include_unlabelled:
@@ -104,7 +105,7 @@ def convert_csv_labels(
     files = {split: save_dir / 'labels' / f'{split}.json' for split in SPLITS}
     for split in SPLITS:
         dump_annotation(files[split], file.classes, entries[split], layout='labels', split=split, source=source)
-    print('\n'.join(_what_was_read(csv, file, merged, folder, unlisted, include_unlabelled)))
+    print('\n'.join(_what_was_read(csv, file, merged, near, unlisted, include_unlabelled)))
     print(f'\nboth splits: {summary({"classes": file.classes}, everything)}\n')
     print('\n'.join(_splits(file.classes, files, entries)))
     return files
@@ -124,21 +125,19 @@ def _entry(path: str, codes: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _check(csv: Any, folder: ImageFolder, merged: Merged, on_conflict: str, allow_missing: bool) -> None:
-    near = hint(list(merged.missing), folder.images) if merged.missing else ''
+def _check(csv: Any, img_root: Any, merged: Merged, near: str, on_conflict: str, allow_missing: bool) -> None:
     if merged.missing and not allow_missing:
         found = [f'{name!r} ({place})' for name, place in merged.missing.items()]
-        above = f'{folder.root.resolve().name}/'
+        above = f'{Path(img_root).resolve().name}/'
         if all(name.strip().replace('\\', '/').startswith(above) for name in merged.missing):
             advice = f'Their paths start with {above}, so --img-root should be the folder above it.'
         elif near:  # to leave out rows of images that are there is no advice
-            advice = near
+            advice = f'{near} Fetch the others, or correct --img-root.'
         else:
             advice = 'Fetch them, correct --img-root, or leave their rows out with --allow-missing.'
-        raise AnnotationError(f'{csv}: {len(found):,} images are not in {folder.root}: {shorten(found)}. {advice}')
+        raise AnnotationError(f'{csv}: {len(found):,} images are not in {img_root}: {shorten(found)}. {advice}')
     if not merged.labels:
-        advice = f'. {near}' if near else '. Correct --img-root.'
-        raise AnnotationError(f'{csv}: none of its images is in {folder.root}{advice}')
+        raise AnnotationError(f'{csv}: none of its images is in {img_root}. {near or "Correct --img-root."}')
     if merged.contradictions and on_conflict == 'refuse':
         raise AnnotationError(
             f'{csv}: {len(merged.contradictions):,} labels contradict each other: {shorten(merged.contradictions)}. '
@@ -147,7 +146,7 @@ def _check(csv: Any, folder: ImageFolder, merged: Merged, on_conflict: str, allo
 
 
 def _what_was_read(
-    csv: Any, file: LabelFile, merged: Merged, folder: ImageFolder, unlisted: Sequence[str], included: bool
+    csv: Any, file: LabelFile, merged: Merged, near: str, unlisted: Sequence[str], included: bool
 ) -> list[str]:
     settings = file.settings()
     head = [f'{csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
@@ -170,7 +169,7 @@ def _what_was_read(
         + ('all labels unknown' if included else 'left out (--include-unlabelled lists them)'): unlisted,
     }
     lines += [f'{what}: {len(items):,}: {shorten(items)}' for what, items in noted.items() if items]
-    if near := hint(list(merged.missing), folder.images):
+    if near:
         lines.append(f'note: images that were left out may be there. {near}')
     return lines + file.spellings.notes()
 

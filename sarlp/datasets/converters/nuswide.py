@@ -76,11 +76,11 @@ def convert_nuswide(
         absent = set(labelled) - set(there)
         missing += [name for name in labelled if name in absent]
         kept[split] = (there, len(images[split]) - len(labelled), len(absent))
+    near = hint_below(missing, root / 'Flickr') if missing else ''
     if missing and not allow_missing:
         raise AnnotationError(
             f'{root / "Flickr"}: {len(missing):,} of the listed images that have a label are missing: '
-            f'{shorten(missing)}.'
-            f'{hint_below(missing, root / "Flickr") or " Fetch them, or drop them with --allow-missing."}'
+            f'{shorten(missing)}.{near} Fetch {"the others" if near else "them, or drop them with --allow-missing"}.'
         )
 
     data_lists = {
@@ -93,10 +93,7 @@ def convert_nuswide(
     for split in SPLITS:
         validate(classes, data_lists[split], lists / f'{split.capitalize()}Imagelist.txt')
     if missing:
-        print(
-            f'{len(missing):,} of the listed images are missing and dropped: {shorten(missing)}.'
-            f'{hint_below(missing, root / "Flickr")}'
-        )
+        print(f'{len(missing):,} of the listed images are missing and dropped: {shorten(missing)}.{near}')
     for note in spellings.notes():
         print(note)
     files = {}
