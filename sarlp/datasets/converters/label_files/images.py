@@ -1,13 +1,14 @@
 """Which file of a folder a cell names."""
 
+import itertools
 import os
 import re
 import unicodedata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
-from sarlp.image_files import is_image, walk_files
+from sarlp.image_files import list_images, stem_of
 
 
 class ImageFolder:
@@ -19,7 +20,8 @@ class ImageFolder:
         root: the folder.
 
     Attributes:
-        images: (sorted) paths relative to the folder, with ``/``, of the files that are images by their suffix.
+        listing: what is in the folder. Hidden files and those of unread formats are found only by their exact names.
+        images: those that are read, (sorted) paths relative to the folder, with ``/``.
 
     Raises:
         AnnotationError: there is no such folder.
@@ -29,15 +31,15 @@ class ImageFolder:
         if not os.path.isdir(root):
             raise AnnotationError(f'{root}: there is no such folder. --img-root is the folder of the images.')
         self.root = Path(root)
-        self._files = {*walk_files(self.root)}
-        self.images = sorted(filter(is_image, self._files))
+        self.listing = list_images(self.root)
+        self.images = self.listing.images
+        self._files = {*itertools.chain(*self.listing)}
         # what a name may stand for: itself with its accents composed otherwise, as macOS does, and without its suffix
         self._meant: dict[str, set[str]] = {}
-        for name in self._files:
+        for name in self._files.difference(self.listing.hidden):
             self._meant.setdefault(unicodedata.normalize('NFC', name), set()).add(name)
         for name in self.images:
-            stem = str(PurePosixPath(name).with_suffix(''))
-            self._meant.setdefault(unicodedata.normalize('NFC', stem), set()).add(name)
+            self._meant.setdefault(unicodedata.normalize('NFC', stem_of(name)), set()).add(name)
 
     def find(self, cell: str) -> str | None:
         """The image that a cell names: a path relative to the folder, or an absolute one in it.
