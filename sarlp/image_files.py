@@ -27,8 +27,10 @@ _FORMATS = {
     '.tif': ('.tiff',),
     '.webp': (),
 }
+# of cameras: they begin like a TIFF, of which OpenCV would read a small preview
+_RAW = ('.arw', '.cr2', '.dng', '.nef', '.orf', '.raf', '.rw2')
 # of phones, cameras, hospitals and drawing programs, which Pillow does not know by itself
-_FURTHER = ('.arw', '.cr2', '.cr3', '.dcm', '.dng', '.heic', '.heif', '.jxl', '.nef', '.orf', '.raf', '.rw2', '.svg')
+_FURTHER = (*_RAW, '.cr3', '.dcm', '.heic', '.heif', '.jxl', '.svg')
 _SYSTEM = {'__macosx', '@eadir', '#recycle', '$recycle.bin', 'lost+found', 'system volume information'}
 _FIGURE_OF = 'sarlp-figure-of'  # text of a PNG that is a figure: which file it shows
 
@@ -125,7 +127,7 @@ def list_images(root: str | os.PathLike) -> Listing:
         elif kind in suffixes():
             drawn = kind == '.png' and _suffix(name[: -len(kind)]) and figure_of(path) is not None
             (listing.figures if drawn else listing.images).append(name)
-        elif _begins_like_an_image(path):
+        elif kind not in _RAW and _begins_like_an_image(path):
             listing.images.append(name)
         else:
             (listing.unread if kind in _images_elsewhere() else listing.others).append(name)
