@@ -13,6 +13,7 @@ from sarlp.clean_names import clean_name
 from sarlp.errors import UserValueError, shorten
 from sarlp.files import atomic_write
 from sarlp.npz_file import read_npz
+from sarlp.outputs import check_output, loads
 
 
 class EmbeddingError(UserValueError):
@@ -33,6 +34,7 @@ def save_embeddings(
     """
     embeddings = np.asarray(embeddings, np.float32)
     _check(path, embeddings, len(classes))
+    check_output(path, (), loads(load_embeddings))
     with atomic_write(path, 'wb') as file:
         np.savez(
             file, embeddings=embeddings, classes=np.array(classes, str), kind=np.array(kind), source=np.array(source)

@@ -12,6 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from sarlp.devices import AUTO, choose_device
 from sarlp.engine import compile_parts, load_config, load_weights, read_checkpoint
 from sarlp.engine.build import set_num_classes
 from sarlp.errors import UserError, UserValueError
@@ -23,20 +24,21 @@ from sarlp.transforms import LoadResizedImage
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 
 
-def init_model(config: str | Path | Config, checkpoint: str | Path, device: str = 'cpu'):
+def init_model(config: str | Path | Config, checkpoint: str | Path, device: str | torch.device = AUTO):
     """Build the model of a config with the weights of a checkpoint, ready for prediction.
 
     Args:
         config: file, name (see :func:`~sarlp.paths.find_config`) or config.
         checkpoint: file; its EMA weights and class names are used.
-        device: of torch.
+        device: of :func:`~sarlp.devices.choose_device`; ``'auto'`` takes the GPU if there is one.
 
     Returns:
         The model in evaluation mode, with ``model.cfg`` and ``model.classes``.
 
     Raises:
-        UserError: config or checkpoint is missing, or they do not fit.
+        UserError: config or checkpoint is missing, or they do not fit; or there is no such device.
     """
+    device = choose_device(device)
     cfg = config if isinstance(config, Config) else load_config(config)
     init_default_scope(cfg.get('default_scope', 'sarlp'))
     content = read_checkpoint(checkpoint)

@@ -178,7 +178,11 @@ LIST = [
     ('no checkpoint', no_checkpoint, ['/bad: is no checkpoint that can be loaded safely']),
     ('no checkpoint to resume', no_checkpoint_to_resume, ['/bad: is no checkpoint that can be loaded safely']),
     ('weights without classes', weights_without_classes, ['/bad: names no classes', 'no checkpoint of tools/train.py']),
-    ('image that does not decode', undecodable_image, ['/2.png: the image cannot be read', "on_bad_image='skip'"]),
+    (
+        'image that does not decode',
+        undecodable_image,
+        ['/2.png: the image cannot be read', 'train_dataloader.dataset.on_bad_image=skip'],
+    ),
 ]
 
 

@@ -253,7 +253,7 @@ def test_inputs_that_are_none(inferencer, inputs, message):
 
 def test_folder_without_images(inferencer, tmp_path):
     (tmp_path / 'a.txt').write_text('')
-    with pytest.raises(UserError, match=r'no image in this folder or below it \(\.bmp'):
+    with pytest.raises(UserError, match=r'no image in this folder or below it \(read are .*\.bmp, .*\.jpg, '):
         inferencer(tmp_path, **QUIET)
 
 

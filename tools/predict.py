@@ -37,7 +37,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--skip-bad-images', action='store_true', help='go on after a file that does not decode')
     parser.add_argument('--batch-size', type=int, default=32, help='default: %(default)s')
     parser.add_argument('--num-workers', type=int, help='threads that decode (default: one a core, at most 8)')
-    parser.add_argument('--device', default='cpu', help='default: %(default)s')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
     parser.add_argument(
         '--precision',
         choices=['float32', 'bfloat16', 'float16'],
@@ -53,30 +57,37 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors
+    from sarlp.devices import announce_device
     from sarlp.engine import find_checkpoint, load_config
+    from sarlp.errors import UserError
     from sarlp.inferencer import MultiLabelInferencer
     from sarlp.prediction_files import write_predictions
+    from sarlp.transforms import BadImageError
 
     with friendly_errors():
+        device = announce_device(args.device)
         checkpoint = find_checkpoint(args.checkpoint)
         inferencer = MultiLabelInferencer(
             load_config(args.config, args.cfg_options),
             checkpoint,
-            args.device,
+            device,
             args.calibration,
             args.threshold,
             dict(precision=args.precision, channels_last=args.channels_last, compile=args.compile),
         )
-        number = write_predictions(
-            inferencer,
-            args.inputs,
-            args.out,
-            args.annotated,
-            about=dict(config=args.config, checkpoint=checkpoint),
-            batch_size=args.batch_size,
-            on_bad_image='skip' if args.skip_bad_images else 'raise',
-            num_workers=args.num_workers,
-        )
+        try:
+            number = write_predictions(
+                inferencer,
+                args.inputs,
+                args.out,
+                args.annotated,
+                about=dict(config=args.config, checkpoint=checkpoint),
+                batch_size=args.batch_size,
+                on_bad_image='skip' if args.skip_bad_images else 'raise',
+                num_workers=args.num_workers,
+            )
+        except BadImageError as error:
+            raise UserError(f'{error}, or go on without such files by --skip-bad-images') from error
         print(f'{number:,} images in {args.out}{f", figures in {args.annotated}" if args.annotated else ""}')
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
 
 from sarlp.completion.folds import score_out_of_fold
@@ -18,6 +19,7 @@ from sarlp.completion.record import (
     Record,
     Recovered,
     Suspect,
+    check_outputs,
     record_path,
     suspects_path,
     write_table,
@@ -25,8 +27,9 @@ from sarlp.completion.record import (
 from sarlp.completion.scoring import Scored, score, stack
 from sarlp.completion.thresholds import calibrate
 from sarlp.completion.truth import read_truth
-from sarlp.completion.writing import write_completed
+from sarlp.completion.writing import completed_files, write_completed
 from sarlp.datasets.annotation import dump_annotation, load_annotation
+from sarlp.devices import AUTO, choose_device
 from sarlp.engine import load_config
 from sarlp.engine.build import annotation_path
 from sarlp.engine.testing import loader_for_testing
@@ -74,7 +77,7 @@ def complete_labels(
     suspect: float = 0.02,
     truth: str | os.PathLike | None = None,
     cfg_options: Mapping[str, Any] | None = None,
-    device: str = 'cpu',
+    device: str | torch.device = AUTO,
 ) -> Completion:
     """Complete the labels of a data set, and write them.
 
@@ -95,10 +98,11 @@ def complete_labels(
         truth: file of complete labels to measure against, an annotation file or any file that ``csv_labels.py`` reads;
             None takes what a label mask hides, if the config has one.
         cfg_options: changes to the config.
-        device: of torch.
+        device: of :func:`~sarlp.devices.choose_device`, for scoring.
 
     Raises:
-        UserError: an argument is out of range, a file does not fit, or too few labels are known.
+        UserError: an argument is out of range, a file does not fit, too few labels are known, or a file would be
+            replaced that no earlier completion wrote.
     """
     if split not in SPLITS:
         raise UserError(f'the split must be one of {", ".join(SPLITS)}, got {split!r}')
@@ -117,6 +121,12 @@ def complete_labels(
     datasets = {name: cfg[f'{name}_dataloader'].dataset for name in SPLITS[split]}
     for dataset in datasets.values():
         load_annotation(annotation_path(dataset))  # a missing file is told before anything takes time
+    annotations = {name: annotation_path(dataset).absolute() for name, dataset in datasets.items()}
+    data_root = Path(cfg.train_dataloader.dataset.get('data_root') or '').absolute()
+    given = (find_config(config), checkpoint, truth, *annotations.values())
+    check_outputs(out, [file for file in given if file is not None])
+    completed_files(annotations, data_root, _labels_dir(out))
+    device = choose_device(device)
 
     if folds is None:
         model = init_model(cfg.copy(), checkpoint, device)
@@ -142,9 +152,9 @@ def complete_labels(
     record = Record(
         config=find_config(config).absolute(),
         cfg_options=dict(cfg_options or {}),
-        data_root=Path(cfg.train_dataloader.dataset.get('data_root') or '').absolute(),
+        data_root=data_root,
         img_root=img_root,
-        annotations={name: annotation_path(dataset).absolute() for name, dataset in datasets.items()},
+        annotations=annotations,
         checkpoints=[Path(path).absolute() for path in checkpoints],
         folds=folds,
         fold_seed=0,
@@ -157,6 +167,10 @@ def complete_labels(
     return Completion(
         record, scored, probabilities, decisions, suspects, int((held_out.observed != UNKNOWN).sum()), files
     )
+
+
+def _labels_dir(out: Path) -> Path:
+    return out.with_name(f'{out.stem}_labels')
 
 
 def _build(dataset: Mapping):
@@ -198,7 +212,7 @@ def _write(record: Record, scored: Scored, probabilities, decisions, suspects, o
             rows.append(Recovered(image, name, float(probabilities[row, column]), DECISIONS[code]))
             if code != UNKNOWN:
                 changes.setdefault(image, {})[name] = code
-    completed = write_completed(record, changes, out.with_name(f'{out.stem}_labels'))
+    completed = write_completed(record, changes, _labels_dir(out))
     write_table(suspects_path(out), SUSPECTS_HEADER, suspects)
     write_table(out, HEADER, rows)
     record.write(record_path(out))  # last: where it is, the others are

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, ConfigDict
 
 from sarlp.completion.scoring import Scored, score, stack
@@ -20,7 +21,7 @@ FINISHED = 'finished.json'
 
 
 def score_out_of_fold(
-    cfg: Config, dataset: Mapping, number: int, folder: str | Path, device: str, seed: int = 0
+    cfg: Config, dataset: Mapping, number: int, folder: str | Path, device: str | torch.device, seed: int = 0
 ) -> tuple[Scored, list[Path]]:
     """Train a model for each fold of the images, without that fold, and score the fold by it.
 
@@ -32,7 +33,7 @@ def score_out_of_fold(
         dataset: config of the data set.
         number: of folds, at least 2.
         folder: for the work directories ``fold0``, ``fold1``, ...
-        device: of torch, for scoring.
+        device: of :func:`~sarlp.devices.choose_device`, for scoring; MMEngine chooses for training.
         seed: of the folds.
 
     Returns:

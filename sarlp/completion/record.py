@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from sarlp.errors import UserError
 from sarlp.files import atomic_write
 from sarlp.json_file import plain, read_json
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.outputs import check_output, has_keys, is_table
 
 VERSION = 1
 DECISIONS = {POSITIVE: 'positive', NEGATIVE: 'negative', UNKNOWN: 'undecided'}
@@ -139,6 +140,18 @@ def suspects_path(csv_file: str | os.PathLike) -> Path:
     """The table of suspects of a ``recovered.csv``."""
     path = Path(csv_file)
     return path.with_name(f'{path.stem}_suspects.csv')
+
+
+def check_outputs(csv_file: str | os.PathLike, inputs: Iterable[str | os.PathLike]) -> None:
+    """See that a table, its suspects and its record replace nothing but earlier ones; ``inputs``: files that are read.
+
+    Raises:
+        UserError: see :func:`~sarlp.outputs.check_output`.
+    """
+    inputs = list(inputs)
+    check_output(csv_file, inputs, is_table(HEADER))
+    check_output(suspects_path(csv_file), inputs, is_table(SUSPECTS_HEADER))
+    check_output(record_path(csv_file), inputs, has_keys('version', 'calibration'))
 
 
 def write_table(path: str | os.PathLike, header: Sequence[str], rows: Sequence[tuple]) -> None:

@@ -30,11 +30,13 @@ from sarlp.errors import UserValueError, shorten
 from sarlp.files import atomic_write
 from sarlp.json_file import read_json, show
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.outputs import begins_with, check_output
 
 REST = 'rest'
 CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')  # refused in names, which are printed
 _REQUIRED = frozenset({'img_path', 'positive', 'negative'})
 _ALLOWED = _REQUIRED | {'ignore'}
+_HEAD = '{"metainfo": '  # of a file
 _DEEPEST = 32  # levels of metainfo
 
 
@@ -100,19 +102,21 @@ def dump_annotation(
     """Check the data and write them as an annotation file, one image a line, all of it or nothing.
 
     Args:
-        path: the file to write; its folder is made, an older file is replaced.
+        path: the file to write; its folder is made, an older annotation file is replaced.
         classes: class names in the order of their ids.
         data_list: entries as :func:`load_annotation` returns them; ``ignore`` may be left out.
         **metainfo: anything else that JSON can hold and that a reader should know of the data.
 
     Raises:
         AnnotationError: the data break a rule of the format; nothing is written.
+        UserError: there is a file of this name that is no annotation file.
     """
     classes, data_list = list(classes), list(data_list)
     validate(classes, data_list, path)
+    check_output(path, (), begins_with(_HEAD))
     head = json.dumps({**metainfo, 'classes': classes}, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as file:
-        file.write('{"metainfo": ' + head + ',\n "data_list": [\n')
+        file.write(_HEAD + head + ',\n "data_list": [\n')
         # the keys are put in one order, so that files of different origin can be compared line by line
         lines = (
             json.dumps(

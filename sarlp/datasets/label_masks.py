@@ -15,6 +15,7 @@ from sarlp.errors import UserError
 from sarlp.files import atomic_write
 from sarlp.labels import POSITIVE, UNKNOWN, class_keys, hide_labels, uniform_numbers
 from sarlp.npz_file import read_npz
+from sarlp.outputs import check_output, loads
 from sarlp.registry import LABEL_MASKS
 
 
@@ -204,6 +205,7 @@ def save_label_mask(path: str | Path, image_ids: Sequence[str], classes: Sequenc
         raise ValueError(f'known must be ({len(image_ids)}, {len(classes)}), got {known.shape}')
     bits = np.packbits(np.asarray(known, bool), axis=1)
     checksum = _checksum(image_ids, classes, bits)
+    check_output(path, (), loads(load_label_mask))
     with atomic_write(path, 'wb') as stream:
         np.savez_compressed(
             stream, image_ids=np.array(image_ids), classes=np.array(classes), known=bits, sha256=np.array(checksum)

@@ -192,8 +192,12 @@ class MultiLabelDataset(BaseDataset):
             with seeded(self.seed, int(self._epoch), info['img_id']):
                 return self.pipeline(info)
         except BadImageError as error:
-            if self.on_bad_image == 'raise' or self.test_mode:
+            if self.test_mode:
                 raise
+            if self.on_bad_image == 'raise':
+                raise BadImageError(
+                    f'{error}, or train without it by train_dataloader.dataset.on_bad_image=skip'
+                ) from error
             self._bad_images.add(info['img_path'])
             MMLogger.get_current_instance().warning(f'{error}; image {len(self._bad_images)} left out by this process')
             self._skipped = idx

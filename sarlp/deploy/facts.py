@@ -21,7 +21,7 @@ def read_preprocessing(cfg: Config, image_size: Sequence[int] | None = None) -> 
 
     Returns:
         ``width`` and ``height`` in px; ``interpolation`` of OpenCV's resize, which does not keep the ratio of the
-        sides; ``jpeg_min_side``, see :class:`~sarlp.transforms.LoadImage`, or None.
+        sides; ``jpeg_min_side``, see :class:`~sarlp.transforms.LoadImage`, or None; and its ``bits``, if set.
 
     Raises:
         UserError: the pipeline does more than load, resize and pack; or it does not resize and no size is given; or
@@ -33,6 +33,8 @@ def read_preprocessing(cfg: Config, image_size: Sequence[int] | None = None) -> 
         kind = step['type'].rpartition('.')[2]
         if kind in ('LoadImage', 'LoadResizedImage'):
             facts['jpeg_min_side'] = step.get('min_side')
+            if step.get('bits') is not None:
+                facts['bits'] = step['bits']
         if kind in ('Resize', 'LoadResizedImage') and step.get('scale') is not None and not step.get('keep_ratio'):
             found = step['scale'] if isinstance(step['scale'], Sequence) else (step['scale'],) * 2
             facts['interpolation'] = step.get('interpolation', 'bilinear')

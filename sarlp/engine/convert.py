@@ -15,6 +15,7 @@ from sarlp.errors import UserError, shorten
 from sarlp.files import atomic_write
 from sarlp.models.released import rename_released
 from sarlp.models.token_encoder import sine_position_code
+from sarlp.outputs import check_output
 from sarlp.registry import MODELS
 
 
@@ -43,6 +44,7 @@ def convert_released(
     Raises:
         UserError: the file is not of the model that the config describes, or something is missing.
     """
+    check_output(target, [source], _is_converted)
     released = read_file(source)
     if isinstance(released, dict) and isinstance(released.get('state_dict'), dict):
         released = released['state_dict']
@@ -84,6 +86,14 @@ def convert_released(
     with atomic_write(target, 'wb') as file:
         torch.save(checkpoint, file)
     return len(released)
+
+
+def _is_converted(path: Path) -> bool:
+    try:
+        content = read_file(path)
+    except UserError:
+        return False
+    return isinstance(content, dict) and 'converted_from' in (content.get('meta') or {})
 
 
 def _check_position_code(released: dict[str, Tensor], source: str | Path) -> None:

@@ -11,7 +11,16 @@ from mmengine.registry import LOOPS
 from sarlp.engine.build import annotation_path, build_runner
 from sarlp.engine.runner import read_checkpoint
 from sarlp.errors import UserError, shorten
-from sarlp.evaluation.report import format_table, write_metrics_json, write_predictions_csv, write_recovered_csv
+from sarlp.evaluation.report import (
+    METRICS,
+    PREDICTIONS,
+    RECOVERED,
+    check_results,
+    format_table,
+    write_metrics_json,
+    write_predictions_csv,
+    write_recovered_csv,
+)
 
 
 def loader_for_testing(cfg: Config, dataset: Mapping) -> ConfigDict:
@@ -78,6 +87,8 @@ def test(
     Returns:
         The metrics, in percent; on every rank.
     """
+    if out_dir is not None:
+        check_results(out_dir)
     meta = read_checkpoint(checkpoint)
     protocol_cfg = copy.deepcopy(cfg)
     mask = (cfg.get('train_dataloader') or {}).get('dataset', {}).get('label_mask')
@@ -107,12 +118,12 @@ def test(
 
 
 def _write(out_dir: Path, metrics: dict, report: dict, recovered: dict | None, protocol: dict) -> None:
-    write_metrics_json(out_dir / 'metrics.json', metrics, report['AP'], protocol)
-    write_predictions_csv(out_dir / 'predictions.csv', report['image_ids'], report['classes'], report['scores'])
-    files = ['metrics.json', 'predictions.csv']
+    write_metrics_json(out_dir / METRICS, metrics, report['AP'], protocol)
+    write_predictions_csv(out_dir / PREDICTIONS, report['image_ids'], report['classes'], report['scores'])
+    files = [METRICS, PREDICTIONS]
     if recovered is not None:
         write_recovered_csv(
-            out_dir / 'recovered_labels.csv',
+            out_dir / RECOVERED,
             recovered['image_ids'],
             recovered['classes'],
             recovered['scores'],
@@ -120,5 +131,5 @@ def _write(out_dir: Path, metrics: dict, report: dict, recovered: dict | None, p
             recovered['full'],
             recovered['threshold'],
         )
-        files.append('recovered_labels.csv')
+        files.append(RECOVERED)
     print(f'\nwritten to {out_dir}: {", ".join(files)}')

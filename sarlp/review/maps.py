@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import torch
 
 from sarlp.completion import Record
+from sarlp.devices import AUTO
 from sarlp.errors import UserError
+from sarlp.pixels import show
 from sarlp.visualization.attention import attention_maps, overlay, scale_map
 
 if TYPE_CHECKING:  # the model is loaded with the first map
@@ -29,10 +32,10 @@ class AttentionMaps:
 
     Args:
         record: names config and checkpoints.
-        device: of torch.
+        device: of :func:`~sarlp.devices.choose_device`.
     """
 
-    def __init__(self, record: Record, device: str = 'cpu'):
+    def __init__(self, record: Record, device: str | torch.device = AUTO):
         self.record = record
         self.device = device
         self._lock = threading.Lock()
@@ -98,8 +101,7 @@ def read_picture(path: Path, longest: int | None = None) -> np.ndarray:
         PictureError: it can not be read.
     """
     try:
-        content = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+        image = show(np.fromfile(path, np.uint8))
     except (OSError, cv2.error) as error:
         raise PictureError(f'{path}: the image can not be read ({error})') from None
     if image is None:
@@ -108,7 +110,7 @@ def read_picture(path: Path, longest: int | None = None) -> np.ndarray:
     if factor < 1:
         size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def encode(image: np.ndarray) -> bytes:

@@ -1,6 +1,6 @@
 """Figures of where a trained model sees each class, for image files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,30 +10,16 @@ from tqdm import tqdm
 
 from sarlp.engine.build import annotation_path
 from sarlp.errors import UserError
-from sarlp.image_files import SUFFIXES, is_image, read_rgb
+from sarlp.image_files import ImageFile, as_text, has_frames
 from sarlp.inference import Predictor
+from sarlp.inferencer import warn_of_frames
+from sarlp.pixels import read_rgb
 from sarlp.registry import DATASETS
-from sarlp.visualization.attention import attention_maps, draw_figure, save_figure, select_panels
+from sarlp.visualization.attention import attention_maps, draw_figure, select_panels
+from sarlp.visualization.figure_files import FigureFiles
 from sarlp.visualization.gradcam import grad_cam_maps
 
 METHODS = ('attention', 'gradcam')
-
-
-def find_images(path: str | Path) -> list[Path]:
-    """An image file, or the images of a folder in alphabetical order.
-
-    Raises:
-        UserError: there is no such file or folder, or no image in it.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(f'{path}: no such image or folder')
-    images = sorted(file for file in path.iterdir() if is_image(file.name))
-    if not images:
-        raise UserError(f'{path}: no image in this folder ({", ".join(SUFFIXES)})')
-    return images
 
 
 class _Logits(nn.Module):
@@ -74,16 +60,18 @@ class KnownLabels:
             return None, None
         return self.datasets[split].get_labels(index)[1:3]
 
-    def images(self, split: str) -> Iterator[Path]:
-        """The images of ``'train'`` or ``'test'`` in the order of the annotation file."""
+    def images(self, split: str) -> Iterator[ImageFile]:
+        """The images of ``'train'`` or ``'test'``, named as in the annotation file, and in its order."""
         if split not in self.datasets:
             raise UserError(f'the annotation file of the {split} split is not there, so its images are not known')
-        return (image for image, (owner, _) in self._found.items() if owner == split)
+        dataset = self.datasets[split]
+        own = ((image, index) for image, (owner, index) in self._found.items() if owner == split)
+        return (ImageFile(dataset.get_labels(index)[0], str(image)) for image, index in own)
 
 
 def draw_maps(
     model,
-    images: list[Path],
+    images: Sequence[ImageFile],
     out_dir: str | Path,
     labels: Mapping | None = None,
     method: str = 'attention',
@@ -94,22 +82,26 @@ def draw_maps(
 
     Args:
         model: of :func:`~sarlp.inference.init_model`.
-        images: files.
-        out_dir: where ``<image name>.png`` goes.
+        images: of :func:`~sarlp.image_files.find_images` or :meth:`KnownLabels.images`.
+        out_dir: where the figures go, see :class:`~sarlp.visualization.figure_files.FigureFiles`.
         labels: image path to (observed, complete) labels, such as :class:`KnownLabels`; None where nothing is known.
         method: ``'attention'``, the softmax of the head's token scores; ``'gradcam'``, of the last backbone stage.
         threshold: a class is predicted if its score is above it.
         max_panels: at most so many maps a figure.
 
     Returns:
-        The files written.
+        The files written, one an image. Of a file with several frames the first is drawn, with one warning at the end.
+
+    Raises:
+        UserError: an image does not decode; or a figure would replace what is no earlier figure of the same image.
     """
     if method not in METHODS:
         raise UserError(f'method must be one of {", ".join(METHODS)}, got {method!r}')
     predictor = Predictor(model)
-    out_dir = Path(out_dir)
-    written = []
-    for image_path in tqdm(images, desc='maps', unit='image'):
+    figures = FigureFiles(out_dir, images)
+    written, frames = [], []
+    for image in tqdm(images, desc='maps', unit='image'):
+        image_path = Path(image.path)
         outputs = predictor(image_path)
         observed, full = labels[image_path] if labels is not None else (None, None)
         scores = outputs['scores']
@@ -121,7 +113,9 @@ def draw_maps(
             maps = grad_cam_maps(_Logits(model), layer, predictor.load(image_path), ids)
             for panel, panel_map in zip(panels, maps, strict=True):
                 panel['map'] = panel_map
-        out = out_dir / f'{image_path.stem}.png'
-        save_figure(draw_figure(read_rgb(image_path), panels, title=image_path.name), out)
-        written.append(out)
+        figure = draw_figure(read_rgb(image_path), panels, title=as_text(image_path.name))
+        written.append(figures.save(figure, image))
+        if has_frames(image_path):
+            frames.append(image.name)
+    warn_of_frames(frames)
     return written

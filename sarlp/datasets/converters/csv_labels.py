@@ -27,6 +27,7 @@ from sarlp.datasets.converters.label_source import write_source
 from sarlp.datasets.near_names import hint
 from sarlp.datasets.statistics import count_labels
 from sarlp.errors import shorten
+from sarlp.image_files import has_frames
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN, holdout_number
 
 SPLITS = ('trainval', 'test')
@@ -77,6 +78,12 @@ def convert_csv_labels(
     merged = merge(file, folder.find)
     near = hint(list(merged.missing), folder.images) if merged.missing else ''
     _check(csv, img_root, merged, near, on_conflict, allow_missing)
+    unread = sorted(merged.labels.keys() & {*folder.listing.unread})
+    if unread:
+        raise AnnotationError(
+            f'{csv}: {len(unread):,} images are of a format that is not read here: {shorten(unread)}. Save them as '
+            'JPEG or PNG, and name those in the file, or take their rows out.'
+        )
     unlisted = [name for name in folder.images if name not in merged.labels]
     labels = dict(merged.labels)
     if include_unlabelled:
@@ -106,6 +113,11 @@ def convert_csv_labels(
     for split in SPLITS:
         dump_annotation(files[split], file.classes, entries[split], layout='labels', split=split, source=source)
     print('\n'.join(_what_was_read(csv, file, merged, near, unlisted, include_unlabelled)))
+    for sentence in folder.listing.left_out():
+        print(f'images of the folder: {sentence}')
+    frames = [name for name in labels if has_frames(folder.root / name)]
+    if frames:
+        print(f'images with several frames or pages, of which the first is taken: {len(frames):,}: {shorten(frames)}')
     print(f'\nboth splits: {summary({"classes": file.classes}, everything)}\n')
     print('\n'.join(_splits(file.classes, files, entries)))
     return files

@@ -22,6 +22,7 @@ from sarlp.errors import shorten
 from sarlp.files import atomic_write
 from sarlp.json_file import read_json
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.outputs import check_output
 
 RECORD = 'labels/source.json'
 _VERSION = 1
@@ -50,6 +51,8 @@ def write_source(
     """
     root, path = Path(root), Path(path)
     copy = f'source{path.suffix.lower()}' if path.suffix.lower() != '.json' else 'source_labels.json'
+    # a spreadsheet does not tell who wrote it, but the record beside it does
+    check_output(root / 'labels' / copy, (), lambda file: (root / RECORD).is_file() or file.samefile(path))
     with open(path, 'rb') as source, atomic_write(root / 'labels' / copy, 'wb') as target:
         shutil.copyfileobj(source, target)
     with open(root / 'labels' / copy, 'rb') as stream:

@@ -6,7 +6,7 @@
       ImageSets/Main/trainval.txt   one image id a line; trains
       ImageSets/Main/test.txt       tests
       Annotations/<id>.xml          <object><name>dog</name><difficult>0</difficult>...</object>
-      JPEGImages/<id>.jpg           .jpeg and .png are found as well
+      JPEGImages/<id>.jpg           .png and whatever else is read are found as well
 
 A class is positive in an image if at least one of its objects there is not difficult, negative if it has none. What a
 class with only difficult objects is depends on ``difficult``; published results differ in this choice, so it is
@@ -24,10 +24,10 @@ from sarlp.clean_names import Spellings, clean_name
 from sarlp.datasets.annotation import CONTROL, REST, AnnotationError, dump_annotation, summary
 from sarlp.datasets.near_names import hint
 from sarlp.errors import shorten
+from sarlp.image_files import is_hidden, suffixes
 
 SPLITS = ('trainval', 'test')
 POLICIES = ('ignore', 'negative', 'positive')
-_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 _LARGEST_XML = 1 << 24  # bytes; one of VOC has about a thousand
 
 # to recognise the real data set, whose sizes are known; nothing else depends on the names
@@ -181,11 +181,11 @@ def _find_images(root: Path, ids: Sequence[str]) -> dict[str, str]:
     names: dict[str, list[str]] = {}
     for item in os.scandir(root / 'JPEGImages'):
         stem, suffix = os.path.splitext(item.name)
-        if suffix.lower() in _IMAGE_SUFFIXES:
+        if suffix.lower() in suffixes() and not is_hidden(item.name):
             names.setdefault(clean_name(stem), []).append(item.name)
     missing = [image_id for image_id in ids if image_id not in names]
     if missing:
-        if missing[0].lower().endswith(_IMAGE_SUFFIXES):
+        if missing[0].lower().endswith(suffixes()):
             advice = 'The lists hold bare ids: remove the suffix.'
         else:
             advice = hint(missing, [name for found in names.values() for name in found])

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sarlp.image_files import read_rgb
 from sarlp.inference import Predictor
 from sarlp.labels import POSITIVE, UNKNOWN
+from sarlp.pixels import read_rgb
 from sarlp.transforms.loading import BadImageError
 from sarlp.visualization.attention import attention_maps, draw_figure, select_panels
 from sarlp.visualization.run_report.data import Split

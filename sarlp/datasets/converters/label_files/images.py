@@ -1,14 +1,15 @@
 """Which file of a folder a cell names."""
 
+import itertools
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from sarlp.clean_names import clean_name
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.datasets.near_names import clean_path
 from sarlp.errors import shorten
-from sarlp.image_files import is_image, walk_files
+from sarlp.image_files import list_images, stem_of
 
 
 class ImageFolder:
@@ -20,7 +21,8 @@ class ImageFolder:
         root: the folder.
 
     Attributes:
-        images: (sorted) paths relative to the folder, with ``/``, of the files that are images by their suffix.
+        listing: what is in the folder. Hidden files and those of unread formats are found only by their exact names.
+        images: those that are read, (sorted) paths relative to the folder, with ``/``.
 
     Raises:
         AnnotationError: there is no such folder.
@@ -30,15 +32,16 @@ class ImageFolder:
         if not os.path.isdir(root):
             raise AnnotationError(f'{root}: there is no such folder. --img-root is the folder of the images.')
         self.root = Path(root)
-        self._files = {*walk_files(self.root)}
-        self.images = sorted(filter(is_image, self._files))
+        self.listing = list_images(self.root)
+        self.images = self.listing.images
+        self._files = {*itertools.chain(*self.listing)}
         # what a name may stand for: itself with accents (macOS) and spaces of another kind and the suffix in other
         # capitals, and without its suffix
         self._meant: dict[str, set[str]] = {}
-        for name in self._files:
+        for name in self._files.difference(self.listing.hidden):
             self._meant.setdefault(_key(name), set()).add(name)
         for name in self.images:
-            self._meant.setdefault(_key(str(PurePosixPath(name).with_suffix(''))), set()).add(name)
+            self._meant.setdefault(_key(stem_of(name)), set()).add(name)
 
     def find(self, cell: str) -> str | None:
         """The image that a cell names: a path relative to the folder, or an absolute one in it.
@@ -96,5 +99,5 @@ class ImageFolder:
 
 def _key(name: str) -> str:
     name = clean_path(name)
-    stem, dot, suffix = name.rpartition('.')
-    return f'{stem}{dot}{suffix.lower()}' if is_image(name) else name
+    stem = stem_of(name)
+    return f'{stem}{name[len(stem) :].lower()}'
