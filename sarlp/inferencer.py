@@ -149,7 +149,7 @@ class MultiLabelInferencer:
         num_workers: int,
     ) -> Iterator[Prediction]:
         skipped = []
-        with tqdm(total=total, desc='predicting', unit='image', disable=not progress) as bar:
+        with tqdm(total=total, desc='predicting', unit='image', disable=None if progress else True, leave=False) as bar:
             decoded = _ahead(self._read, images, num_workers, 2 * batch_size)
             while batch := list(islice(decoded, batch_size)):
                 good = []

@@ -35,6 +35,7 @@ def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors
     from sarlp.engine import find_checkpoint, load_config
+    from sarlp.engine.build import end_distributed
     from sarlp.engine.testing import test
 
     with friendly_errors():
@@ -42,6 +43,7 @@ def main() -> None:
         if args.work_dir is not None:
             cfg.work_dir = args.work_dir
         test(cfg, find_checkpoint(args.checkpoint), args.out, not args.no_recovery, args.launcher)
+        end_distributed()
 
 
 if __name__ == '__main__':

@@ -109,7 +109,7 @@ def draw_maps(
     predictor = Predictor(model)
     out_dir = Path(out_dir)
     written = []
-    for image_path in tqdm(images, desc='maps', unit='image'):
+    for image_path in tqdm(images, desc='maps', unit='image', disable=None, leave=False):
         outputs = predictor(image_path)
         observed, full = labels[image_path] if labels is not None else (None, None)
         scores = outputs['scores']

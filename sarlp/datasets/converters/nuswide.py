@@ -160,7 +160,7 @@ def _check_splits(lists: Path, row_of: dict[str, int], images: dict[str, list[st
 def _read_labels(root: Path, classes: list[str], num_images: int) -> np.ndarray:
     """(images, classes) bool; one label file is in memory at a time."""
     labels = np.zeros((num_images, len(classes)), bool)
-    for index, name in enumerate(tqdm(classes, 'reading labels', disable=None)):
+    for index, name in enumerate(tqdm(classes, 'reading labels', disable=None, leave=False)):
         path = root / 'Groundtruth' / 'AllLabels' / f'Labels_{name}.txt'
         try:
             column = path.read_bytes().split()
