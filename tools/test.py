@@ -44,6 +44,7 @@ def main() -> None:
     from sarlp.cli import friendly_errors
     from sarlp.devices import use_device
     from sarlp.engine import find_checkpoint, load_config
+    from sarlp.engine.build import end_distributed
     from sarlp.engine.testing import test
 
     with friendly_errors():
@@ -53,6 +54,7 @@ def main() -> None:
         if args.work_dir is not None:
             cfg.work_dir = args.work_dir
         test(cfg, find_checkpoint(args.checkpoint), args.out, not args.no_recovery, args.launcher)
+        end_distributed()
 
 
 if __name__ == '__main__':

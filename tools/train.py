@@ -45,7 +45,7 @@ def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors
     from sarlp.engine import build_runner, load_config
-    from sarlp.engine.build import use_amp
+    from sarlp.engine.build import end_distributed, use_amp
 
     with friendly_errors():
         cfg = load_config(args.config, args.cfg_options)
@@ -60,6 +60,7 @@ def main() -> None:
         if args.amp:
             use_amp(cfg)
         build_runner(cfg, args.launcher).train()
+        end_distributed()
 
 
 if __name__ == '__main__':

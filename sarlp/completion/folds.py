@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 
 from sarlp.completion.scoring import Scored, score, stack
 from sarlp.engine import build_runner
+from sarlp.engine.terminal import brief
 from sarlp.engine.testing import loader_for_testing
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
@@ -50,8 +51,9 @@ def score_out_of_fold(
             print(f'fold {index + 1} of {number}: training in {work_dir}', flush=True)
             train_cfg.work_dir = str(work_dir)
             train_cfg.experiment_name = f'{work_dir.absolute()}'  # MMEngine shares state between equal names
-            runner = build_runner(train_cfg)
-            runner.train()
+            with brief(f'fold {index + 1} of {number}'):
+                runner = build_runner(train_cfg)
+                runner.train()
             checkpoint = work_dir / Path(runner.message_hub.get_info('last_ckpt')).name
             _finish(work_dir, checkpoint.name)
         else:

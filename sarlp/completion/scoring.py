@@ -60,7 +60,7 @@ def score(model, loader: Mapping, description: str = 'images') -> Scored:
     labels = [dataset.get_labels(index) for index in range(len(dataset))]
     scores = np.empty((len(labels), len(dataset.classes)), np.float32)
     done = 0
-    for batch in tqdm(loader, desc=description, unit='batch', disable=None):
+    for batch in tqdm(loader, desc=description, unit='batch', disable=None, leave=False):
         samples = model.test_step(batch)
         for sample in samples:
             if sample.img_id != labels[done][0]:

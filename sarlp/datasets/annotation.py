@@ -265,14 +265,15 @@ def check_images(img_root: str | os.PathLike, data_list: Sequence[dict[str, Any]
         )
 
 
-def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]]) -> str:
-    """Count labels by class.
+def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]], by_class: bool = True) -> str:
+    """Count labels.
 
     Args:
         metainfo, data_list: as :func:`load_annotation` returns them.
+        by_class: in a table; if not, a line about all classes together.
 
     Returns:
-        A table of several lines: for each class the images where it is positive, negative, unknown and ignored, and the
+        The table has a line for each class: the images where it is positive, negative, unknown and ignored, and the
         share of images where it is known; at the end the same over all classes.
     """
     classes, total = metainfo['classes'], len(data_list)
@@ -291,10 +292,15 @@ def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]]) -> st
     for index, name in enumerate(classes):
         negatives = negative[index] + rest - positive_of_rest[index]
         rows.append([name, positive[index], negatives, total - positive[index] - negatives, ignored[index]])
-    rows.append([f'all {len(classes)} classes', *(sum(row[i] for row in rows) for i in range(1, 5))])
+    everything = [sum(row[i] for row in rows) for i in range(1, 5)]
+    size = f'{total:,} images, {len(classes):,} classes'
+    if not by_class:
+        positives, negatives, unknown, _ = everything
+        return f'{size}, {positives:,} positive, {negatives:,} negative and {unknown:,} unknown labels'
+    rows.append([f'all {len(classes)} classes', *everything])
     width = max(5, *(len(row[0]) for row in rows))
     lines = [
-        f'{total:,} images, {len(classes):,} classes',
+        size,
         f'{"class":<{width}}{"positive":>12}{"negative":>12}{"unknown":>12}{"ignored":>12}{"known":>9}',
     ]
     for name, *counts in rows:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size, is_distributed
+from mmengine.dist import is_distributed
 
 from sarlp.datasets.annotation import load_annotation
 from sarlp.embeddings import load_embeddings
@@ -56,14 +56,21 @@ def annotation_path(dataset: Mapping) -> Path:
 def init_distributed(launcher: str) -> None:
     """Start the process group where MMEngine cannot: several processes on a machine without a GPU use gloo.
 
-    With a GPU, or a single process, this does nothing and MMEngine's Runner does its own.
+    With a GPU, or a single process, MMEngine's Runner does its own.
     """
+    if launcher != 'none':
+        for library in ('OMP', 'MKL'):  # MMEngine sets them alike, but warns of it in every process
+            os.environ.setdefault(f'{library}_NUM_THREADS', '1')
     if launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
         torch.distributed.init_process_group('gloo')
-        atexit.register(_end_distributed)  # its threads, alive at the very end, now and then abort a finished process
+        atexit.register(end_distributed)  # its threads, alive at the very end, now and then abort a finished process
 
 
-def _end_distributed() -> None:
+def end_distributed() -> None:
+    """End the process group, if there is one; NCCL warns of a process that leaves it open.
+
+    For runs that went well: where a rank failed, NCCL would wait here for the others, and they for it.
+    """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -80,16 +87,18 @@ def use_amp(cfg: Config) -> None:
     cfg.optim_wrapper.dtype = 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
 
 
-def _share_batch(cfg: Config) -> None:
-    """The batch size in a config is the total over all processes; give each its share."""
-    world_size = get_world_size() if is_distributed() else int(os.environ.get('WORLD_SIZE', 1))
-    total = cfg.train_dataloader.batch_size
+def _share_batch(runner: MultiLabelRunner) -> None:
+    """The batch size in a config is the total over all processes; give each its share.
+
+    The Runner knows how many there are, under every launcher, and has written the config with the total by now.
+    """
+    total, world_size = runner.cfg.train_dataloader.batch_size, runner.world_size
     if total % world_size:
         raise UserError(
             f'train_dataloader.batch_size = {total} is the total over all processes and must be a multiple '
             f'of their number, {world_size}'
         )
-    cfg.train_dataloader.batch_size = total // world_size
+    runner._train_dataloader.batch_size = total // world_size
 
 
 def _dataloaders(cfg: Config, names: Sequence[str]) -> list[Mapping]:
@@ -129,9 +138,7 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
-    if training:
-        _share_batch(cfg)
-    else:  # a Runner for testing gets nothing to train with
+    if not training:  # a Runner for testing gets nothing to train with
         for name in (
             'train_dataloader',
             'train_cfg',
@@ -145,4 +152,7 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         cfg.default_hooks = {
             name: hook for name, hook in cfg.default_hooks.items() if name in ('runtime_info', 'timer', 'logger')
         }
-    return MultiLabelRunner.from_cfg(cfg)
+    runner = MultiLabelRunner.from_cfg(cfg)
+    if training:
+        _share_batch(runner)
+    return runner

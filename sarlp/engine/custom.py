@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import is_main_process
 
 from sarlp.datasets.converters.label_source import read_source
 from sarlp.embeddings import EmbeddingError
+from sarlp.engine.terminal import is_brief, speaks
 from sarlp.errors import UserError
 
 AUTO = 'auto'
@@ -89,7 +89,7 @@ def choose_embeddings(cfg: Config) -> None:
             )
             file = None
     embedding.file = None if file is None else str(file)
-    if is_main_process():
+    if speaks() and not is_brief():
         print(said)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -16,6 +17,8 @@ from torch.utils.data import DataLoader
 
 from sarlp.engine.checkpoints import newest_checkpoint
 from sarlp.engine.loaders import fit_loader
+from sarlp.engine.progress import ProgressHook
+from sarlp.engine.terminal import set_up_terminal
 from sarlp.engine.trainable import restore_frozen
 from sarlp.engine.workers import shield_workers
 from sarlp.errors import UserError, shorten
@@ -158,6 +161,18 @@ class MultiLabelRunner(Runner):
         super().setup_env(env_cfg)
         if 'tf32' in env_cfg:
             torch.set_float32_matmul_precision('high' if env_cfg['tf32'] else 'highest')
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        return set_up_terminal(super().build_logger(*args, **kwargs))
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        super().register_hooks(*args, **kwargs)
+        self.register_hook(ProgressHook())
+
+    def dump_config(self) -> None:
+        """Into the work directory; that of a test would take the place of the one that trains, and lies by its log."""
+        if self._train_loop is not None:
+            super().dump_config()
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | Mapping, *args, **kwargs) -> DataLoader:

@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.registry import LOOPS
 
 from sarlp.engine.build import annotation_path, build_runner
+from sarlp.engine.progress import describe_device
 from sarlp.engine.runner import read_checkpoint
 from sarlp.errors import UserError, shorten
 from sarlp.evaluation.report import (
@@ -99,18 +100,20 @@ def test(
     dataset_meta = runner.test_loop.dataloader.dataset.metainfo
     _check_classes(meta, dataset_meta['classes'], checkpoint, annotation_path(cfg.test_dataloader.dataset))
 
+    further = ', then the labels hidden in training' if recover else ''
+    images = f'{len(runner.test_loop.dataloader.dataset):,} images'
+    runner.logger.info(f'testing on {images}{further}; {describe_device(runner.model)}')
     metrics = runner.test()
     report = runner.test_evaluator.metrics[0].report
     recovered = None
     if recover:
-        runner.logger.info('now the hidden labels of the training images')
         runner._test_loop = LOOPS.build(  # the runner's own, so that its log counts the right batches
             dict(type='TestLoop', runner=runner, dataloader=recovery_loader, evaluator=cfg.recovery_evaluator)
         )
         metrics = {**metrics, **runner.test_loop.run()}
         recovered = runner.test_evaluator.metrics[0].report
     if is_main_process():
-        print(format_table({**metrics, 'AP': report['AP']}))
+        print(f'\n{format_table({**metrics, "AP": report["AP"]})}')
         if out_dir is not None:
             protocol = describe_protocol(protocol_cfg, checkpoint, meta.get('meta', {}), dataset_meta)
             _write(Path(out_dir), metrics, report, recovered, protocol)

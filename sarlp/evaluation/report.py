@@ -5,6 +5,7 @@ killed while writing leaves the old file or none.
 """
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -69,7 +70,7 @@ def format_table(metrics: Mapping[str, Any], digits: int = 2) -> str:
     ap = metrics.get('AP')
     if ap:
         by_value = sorted(ap, key=lambda name: -math.inf if math.isnan(ap[name]) else ap[name], reverse=True)
-        blocks.append(_columns([['class', 'AP'], *([name, number(ap[name])] for name in by_value)]))
+        blocks.append(_side_by_side(_columns([['class', 'AP'], *([name, number(ap[name])] for name in by_value)])))
     return '\n\n'.join('\n'.join(lines) for lines in blocks)
 
 
@@ -196,6 +197,15 @@ def _columns(rows: list[list[str]], left: int = 1) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _side_by_side(table: list[str], least: int = 3, width: int = 100) -> list[str]:
+    """A long table in parts beside each other, of at least ``least`` rows; read down, then to the right."""
+    header, *rows = table
+    parts = max(min(width // (len(header) + 4), len(rows) // least), 1)
+    height = math.ceil(len(rows) / parts)
+    columns = [[header, *rows[start : start + height]] for start in range(0, len(rows), height)]
+    return ['    '.join(line).rstrip() for line in itertools.zip_longest(*columns, fillvalue='')]
 
 
 def _checked(name: str, array: np.ndarray, image_ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:

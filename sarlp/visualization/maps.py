@@ -100,7 +100,7 @@ def draw_maps(
     predictor = Predictor(model)
     figures = FigureFiles(out_dir, images)
     written, frames = [], []
-    for image in tqdm(images, desc='maps', unit='image'):
+    for image in tqdm(images, desc='maps', unit='image', disable=None, leave=False):
         image_path = Path(image.path)
         outputs = predictor(image_path)
         observed, full = labels[image_path] if labels is not None else (None, None)

@@ -1,6 +1,7 @@
 """The whole way from a half-filled spreadsheet to a filled one, with a model that knows next to nothing."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,7 +181,10 @@ def test_out_of_fold(options, scenes, known, tmp_path, capsys):
         return complete_labels(CONFIG, None, tmp_path / 'oof.csv', **(arguments | changes))
 
     completion = complete()
-    assert 'fold 3 of 3: training' in capsys.readouterr().out
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-2].startswith('fold 3 of 3: training') and printed[-1].startswith('fold 3 of 3: epoch 1/1  loss ')
+    assert all(re.match(r'fold \d of 3: (training in|epoch 1/1|warning:) ', line) for line in printed), printed
+    assert sum('epoch 1/1' in line for line in printed) == 3
     record = completion.record
     assert sorted(completion.scored.image_ids) == sorted(known[1])
     folds = [fold_of(image, 3) for image in completion.scored.image_ids]

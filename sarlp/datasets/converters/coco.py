@@ -130,7 +130,7 @@ class _Instances:
         # thing to make of them, and can not be taken for an id.
         members = stream_members(path, parse_float=bool, lists=readers)
         try:
-            for key, record in tqdm(members, f'reading {path.name}', unit=' records', disable=None):
+            for key, record in tqdm(members, f'reading {path.name}', unit=' records', disable=None, leave=False):
                 if key in readers:
                     if not isinstance(record, dict):
                         self._fail(f'expected "{key}" to be a list of objects, found {str(record)[:80]!r} in it')

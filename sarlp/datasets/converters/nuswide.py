@@ -176,7 +176,7 @@ def _read_labels(root: Path, concepts: list[str], num_images: int) -> np.ndarray
     files = [item.name for item in folder.iterdir()] if folder.is_dir() else []
     names = [f'Labels_{name}.txt' for name in concepts]
     places = match_names(names, files)  # the file system may store accents otherwise than the list
-    for index, name in enumerate(tqdm(concepts, 'reading labels', disable=None)):
+    for index, name in enumerate(tqdm(concepts, 'reading labels', disable=None, leave=False)):
         path = folder / (names[index] if places[index] is None else files[places[index]])
         try:
             column = path.read_bytes().split()

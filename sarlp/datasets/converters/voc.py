@@ -78,7 +78,10 @@ def locate_voc2007(data_dir: str | os.PathLike) -> Path:
 
 
 def convert_voc2007(
-    data_dir: str | os.PathLike, save_dir: str | os.PathLike | None = None, difficult: str = 'ignore'
+    data_dir: str | os.PathLike,
+    save_dir: str | os.PathLike | None = None,
+    difficult: str = 'ignore',
+    by_class: bool = True,
 ) -> dict[str, Path]:
     """Write ``trainval.json`` and ``test.json`` and print what is in them.
 
@@ -90,6 +93,7 @@ def convert_voc2007(
         save_dir: where the files go; by default ``labels`` in the VOC2007 folder.
         difficult: a class with only difficult objects in an image is, with ``'ignore'``, negative in training and left
             out of metrics; with ``'negative'``, negative; with ``'positive'``, positive.
+        by_class: print the counts of each class too, and not of all together only.
 
     Returns:
         The files by split, ``'trainval'`` and ``'test'``.
@@ -128,7 +132,8 @@ def convert_voc2007(
     for split in SPLITS:
         files[split] = save_dir / f'{split}.json'
         dump_annotation(files[split], classes, data_lists[split], layout='VOC2007', split=split, difficult=difficult)
-        print(f'\n{files[split]}: {summary({"classes": classes}, data_lists[split])}')
+        counts = summary({'classes': classes}, data_lists[split], by_class)
+        print(f'{files[split]}: {counts}' if not by_class else f'\n{files[split]}: {counts}')
         if tuple(classes) == VOC_CLASSES and len(ids[split]) != _VOC_SIZES[split]:
             print(
                 f'note: {split} has {len(ids[split]):,} images, the published VOC 2007 has {_VOC_SIZES[split]:,}; '
@@ -216,7 +221,8 @@ def _read_objects(root: Path, ids: Sequence[str], split: str, spellings: Spellin
             )
         )
     found = [
-        _read_xml(Path(files[f'{image_id}.xml']), spellings) for image_id in tqdm(ids, f'reading {split}', disable=None)
+        _read_xml(Path(files[f'{image_id}.xml']), spellings)
+        for image_id in tqdm(ids, f'reading {split}', disable=None, leave=False)
     ]
     if not any(found):
         raise AnnotationError(
