@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from tqdm import tqdm
 
+from sarlp.class_names import require_same
 from sarlp.engine import find_checkpoint
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.image_files import SUFFIXES, is_image, walk_files
@@ -218,12 +219,8 @@ def read_calibration(calibration: Any, classes: tuple[str, ...], source: str) ->
         from sarlp.completion import Calibration
 
         file, calibration = os.fspath(calibration), Calibration.read(calibration)
-    if tuple(calibration.classes) != tuple(classes):
-        differing = sorted({*calibration.classes} ^ {*classes}) or ['their order']
-        raise UserError(
-            f'{file} is of {len(calibration.classes)} classes, {source} has {len(classes)}; they differ in '
-            f'{shorten(differing)}. A calibration holds for the model that it was made with'
-        )
+    advice = 'A calibration holds for the model that it was made with'
+    require_same(calibration.classes, classes, file, source, advice)
     return calibration
 
 

@@ -12,8 +12,6 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     # options that are not given stay unset, so that the library's defaults hold
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS
@@ -49,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         '--truth', metavar='FILE', help='complete labels to measure against: an annotation file or a spreadsheet'
     )
     parser.add_argument('--device', help='default: cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sarlp.class_names import columns_by_name
 from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation
 from sarlp.datasets.converters.label_files import ImageFolder, merge, open_labels
-from sarlp.errors import UserError, shorten
 from sarlp.json_file import read_json
 from sarlp.labels import UNKNOWN
 
@@ -41,10 +41,8 @@ def read_truth(
         folder = ImageFolder(img_root)
         file = open_labels(path, is_image=folder.has)
         names, labels = tuple(file.classes), merge(file, folder.find).labels
-    missing = sorted(set(classes) - set(names))
-    if missing:
-        raise UserError(f'{path}: lacks {len(missing)} of {len(classes)} classes: {shorten(missing)}')
-    columns = [names.index(name) for name in classes]
+    advice = 'The file of complete labels may have other classes too, but must have those of the data set'
+    columns = columns_by_name(names, classes, path, 'the data set', advice, more=True)
     nothing = np.full(len(names), UNKNOWN, np.int8)
     return np.stack([labels.get(image, nothing)[columns] for image in image_ids]).astype(np.int8)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sarlp.class_names import columns_by_name
 from sarlp.completion import Record, read_recovered, read_suspects, record_path, suspects_path, write_completed
 from sarlp.datasets.converters.label_source import label_arrays
 from sarlp.errors import UserError
@@ -215,12 +216,12 @@ def _known_labels(record: Record, in_question: Mapping[str, set[str]]) -> dict[s
     The annotation files may hold more than was known to the model: what a label mask hid is in question.
     """
     classes, labels = label_arrays(record.annotations.values())
-    if classes != record.classes:
-        raise UserError('the annotation files have other classes than the record')
-    place = {name: index for index, name in enumerate(classes)}
+    advice = 'Complete the labels anew'
+    columns = columns_by_name(classes, record.classes, 'the annotation file', 'the record', advice)
+    place = {name: index for index, name in enumerate(record.classes)}
     known = {}
     for image, names in in_question.items():
         if image in labels:
-            known[image] = labels[image].copy()
+            known[image] = labels[image][columns]
             known[image][[place[name] for name in names if name in place]] = UNKNOWN
     return known
