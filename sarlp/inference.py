@@ -15,6 +15,8 @@ from torch import nn
 from sarlp.devices import AUTO, choose_device
 from sarlp.engine import compile_parts, load_config, load_weights, read_checkpoint
 from sarlp.engine.build import set_num_classes
+from sarlp.engine.runner import trained_classes
+from sarlp.engine.testing import pipeline_for_testing
 from sarlp.errors import UserError, UserValueError
 from sarlp.models.fold import fold_batch_norm
 from sarlp.models.lora import merge_adapters
@@ -42,7 +44,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
     cfg = config if isinstance(config, Config) else load_config(config)
     init_default_scope(cfg.get('default_scope', 'sarlp'))
     content = read_checkpoint(checkpoint)
-    classes = (content.get('meta', {}).get('dataset_meta') or {}).get('classes')
+    classes = trained_classes(content, checkpoint)
     if classes is None:
         raise UserError(
             f'{checkpoint}: names no classes (meta.dataset_meta.classes); it is no checkpoint of tools/train.py'
@@ -50,7 +52,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
     set_num_classes(cfg, len(classes), str(checkpoint))
     model = MODELS.build(cfg.model)
     load_weights(model, content, checkpoint)
-    model.cfg, model.classes = cfg, tuple(classes)
+    model.cfg, model.classes = cfg, classes
     return model.to(device).eval()
 
 
@@ -107,7 +109,7 @@ class Predictor:
 
     def __init__(self, model):
         self.model = model
-        self.pipeline = Compose(model.cfg.test_dataloader.dataset.pipeline)
+        self.pipeline = Compose(pipeline_for_testing(model.cfg))
 
     def load(self, path: str | Path) -> torch.Tensor:
         """Through the test pipeline and the preprocessor. Returns (1, 3, h, w), normalised, on the device."""

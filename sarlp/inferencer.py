@@ -16,9 +16,10 @@ import torch
 from mmengine.config import Config
 from tqdm import tqdm
 
+from sarlp.class_names import require_same
 from sarlp.devices import AUTO
 from sarlp.engine import find_checkpoint
-from sarlp.errors import UserError, UserValueError, shorten
+from sarlp.errors import UserValueError, shorten
 from sarlp.image_files import ImageFile, find_images, has_frames, image_file, images_below
 from sarlp.inference import Predictor, init_model, prepare_for_inference
 from sarlp.transforms import BadImageError
@@ -227,12 +228,8 @@ def read_calibration(calibration: Any, classes: tuple[str, ...], source: str) ->
         from sarlp.completion import Calibration
 
         file, calibration = os.fspath(calibration), Calibration.read(calibration)
-    if tuple(calibration.classes) != tuple(classes):
-        differing = sorted({*calibration.classes} ^ {*classes}) or ['their order']
-        raise UserError(
-            f'{file} is of {len(calibration.classes)} classes, {source} has {len(classes)}; they differ in '
-            f'{shorten(differing)}. A calibration holds for the model that it was made with'
-        )
+    advice = 'A calibration holds for the model that it was made with'
+    require_same(calibration.classes, classes, file, source, advice)
     return calibration
 
 

@@ -14,8 +14,6 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
@@ -50,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--channels-last', action='store_true', help='faster on GPUs with tensor cores')
     parser.add_argument('--compile', action='store_true', help='for many images: the first batch takes minutes')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 

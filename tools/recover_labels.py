@@ -12,8 +12,6 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     # options that are not given stay unset, so that the library's defaults hold
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS
@@ -53,7 +51,7 @@ def parse_args() -> argparse.Namespace:
         default='auto',
         help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 

@@ -9,8 +9,6 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
@@ -26,7 +24,7 @@ def parse_args() -> argparse.Namespace:
         default='auto',
         help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],

@@ -52,7 +52,7 @@ def main() -> None:
 
     with friendly_errors():
         model = init_model(args.config, find_checkpoint(args.checkpoint), announce_device(args.device))
-        labels = KnownLabels(model.cfg)
+        labels = KnownLabels(model.cfg, model.classes)
         images = find_images(args.img) if args.img is not None else labels.images(args.split)
         written = draw_maps(
             model, list(islice(images, args.max_images)), args.out_dir, labels, args.method, args.threshold

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from sarlp.completion.scoring import Scored, score, stack
+from sarlp.datasets.nesting import annotation_paths, with_options
 from sarlp.engine import build_runner
 from sarlp.engine.terminal import brief
 from sarlp.engine.testing import loader_for_testing
@@ -45,7 +46,7 @@ def score_out_of_fold(
     for index in range(number):
         work_dir = folder / f'fold{index}'
         fold = dict(index=index, number=number, seed=seed)
-        train_cfg = _training(cfg, {**dataset, 'fold': dict(fold, part='rest')})
+        train_cfg = _training(cfg, with_options(dataset, fold=dict(fold, part='rest')))
         checkpoint = _finished(train_cfg, work_dir)
         if checkpoint is None:
             print(f'fold {index + 1} of {number}: training in {work_dir}', flush=True)
@@ -59,7 +60,7 @@ def score_out_of_fold(
         else:
             print(f'fold {index + 1} of {number}: trained before, {checkpoint}', flush=True)
         model = init_model(cfg.copy(), checkpoint, device)
-        loader = loader_for_testing(cfg, {**dataset, 'fold': dict(fold, part='fold')})
+        loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
         parts.append(score(model, loader, f'fold {index + 1} of {number}'))
         checkpoints.append(checkpoint)
     return stack(parts), checkpoints
@@ -67,7 +68,7 @@ def score_out_of_fold(
 
 def _training(cfg: Config, dataset: Mapping) -> Config:
     cfg = copy.deepcopy(cfg)
-    cfg.train_dataloader.dataset = ConfigDict(copy.deepcopy(dict(dataset)))
+    cfg.train_dataloader.dataset = dataset
     for name in ('val_dataloader', 'val_cfg', 'val_evaluator', 'test_dataloader', 'test_cfg', 'test_evaluator'):
         cfg[name] = None
     cfg.train_cfg.pop('val_interval', None)
@@ -79,9 +80,9 @@ def _training(cfg: Config, dataset: Mapping) -> Config:
 
 def _fingerprint(cfg: Config) -> str:
     """Of what the weights depend on."""
-    dataset = cfg.train_dataloader.dataset
     digest = hashlib.sha256(json.dumps(cfg.to_dict(), sort_keys=True, default=str).encode())
-    digest.update((Path(dataset.get('data_root') or '') / dataset.ann_file).read_bytes())
+    for file in annotation_paths(cfg.train_dataloader.dataset):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

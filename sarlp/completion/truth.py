@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sarlp.class_names import columns_by_name
 from sarlp.clean_names import match_names
 from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation
 from sarlp.datasets.converters.label_files import ImageFolder, merge, open_labels
@@ -51,10 +52,8 @@ def read_truth(
                 f'{shorten(merged.contradictions)}. Correct the file'
             )
         names, labels, missing = tuple(file.classes), merged.labels, list(merged.missing)
-    columns = match_names(classes, names)
-    lacking = [name for name, column in zip(classes, columns, strict=True) if column is None]
-    if lacking:
-        raise UserError(f'{path}: lacks {len(lacking)} of {len(classes)} classes: {shorten(lacking)}')
+    advice = 'The file of complete labels may have other classes too, but must have those of the data set'
+    columns = columns_by_name(names, classes, path, 'the data set', advice, more=True)
     rows = match_names(image_ids, list(labels))
     without = [image for image, row in zip(image_ids, rows, strict=True) if row is None]
     if near_names(missing, without) or len(without) == len(image_ids):

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sarlp.class_names import columns_by_name
 from sarlp.completion.record import Record
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.converters.label_source import read_source, write_labels_like_source
+from sarlp.datasets.nesting import leaves
 from sarlp.errors import UserError, shorten
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.outputs import check_output, loads
@@ -33,17 +35,19 @@ def write_completed(
         UserError: an image or a class is not in the data set; or see :func:`completed_files`.
     """
     written = completed_files(record.annotations, record.data_root, out_dir)
-    place = {name: index for index, name in enumerate(record.classes)}
     for_source: dict[str, np.ndarray] = {}
     for split, file in record.annotations.items():
         metainfo, data_list = load_annotation(file)
         dataset = _dataset(record, split, file)
+        advice = 'Complete the labels anew'
+        columns = columns_by_name(metainfo['classes'], record.classes, file, 'the record', advice)
+        place = {name: index for index, name in enumerate(metainfo['classes'])}
         entries = []
         for index, entry in enumerate(data_list):
             image, observed, full, _ = dataset.get_labels(index)
             labels = _changed(observed, changes.get(image, {}), place, image)
             if image in changes:  # not the labels after a mask: what a person wrote stays
-                for_source[image] = _changed(full, changes[image], place, image)
+                for_source[image] = _changed(full, changes[image], place, image)[columns]
             entries.append(
                 {
                     'img_path': image,
@@ -58,7 +62,7 @@ def write_completed(
     if strangers:
         raise UserError(f'images that are in no completed split: {shorten(strangers)}')
     if 'source' in written:
-        write_labels_like_source(for_source, record.data_root, written['source'])
+        write_labels_like_source(for_source, record.data_root, written['source'], record.classes)
     return written
 
 
@@ -96,13 +100,13 @@ def _is_completed(file: Path) -> bool:
 
 def _dataset(record: Record, split: str, file: Path):
     """The data set of an annotation file, with the label mask of the config; no image is read."""
-    dataset = record.load_config()[f'{split}_dataloader'].dataset
+    (leaf,) = leaves(record.load_config()[f'{split}_dataloader'].dataset)
     return DATASETS.build(
         dict(
             type='MultiLabelDataset',
             ann_file=str(Path(file).absolute()),
             data_prefix=dict(img_path=str(record.img_root)),
-            label_mask=dataset.get('label_mask'),
+            label_mask=leaf.get('label_mask'),
         )
     )
 

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from sarlp.class_names import columns_by_name
 from sarlp.clean_names import clean_name, look_alike, show_spellings
 from sarlp.datasets.near_names import hint_below
 from sarlp.errors import UserValueError, shorten
@@ -237,6 +238,35 @@ def labels_of(entry: dict[str, Any], num_classes: int) -> tuple[np.ndarray, np.n
     ignore = np.zeros(num_classes, bool)
     ignore[entry.get('ignore', [])] = True
     return labels, ignore
+
+
+def put_in_order(
+    names: Sequence[str], data_list: Sequence[dict[str, Any]], classes: Sequence[str], source: object, other: object
+) -> Sequence[dict[str, Any]]:
+    """Entries with the ids that their classes have in another list of the same names.
+
+    Args:
+        names, data_list: as :func:`load_annotation` returns them.
+        classes: the names in the order that is wanted.
+        source, other: what the two lists are from, for the message.
+
+    Returns:
+        New entries, or the very list where the order is the same.
+
+    Raises:
+        AnnotationError: the two lists have different names.
+    """
+    advice = 'Convert all annotation files of a data set together, so that they name the same classes'
+    columns_by_name(names, classes, source, other, advice, error=AnnotationError)
+    if tuple(names) == tuple(classes):
+        return data_list
+    place = {name: index for index, name in enumerate(classes)}
+    ids = [place[name] for name in names]
+
+    def moved(value: Any) -> Any:
+        return value if isinstance(value, str) else sorted(ids[index] for index in value)
+
+    return [{key: value if key == 'img_path' else moved(value) for key, value in e.items()} for e in data_list]
 
 
 def check_images(img_root: str | os.PathLike, data_list: Sequence[dict[str, Any]], source: str | os.PathLike) -> None:

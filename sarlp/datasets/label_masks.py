@@ -4,14 +4,15 @@ A mask is a pure function of (seed, image id, class), see :mod:`sarlp.labels`; n
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from sarlp.clean_names import match_names
+from sarlp.class_names import columns_by_name
 from sarlp.datasets.annotation import labels_of
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 from sarlp.files import atomic_write
 from sarlp.labels import POSITIVE, UNKNOWN, class_keys, hide_labels, uniform_numbers
 from sarlp.npz_file import read_npz
@@ -167,12 +168,7 @@ class FileLabelMask(LabelMask):
     def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
         super().bind(classes, source, data_list)
         image_ids, file_classes, known = load_label_mask(self.file)
-        columns = match_names(classes, file_classes)
-        if None in columns or len(file_classes) != len(classes):
-            raise UserError(
-                f'{self.file}: the mask is for the classes {", ".join(file_classes)}, but {source} has '
-                f'{", ".join(classes)}; use a mask exported from this data set'
-            )
+        columns = columns_by_name(file_classes, classes, self.file, source, 'Use a mask exported from this data set')
         self._rows = dict(zip(image_ids, known[:, columns], strict=True))
 
     def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
@@ -249,12 +245,18 @@ def export_label_mask(path: str | Path, dataset) -> tuple[str, np.ndarray]:
 
     Args:
         path: ``.npz`` to write.
-        dataset: a :class:`~sarlp.datasets.multilabel.MultiLabelDataset`; labels that are unknown in its file are
-            unknown in the mask.
+        dataset: a :class:`~sarlp.datasets.multilabel.MultiLabelDataset`, or some in a ``ConcatDataset``; labels that
+            are unknown in the file are unknown in the mask.
 
     Returns:
         The checksum of :func:`save_label_mask`, and the mask (N, C) bool.
     """
     image_ids, observed, *_ = zip(*(dataset.get_labels(i) for i in range(len(dataset))), strict=True)
+    repeated = [name for name, number in Counter(image_ids).items() if number > 1]
+    if repeated:
+        raise UserError(
+            f'{len(repeated)} image paths are in more than one of {dataset.source}, and a mask knows images by their '
+            f'paths: {shorten(repeated)}. Export the mask of each by itself'
+        )
     known = np.stack(observed) != UNKNOWN
     return save_label_mask(path, image_ids, dataset.classes, known), known

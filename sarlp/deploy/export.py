@@ -42,7 +42,7 @@ def export_onnx(
     half: bool = False,
     tolerance: float | None = None,
     repeats: int = 5,
-    options: Mapping | None = None,
+    options: Mapping | Sequence[str] | None = None,
 ) -> dict:
     """Write a model as ONNX, checked against PyTorch, and print the differences, its size and its speed.
 

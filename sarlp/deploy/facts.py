@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from sarlp.engine.testing import pipeline_for_testing
 from sarlp.errors import UserError
 from sarlp.json_file import plain
 from sarlp.version import __version__
@@ -29,7 +30,7 @@ def read_preprocessing(cfg: Config, image_size: Sequence[int] | None = None) -> 
     """
     facts: dict[str, Any] = dict(interpolation='bilinear', jpeg_min_side=None)
     found = None
-    for step in cfg.test_dataloader.dataset.pipeline:
+    for step in pipeline_for_testing(cfg):
         kind = step['type'].rpartition('.')[2]
         if kind in ('LoadImage', 'LoadResizedImage'):
             facts['jpeg_min_side'] = step.get('min_side')

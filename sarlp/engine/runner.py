@@ -15,6 +15,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sarlp.class_names import check_names, require_same
 from sarlp.engine.checkpoints import newest_checkpoint
 from sarlp.engine.loaders import fit_loader
 from sarlp.engine.progress import ProgressHook
@@ -53,6 +54,18 @@ def read_checkpoint(path: str | Path) -> dict:
             f"{path}: is no checkpoint of sarlp: expected a dict with 'state_dict', got {_describe(checkpoint)}"
         )
     return checkpoint
+
+
+def trained_classes(checkpoint: dict, path: str | Path) -> tuple[str, ...] | None:
+    """The names of the classes that a checkpoint of :func:`read_checkpoint` was trained for; None if it has none.
+
+    Raises:
+        UserError: they are no list of names.
+    """
+    meta = checkpoint.get('meta')
+    dataset_meta = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    classes = dataset_meta.get('classes') if isinstance(dataset_meta, dict) else None
+    return None if classes is None else check_names(classes, f'{path}, meta.dataset_meta.classes')
 
 
 def find_checkpoint(path: str | Path) -> str:
@@ -229,10 +242,28 @@ class MultiLabelRunner(Runner):
             temporary.unlink(missing_ok=True)  # on a full disk its half would take the room of the next attempt
             raise
 
+    def _check_classes(self, checkpoint: dict, path: str | Path) -> None:
+        """Weights for a class are weights for its name, also where their number fits."""
+        trained = trained_classes(checkpoint, path)
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+            if trained is not None and hasattr(dataset, 'classes'):
+                require_same(
+                    trained,
+                    dataset.classes,
+                    path,
+                    dataset.source,
+                    'Weights belong to the classes that they were trained for: load those of a model of these classes, '
+                    'or, where only the order differs, set metainfo=dict(classes=(...)) of the first training data set '
+                    'to the order of the checkpoint',
+                )
+                return
+
     def load_checkpoint(self, filename: str, map_location: str = 'cpu', **kwargs) -> dict:
         """Load strictly; hooks see the checkpoint first, as in MMEngine."""
         checkpoint = read_checkpoint(filename)
         checkpoint.setdefault('meta', {}).pop('config', None)  # a config is code, and MMEngine would run it
+        self._check_classes(checkpoint, filename)
         model = self.model.module if hasattr(self.model, 'module') else self.model
         restore_frozen(model, checkpoint, filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)

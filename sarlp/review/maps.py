@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from sarlp.class_names import columns_by_name
 from sarlp.completion import Record
 from sarlp.devices import AUTO
 from sarlp.errors import UserError
@@ -77,7 +78,8 @@ class AttentionMaps:
             outputs = predictor(path)
         except UserError as error:
             raise PictureError(str(error)) from None
-        return attention_maps(outputs['token_scores'], outputs['grid'])
+        maps = attention_maps(outputs['token_scores'], outputs['grid'])
+        return maps[[predictor.model.classes.index(name) for name in self.record.classes]]
 
     def _load(self, checkpoint: Path) -> 'Predictor | str':
         """The model, or why there is none: that is found out once and not at every image."""
@@ -89,8 +91,10 @@ class AttentionMaps:
             return str(error)
         except RuntimeError as error:  # of torch: a device that is not there, or is full
             return f'the model can not be used on {self.device} ({str(error).splitlines()[0]})'
-        if model.classes != self.record.classes:
-            return f'{checkpoint}: it has other classes than the labels'
+        try:
+            columns_by_name(model.classes, self.record.classes, checkpoint, 'the record', 'Complete the labels anew')
+        except UserError as error:
+            return str(error)
         return Predictor(model)
 
 

@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sarlp.datasets.annotation import load_annotation, summary
+from sarlp.datasets.annotation import load_annotation, put_in_order, summary
 from sarlp.datasets.statistics import LabelCounts, count_labels, positives_together
-from sarlp.errors import UserError
 from sarlp.outputs import check_output
 from sarlp.visualization.attention import font_families
 from sarlp.visualization.figure_files import is_figure, save_named
@@ -46,10 +45,8 @@ def write_dataset_report(ann_files: Sequence[str | os.PathLike], out: str | os.P
     data_list, classes = [], None
     for file in ann_files:
         metainfo, entries = load_annotation(file)
-        if classes not in (None, metainfo['classes']):
-            raise UserError(f'{file}: it has other classes than {ann_files[0]}; draw them one by one.')
-        classes = metainfo['classes']
-        data_list += entries
+        classes = classes or metainfo['classes']  # of the first file
+        data_list += put_in_order(metainfo['classes'], entries, classes, file, ann_files[0])
     counts = count_labels(classes, data_list)
     print(f'{", ".join(map(str, ann_files))}: {summary({"classes": classes}, data_list)}')
     shares = np.quantile(counts.known_share, (0, 0.25, 0.5, 0.75, 1))

@@ -8,13 +8,12 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sarlp.engine.build import annotation_path
+from sarlp.datasets.nesting import annotation_paths, build_labels, each_once, order_classes
 from sarlp.errors import UserError
 from sarlp.image_files import ImageFile, as_text, has_frames
 from sarlp.inference import Predictor
 from sarlp.inferencer import warn_of_frames
 from sarlp.pixels import read_rgb
-from sarlp.registry import DATASETS
 from sarlp.visualization.attention import attention_maps, draw_figure, select_panels
 from sarlp.visualization.figure_files import FigureFiles
 from sarlp.visualization.gradcam import grad_cam_maps
@@ -37,21 +36,25 @@ class KnownLabels:
     """The labels that the data sets of a config hold for image files; a config whose data are elsewhere knows none.
 
     Args:
-        cfg: config with ``train_dataloader`` and ``test_dataloader``.
+        cfg: config with ``train_dataloader`` and ``test_dataloader``; not changed.
+        classes: C names, of the model; labels are in their order.
+
+    Raises:
+        UserError: a data set has other classes.
     """
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config, classes: Sequence[str]):
         self.datasets = {}
         self._found: dict[Path, tuple[str, int]] = {}
         for split in ('test', 'train'):
-            dataset = cfg[f'{split}_dataloader'].dataset
-            if not annotation_path(dataset).is_file():
+            dataset = each_once(cfg[f'{split}_dataloader'].dataset)
+            if not all(file.is_file() for file in annotation_paths(dataset)):
                 continue
-            dataset = DATASETS.build({**dataset, 'pipeline': []})
+            order_classes(dataset, tuple(classes), 'the checkpoint')
+            dataset = build_labels(dataset)
             self.datasets[split] = dataset
-            root = Path(dataset.data_prefix['img_path'])
             for index in range(len(dataset)):
-                self._found.setdefault((root / dataset.get_labels(index)[0]).resolve(), (split, index))
+                self._found.setdefault(dataset.image_path(index).resolve(), (split, index))
 
     def __getitem__(self, image: Path) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Observed and complete labels, (C,) int8 of 1 / 0 / -1; None for an image that no data set has."""

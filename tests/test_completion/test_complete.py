@@ -277,7 +277,9 @@ def test_truth_from_an_annotation_file_is_that_from_the_spreadsheet(scenes):
         scenes / 'labels' / 'trainval.json', scenes, classes, [f'JPEGImages/{name}' for name in images]
     )
     assert np.array_equal(sheet, annotation) and (sheet[:2] >= 0).any() and (sheet[2] == -1).all()
-    with pytest.raises(UserError, match=r'labels_complete\.csv: lacks 1 of 2 classes: ten'):
+    with pytest.raises(
+        UserError, match=r'labels_complete\.csv has 10 classes, the data set has 2; only the latter has ten'
+    ):
         read_truth(scenes / 'labels_complete.csv', scenes / 'JPEGImages', ('two', 'ten'), images)
 
 

@@ -260,6 +260,16 @@ class TestRefusals:
         with pytest.raises(AnnotationError, match='is in an annotation file before it'):
             label_arrays([root / 'labels/test.json'] * 2)
         first = (root / 'labels/test.json').rename(tmp_path / 'first.json')
-        data(FORMS['wide.csv'](NAMES, CLASSES[::-1], random_labels(4)))
-        with pytest.raises(AnnotationError, match='has other classes'):
+        data(FORMS['wide.csv'](NAMES, [*CLASSES[:4], 'yak'], random_labels(4)))
+        with pytest.raises(AnnotationError, match=r'trainval\.json has 5 classes, .*; only the former has yak'):
             label_arrays([first, root / 'labels/trainval.json'])
+
+    def test_annotation_files_in_another_order_are_matched_by_name(self, data, tmp_path):
+        root = data(FORMS['wide.csv'](NAMES, CLASSES, random_labels(4)))
+        first = (root / 'labels/test.json').rename(tmp_path / 'first.json')
+        data(FORMS['wide.csv'](NAMES, CLASSES[::-1], random_labels(4)))
+        second = root / 'labels/trainval.json'
+        classes, labels = label_arrays([first, second])
+        names, alone = label_arrays([second])
+        assert classes == names[::-1]
+        assert alone and all(labels[image].tolist() == codes[::-1].tolist() for image, codes in alone.items())

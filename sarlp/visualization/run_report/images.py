@@ -58,7 +58,7 @@ def draw_images(
     labels = split.measured()
     drawn, problems = [], []
     for index in chosen:
-        path = split.root / split.image_ids[index]
+        path = split.paths[index]
         try:
             outputs = predictor(path)
         except BadImageError as error:

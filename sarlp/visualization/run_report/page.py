@@ -1,5 +1,6 @@
 """One page about one run."""
 
+import contextlib
 import datetime
 import os
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import torch
 from mmengine.config import Config
 
 from sarlp.devices import AUTO
+from sarlp.engine.testing import hides_labels
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
 from sarlp.inference import init_model
@@ -123,6 +125,9 @@ def _collect(work_dir: Path, results: Path, recovered: Path, device: str | torch
             splits[name] = None
             problems.append(str(error))
     train, tested = splits['train'], splits['test']
+    if predictions is not None and tested is not None:
+        with contextlib.suppress(UserError):  # that these are other classes is said below
+            tested = tested.in_order(predictions.classes, 'predictions.csv')
 
     rows = None if predictions is None or tested is None else align(predictions, tested)
     labels = None if rows is None else tested.measured()[rows]
@@ -139,7 +144,7 @@ def _collect(work_dir: Path, results: Path, recovered: Path, device: str | torch
         classes_section(metrics, None if train is None else train.counts(), tested, how),
         recovery_section(
             read_hidden(results / 'recovered_labels.csv'),
-            cfg.train_dataloader.dataset.get('label_mask') is not None and cfg.get('recovery_evaluator') is not None,
+            hides_labels(cfg) and cfg.get('recovery_evaluator') is not None,
             how,
         ),
         completion,
@@ -221,10 +226,10 @@ def _images_section(
     if not number or not len(order):
         return section
     model = init_model(cfg.copy(), checkpoint, device)
-    if model.classes != split.classes:
-        section.notes.append(
-            (f'{Path(checkpoint).name} has other classes than the test images, so no map is drawn.', '')
-        )
+    try:
+        split = split.in_order(model.classes, Path(checkpoint).name)
+    except UserError as error:
+        section.notes.append((f'No map is drawn: {error}', ''))
         return section
     threshold = (cfg.get('test_evaluator') or {}).get('threshold', 0.5)
     for heading, chosen in zip(('Best', 'Worst, the worst first'), best_and_worst(order, number), strict=True):
