@@ -94,6 +94,11 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
+def is_image(name: str) -> bool:
+    """Whether a name ends as those of images do, whoever reads them."""
+    return _suffix(name) in _images_elsewhere()
+
+
 def is_hidden(name: str) -> bool:
     """Whether a path, relative with ``/``, has a part that people do not see or that only systems use."""
     return any(part.startswith('.') or part.lower() in _SYSTEM for part in name.split('/'))

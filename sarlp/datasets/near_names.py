@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from sarlp.clean_names import clean_name
 from sarlp.errors import shorten
-from sarlp.image_files import list_images, stem_of
+from sarlp.image_files import is_image, list_images
 
 # what spreadsheet programs make of names: 1 of 000001, 1.0 where pandas had a hand in it, 1E+05, 1,00E+05
 _NUMBER = re.compile(r'\d+(?:[.,]\d+)?(?:E\+?\d{1,2})?', re.IGNORECASE)
@@ -57,7 +57,7 @@ def hint(names: Sequence[str], files: Iterable[str]) -> str:
         sentences.append(
             f'One file fits {len(near):,} of them: {shorten(pairs)}. Write the names as those of the files.'
         )
-    spoiled = [name for name in names if stem_of(name) == name and _spoiled(clean_name(name))]
+    spoiled = [name for name in names if not is_image(name) and _spoiled(clean_name(name))]
     if spoiled:
         sentences.append(
             f'{len(spoiled):,} look like numbers or dates, which spreadsheet programs make of names such as 000001, '
@@ -76,7 +76,7 @@ def _keys(name: str, of_file: bool) -> Iterator[Hashable]:
     """What is equal of a name and a file that are near, the nearest first."""
     path = clean_path(name).casefold()
     folder, base = posixpath.split(path)
-    stem = stem_of(base)
+    stem = posixpath.splitext(base)[0] if is_image(base) else base
     yield 'path', path
     yield 'path without suffix', folder, stem
     parts = path.split('/')

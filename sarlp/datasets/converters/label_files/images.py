@@ -9,7 +9,7 @@ from sarlp.clean_names import clean_name
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.datasets.near_names import clean_path
 from sarlp.errors import shorten
-from sarlp.image_files import list_images, stem_of
+from sarlp.image_files import is_image, list_images, stem_of
 
 
 class ImageFolder:
@@ -99,5 +99,5 @@ class ImageFolder:
 
 def _key(name: str) -> str:
     name = clean_path(name)
-    stem = stem_of(name)
-    return f'{stem}{name[len(stem) :].lower()}'
+    stem, dot, suffix = name.rpartition('.')
+    return f'{stem}{dot}{suffix.lower()}' if is_image(name) else name
