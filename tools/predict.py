@@ -4,7 +4,8 @@
     python tools/predict.py CONFIG CHECKPOINT photos/ --out predictions.csv --calibration recovered.json
     python tools/predict.py CONFIG CHECKPOINT a.jpg b.jpg --out predictions.json --annotated figures
 
-Folders are searched with their subfolders. Of a single folder, images are named by their paths relative to it.
+Folders are searched with their subfolders, and what is left out is said. Of a single folder, images are named by their
+paths relative to it. Of images with several frames or pages the first one counts.
 
 .csv: a row an image: image, classes (the chosen ones, highest first, joined by "; "), then a column for the score of
 each class. .jsonl: an object an image. .json: one object, with the thresholds, and the images as a list.
