@@ -30,12 +30,6 @@ demo: install
 	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --work-dir $(DEMO) --out $(DEMO)/results
 	$(BIN)/python tools/visualize_cam.py $(CONFIG) $(DEMO) --split train --max-images 12 --out-dir $(DEMO)/maps
 	$(BIN)/python tools/analysis_tools/report.py $(DEMO)
-	@echo
-	@echo "model             $(DEMO)/best_mAP_epoch_*.pth"
-	@echo "metrics           $(DEMO)/results/metrics.json"
-	@echo "recovered labels  $(DEMO)/results/recovered_labels.csv"
-	@echo "attention maps    $(DEMO)/maps/"
-	@echo "all of it         $(DEMO)/report.html"
 
 test: install
 	$(BIN)/python -m ruff check .

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from sarlp._stack import guard_checkpoints, guard_mmpretrain
+from sarlp._stack import guard_checkpoints, guard_mmpretrain, guard_terminal
 from sarlp.version import __version__
 
+guard_terminal()
 guard_mmpretrain()
 guard_checkpoints()
 

@@ -4,7 +4,29 @@ Nothing here changes what a library computes. Each guard names the breakage it c
 """
 
 import importlib.metadata
+import logging
 import warnings
+
+_IDLE_WARNINGS = (
+    # mmcv-lite lacks compiled operators and says so at every start; none is used here
+    dict(message='Fail to import ``MultiScaleDeformableAttention``', category=UserWarning),
+    # mmpretrain 1.2 has "\d" in plain strings, of which Python >= 3.12 warns where its files are not compiled yet
+    dict(message='.*invalid escape sequence', category=SyntaxWarning, module=r'.*\bmmpretrain\b'),
+    # MMEngine 0.10 asks torch's DistributedDataParallel for it; the name in its place is too new for torch 2.4
+    dict(message='`broadcast_buffers` is deprecated', category=FutureWarning),
+    # of torch.compile, on how it chose to compute a softmax
+    dict(message=r'\s*Online softmax is disabled', category=UserWarning),
+)
+
+
+def guard_terminal() -> None:
+    """Do not show the warnings of other libraries that come in normal runs and that no user can act on."""
+    for warning in _IDLE_WARNINGS:
+        warnings.filterwarnings('ignore', **warning)
+    # torch.compile looks for the toolkit of CUDA also on a machine without a GPU
+    logging.getLogger('torch.utils.cpp_extension').addFilter(
+        lambda record: not record.getMessage().startswith('No CUDA runtime is found')
+    )
 
 
 def guard_mmpretrain() -> None:
@@ -14,8 +36,6 @@ def guard_mmpretrain() -> None:
     those classes fails on transformers 5. The models are not used here, so they are switched off before
     ``mmpretrain.models`` is imported.
     """
-    # mmcv-lite lacks compiled operators and says so at every start; none is used here
-    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
     try:
         major = int(importlib.metadata.version('transformers').split('.')[0])
     except importlib.metadata.PackageNotFoundError:

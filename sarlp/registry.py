@@ -24,15 +24,7 @@ VISBACKENDS = Registry('vis_backend', parent=root.VISBACKENDS, scope=SCOPE, loca
 LABEL_MASKS = Registry('label mask', scope=SCOPE, locations=['sarlp.datasets'])
 METHODS = Registry('method', scope=SCOPE, locations=['sarlp.methods'])
 
-# Nothing of these kinds is defined here. MMEngine still wants a child under the default scope, and warns without one.
-for _name in (
-    'EVALUATOR',
-    'LOG_PROCESSORS',
-    'OPTIMIZERS',
-    'OPTIM_WRAPPERS',
-    'OPTIM_WRAPPER_CONSTRUCTORS',
-    'RUNNERS',
-    'VISUALIZERS',
-):
-    _parent = getattr(root, _name)
-    Registry(_parent.name, parent=_parent, scope=SCOPE)
+# Nothing of other kinds is defined here. MMEngine still wants a child under the default scope, and warns without one.
+for _parent in [value for value in vars(root).values() if isinstance(value, Registry)]:
+    if SCOPE not in _parent.children:
+        Registry(_parent.name, parent=_parent, scope=SCOPE)

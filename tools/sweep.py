@@ -7,6 +7,7 @@ tools/analysis_tools/results_table.py makes the table and the plot.
 """
 
 import argparse
+import shlex
 import sys
 
 
@@ -37,6 +38,9 @@ def main() -> None:
     with friendly_errors():
         runs = plan(args.models, args.settings, args.known_ratios, args.seeds, args.root, args.cfg_options)
         failed = execute(runs, args.slurm)
+    if args.slurm is None:
+        print(f'{len(runs) - len(failed)} of {len(runs)} runs are finished; their table:')
+        print(shlex.join(['python', 'tools/analysis_tools/results_table.py', args.root]))
     if failed:
         sys.exit(f'error: {len(failed)} of {len(runs)} runs failed')
 

@@ -11,8 +11,6 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
@@ -28,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
         metavar='KEY=VALUE',
         help='change the config, e.g. train_dataloader.dataset.label_mask.known_ratio=0.3',
     )
@@ -45,7 +43,7 @@ def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors
     from sarlp.engine import build_runner, load_config
-    from sarlp.engine.build import use_amp
+    from sarlp.engine.build import end_distributed, use_amp
 
     with friendly_errors():
         cfg = load_config(args.config, args.cfg_options)
@@ -60,6 +58,7 @@ def main() -> None:
         if args.amp:
             use_amp(cfg)
         build_runner(cfg, args.launcher).train()
+        end_distributed()
 
 
 if __name__ == '__main__':

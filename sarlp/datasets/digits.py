@@ -116,7 +116,7 @@ def _write_scenes(root: Path, counts: tuple[int, int], size: int, seed: int) -> 
         (root / folder).mkdir(parents=True)
     drawings = _divided_drawings(seed)
     first = 1
-    with tqdm(total=sum(counts), desc='drawing scenes', disable=None) as bar:
+    with tqdm(total=sum(counts), desc='drawing scenes', disable=None, leave=False) as bar:
         for split, (name, count) in enumerate(zip(_SPLITS, counts, strict=True)):
             ids = [f'{number:06d}' for number in range(first, first + count)]
             first += count

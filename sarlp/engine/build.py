@@ -1,63 +1,111 @@
 """From a config file to a Runner: what a tool needs before MMEngine takes over."""
 
 import atexit
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size, is_distributed
+from mmengine.dist import is_distributed
 
-from sarlp.datasets.annotation import load_annotation
-from sarlp.embeddings import load_embeddings
-from sarlp.engine.custom import choose_embeddings, fill_in
+from sarlp.datasets.nesting import classes_of, name_files, order_classes, require_each_once
+from sarlp.embeddings import embedding_classes, load_embeddings
+from sarlp.engine.custom import choose_embeddings, fill_in, spread_data_sets
 from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.inputs import check_inputs
+from sarlp.engine.options import check_texts, merge_options, read_options
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.errors import UserError
-from sarlp.paths import find_config, variant_of
+from sarlp.paths import find_config, find_shipped_config, variant_of
 
 
-def load_config(name: str | Path, options: Mapping | None = None) -> Config:
-    """Read a config by path or name (see :func:`~sarlp.paths.find_config`); one that differs from a ``_p0.1`` in the
-    share of known labels need not be written down (see :func:`~sarlp.paths.variant_of`).
+def load_config(name: str | Path, options: Mapping | Sequence[str] | None = None) -> Config:
+    """Read a config by path or name (see :func:`~sarlp.paths.find_config`).
 
-    The config's file name without ``.py`` is the name of its work directory below ``work_dirs``, unless it sets one.
+    One that differs from a ``_p0.1`` in the share of known labels alone need not be written down
+    (:func:`~sarlp.paths.variant_of`).
+
+    A base that is not there, relative to the config that names it, is looked for among the configs that come with
+    sarlp. The config's file name without ``.py`` is the name of its work directory below ``work_dirs``, unless it sets
+    one. A list of annotation files becomes a ``ConcatDataset``.
+
+    Args:
+        name: of the config.
+        options: changes, as :func:`~sarlp.engine.options.read_options` takes them.
+
+    Raises:
+        UserError: there is no such config, or no such base, or it is not as it must be.
     """
     path = find_config(name)
-    variant = variant_of(path)
-    cfg = Config.fromfile(path if variant is None else variant[0])
-    if variant is not None:
-        _set_known_ratio(cfg, variant[1], path)
-    if options:
-        cfg.merge_from_dict(dict(options))
+    options = read_options(options)
+    with tempfile.TemporaryDirectory() as folder, _unwritten_bases(folder):
+        cfg = Config.fromfile(path if path.is_file() else _write_variant(path, folder))
+    merge_options(cfg, options)
     upgrade(cfg)
-    fill_in(cfg, tuple(options or ()))
+    check_texts(cfg)
+    spread_data_sets(cfg)
+    fill_in(cfg, tuple(options))
     if cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
     return cfg
 
 
-def _set_known_ratio(cfg: Config, ratio: float, path: Path) -> None:
-    dataset = cfg.train_dataloader.dataset
-    if 'known_ratio' not in (dataset.get('label_mask') or {}):
-        raise UserError(
-            f'{path}: is not there, and the config beside it has no label mask with a known_ratio to change'
-        )
-    if ratio == 1:
-        dataset.label_mask = None
-    else:
-        dataset.label_mask.known_ratio = ratio
+def _write_variant(path: str | Path, folder: str | Path) -> str:
+    """A config that is not there, but is another one with another share of known labels, as a file."""
+    beside, ratio = variant_of(path)
+    mask = (Config.fromfile(beside).train_dataloader.dataset.get('label_mask')) or {}
+    if 'known_ratio' not in mask:
+        raise UserError(f'{path}: is not there, and {beside.name} has no label mask with a known_ratio to change')
+    mask = None if ratio == 1 else dict(known_ratio=ratio)
+    written = Path(folder) / Path(path).name
+    written.write_text(
+        f'_base_ = {str(beside.absolute())!r}\ntrain_dataloader = dict(dataset=dict(label_mask={mask!r}))\n',
+        encoding='utf-8',
+    )
+    return str(written)
+
+
+@contextlib.contextmanager
+def _unwritten_bases(folder: str) -> Iterator[None]:
+    """Within the block a base that is not there is looked for among the shipped configs and their variants.
+
+    MMEngine's ``package::path`` knows its own packages only, and no checkout; so its search is extended.
+    """
+    search = Config._get_cfg_path
+
+    def find(base: str, config: str) -> tuple[str, str | None]:
+        path, scope = search(base, config)
+        if scope is None and not os.path.isfile(path):
+            if variant_of(path) is None:
+                try:
+                    path = str(find_shipped_config(base, f'neither beside {config} nor'))
+                except UserError as error:
+                    raise UserError(f'{config}: its _base_ is not there. {error}') from None
+            if not os.path.isfile(path):
+                path = _write_variant(path, folder)
+        return path, scope
+
+    Config._get_cfg_path = staticmethod(find)
+    try:
+        yield
+    finally:
+        Config._get_cfg_path = staticmethod(search)
 
 
 def set_num_classes(cfg: Config, number: int, source: str) -> None:
     """Tell the head how many classes there are; ``source`` is where the number comes from, for the message.
 
     Raises:
-        UserError: the config states another number.
+        UserError: the config states another number, or what is none.
     """
     stated = cfg.model.head.get('num_classes')
+    if stated is not None and type(stated) is not int:
+        raise UserError(
+            f'model.head.num_classes must be a whole number, got {stated!r}; leave it out to take it from the data'
+        )
     if stated is not None and stated != number:
         raise UserError(
             f'the config sets model.head.num_classes = {stated}, but {source} has {number} classes; '
@@ -66,22 +114,24 @@ def set_num_classes(cfg: Config, number: int, source: str) -> None:
     cfg.model.head.num_classes = number
 
 
-def annotation_path(dataset: Mapping) -> Path:
-    """The annotation file of a data set config."""
-    return Path(dataset.get('data_root', '')) / dataset['ann_file']
-
-
 def init_distributed(launcher: str) -> None:
     """Start the process group where MMEngine cannot: several processes on a machine without a GPU use gloo.
 
-    With a GPU, or a single process, this does nothing and MMEngine's Runner does its own.
+    With a GPU, or a single process, MMEngine's Runner does its own.
     """
+    if launcher != 'none':
+        for library in ('OMP', 'MKL'):  # MMEngine sets them alike, but warns of it in every process
+            os.environ.setdefault(f'{library}_NUM_THREADS', '1')
     if launcher == 'pytorch' and not torch.cuda.is_available() and not is_distributed():
         torch.distributed.init_process_group('gloo')
-        atexit.register(_end_distributed)  # its threads, alive at the very end, now and then abort a finished process
+        atexit.register(end_distributed)  # its threads, alive at the very end, now and then abort a finished process
 
 
-def _end_distributed() -> None:
+def end_distributed() -> None:
+    """End the process group, if there is one; NCCL warns of a process that leaves it open.
+
+    For runs that went well: where a rank failed, NCCL would wait here for the others, and they for it.
+    """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -98,16 +148,18 @@ def use_amp(cfg: Config) -> None:
     cfg.optim_wrapper.dtype = 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
 
 
-def _share_batch(cfg: Config) -> None:
-    """The batch size in a config is the total over all processes; give each its share."""
-    world_size = get_world_size() if is_distributed() else int(os.environ.get('WORLD_SIZE', 1))
-    total = cfg.train_dataloader.batch_size
+def _share_batch(runner: MultiLabelRunner) -> None:
+    """The batch size in a config is the total over all processes; give each its share.
+
+    The Runner knows how many there are, under every launcher, and has written the config with the total by now.
+    """
+    total, world_size = runner.cfg.train_dataloader.batch_size, runner.world_size
     if total % world_size:
         raise UserError(
             f'train_dataloader.batch_size = {total} is the total over all processes and must be a multiple '
             f'of their number, {world_size}'
         )
-    cfg.train_dataloader.batch_size = total // world_size
+    runner._train_dataloader.batch_size = total // world_size
 
 
 def _dataloaders(cfg: Config, names: Sequence[str]) -> list[Mapping]:
@@ -132,12 +184,18 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         choose_embeddings(cfg)
     loaders = _dataloaders(cfg, names)
     check_inputs(cfg, loaders, training)
-    source = annotation_path(loaders[0].dataset)
-    metainfo, _ = load_annotation(source)
-    set_num_classes(cfg, len(metainfo['classes']), str(source))
+    classes, source = classes_of(loaders[0].dataset), name_files(loaders[0].dataset)
+    for loader in loaders:
+        order_classes(loader.dataset, classes, source)
+    for name in names:
+        if name != 'train_dataloader' and cfg.get(name) is not None:
+            require_each_once(cfg[name].dataset, f'{name}.dataset')
+    set_num_classes(cfg, len(classes), source)
     embedding = cfg.model.head.get('label_embedding') or {}
     if training and embedding.get('file') is not None:
-        load_embeddings(embedding['file'], metainfo['classes'])
+        load_embeddings(embedding['file'], classes)
+        if embedding_classes(embedding['file']) != classes:
+            embedding['classes'] = list(classes)  # by which the model finds its rows
 
     cfg.launcher = launcher
     init_distributed(launcher)
@@ -148,9 +206,7 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
             broadcast_buffers=False,
             find_unused_parameters=cfg.get('find_unused_parameters', False),
         )
-    if training:
-        _share_batch(cfg)
-    else:  # a Runner for testing gets nothing to train with
+    if not training:  # a Runner for testing gets nothing to train with
         cfg.model.pop('method', None)
         for name in (
             'train_dataloader',
@@ -165,4 +221,7 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         cfg.default_hooks = {
             name: hook for name, hook in cfg.default_hooks.items() if name in ('runtime_info', 'timer', 'logger')
         }
-    return MultiLabelRunner.from_cfg(cfg)
+    runner = MultiLabelRunner.from_cfg(cfg)
+    if training:
+        _share_batch(runner)
+    return runner

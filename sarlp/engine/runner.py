@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -14,9 +15,12 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sarlp.class_names import check_names, require_same
 from sarlp.engine.checkpoints import newest_checkpoint
 from sarlp.engine.loaders import fit_loader
 from sarlp.engine.method_hook import MethodHook
+from sarlp.engine.progress import ProgressHook
+from sarlp.engine.terminal import set_up_terminal
 from sarlp.engine.trainable import restore_frozen
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.workers import shield_workers
@@ -53,6 +57,18 @@ def read_checkpoint(path: str | Path) -> dict:
             f"{path}: is no checkpoint of sarlp: expected a dict with 'state_dict', got {_describe(checkpoint)}"
         )
     return checkpoint
+
+
+def trained_classes(checkpoint: dict, path: str | Path) -> tuple[str, ...] | None:
+    """The names of the classes that a checkpoint of :func:`read_checkpoint` was trained for; None if it has none.
+
+    Raises:
+        UserError: they are no list of names.
+    """
+    meta = checkpoint.get('meta')
+    dataset_meta = meta.get('dataset_meta') if isinstance(meta, dict) else None
+    classes = dataset_meta.get('classes') if isinstance(dataset_meta, dict) else None
+    return None if classes is None else check_names(classes, f'{path}, meta.dataset_meta.classes')
 
 
 def find_checkpoint(path: str | Path) -> str:
@@ -112,9 +128,15 @@ def load_weights(model, checkpoint: dict, path: str | Path) -> None:
 
 
 def task_of(dataset) -> TaskInfo:
-    """What is known of a training set, after its label mask."""
-    counts = dataset.label_counts()
-    return TaskInfo(dataset.classes, len(dataset), counts['positive'], counts['negative'])
+    """What is known of a training set after its label mask, of each image once; numbers the images, in place."""
+    leaves = getattr(dataset, 'leaves', [dataset])
+    known = {'positive': 0, 'negative': 0}
+    number = 0
+    for leaf in leaves:
+        leaf.first_index, number = number, number + len(leaf)
+        for kind, count in leaf.label_counts().items():
+            known[kind] = known[kind] + count
+    return TaskInfo(dataset.classes, number, known['positive'], known['negative'])
 
 
 def compile_parts(model: nn.Module, options: Mapping | None = None) -> None:
@@ -168,6 +190,20 @@ class MultiLabelRunner(Runner):
         if 'tf32' in env_cfg:
             torch.set_float32_matmul_precision('high' if env_cfg['tf32'] else 'highest')
 
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        return set_up_terminal(super().build_logger(*args, **kwargs))
+
+    def register_hooks(self, *args, **kwargs) -> None:
+        super().register_hooks(*args, **kwargs)
+        self.register_hook(ProgressHook())
+        if self._train_dataloader is not None:
+            self.register_hook(MethodHook())
+
+    def dump_config(self) -> None:
+        """Into the work directory; that of a test would take the place of the one that trains, and lies by its log."""
+        if self._train_loop is not None:
+            super().dump_config()
+
     @staticmethod
     def build_dataloader(dataloader: DataLoader | Mapping, *args, **kwargs) -> DataLoader:
         if isinstance(dataloader, Mapping):
@@ -193,11 +229,6 @@ class MultiLabelRunner(Runner):
             by_name = {**by_name, 'custom_keys': {**own, **by_name.get('custom_keys', {})}}
             optim_wrapper = {**optim_wrapper, 'paramwise_cfg': by_name}
         return super().build_optim_wrapper(optim_wrapper)
-
-    def register_hooks(self, default_hooks: Mapping | None = None, custom_hooks: Sequence | None = None) -> None:
-        super().register_hooks(default_hooks, custom_hooks)
-        if self._train_dataloader is not None:
-            self.register_hook(MethodHook())
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         if self.cfg.get('channels_last', False):  # the first convolution turns its input by itself
@@ -246,10 +277,28 @@ class MultiLabelRunner(Runner):
             temporary.unlink(missing_ok=True)  # on a full disk its half would take the room of the next attempt
             raise
 
+    def _check_classes(self, checkpoint: dict, path: str | Path) -> None:
+        """Weights for a class are weights for its name, also where their number fits."""
+        trained = trained_classes(checkpoint, path)
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+            if trained is not None and hasattr(dataset, 'classes'):
+                require_same(
+                    trained,
+                    dataset.classes,
+                    path,
+                    dataset.source,
+                    'Weights belong to the classes that they were trained for: load those of a model of these classes, '
+                    'or, where only the order differs, set metainfo=dict(classes=(...)) of the first training data set '
+                    'to the order of the checkpoint',
+                )
+                return
+
     def load_checkpoint(self, filename: str, map_location: str = 'cpu', **kwargs) -> dict:
         """Load strictly; hooks see the checkpoint first, as in MMEngine."""
         checkpoint = read_checkpoint(filename)
         checkpoint.setdefault('meta', {}).pop('config', None)  # a config is code, and MMEngine would run it
+        self._check_classes(checkpoint, filename)
         model = unwrap(self.model)
         restore_frozen(model, checkpoint, filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)

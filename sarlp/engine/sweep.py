@@ -3,11 +3,14 @@
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import product
 from pathlib import Path
 
+from sarlp.json_file import read_json
 from sarlp.paths import find_config, shipped
 
 RESULTS = 'results'
@@ -31,7 +34,11 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        return (self.work_dir / RESULTS / 'metrics.json').is_file()
+        return self.metrics_file.is_file()
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.work_dir / RESULTS / 'metrics.json'
 
     def commands(self) -> Iterator[list[str]]:
         """The commands that train, unless that is done, and test."""
@@ -82,11 +89,12 @@ def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None) -> list[Run
     """
     failed = []
     for number, run in enumerate(runs, 1):
-        state = 'finished before' if run.is_finished else 'starts'
+        state = 'finished before' if run.is_finished else 'starts; sweep.log there says how it fares'
         print(f'[{number}/{len(runs)}] {run.work_dir}: {state}', flush=True)
         if run.is_finished:
             continue
         run.work_dir.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
         if slurm is not None:
             script = ' && '.join(map(shlex.join, run.commands()))
             command = ['sbatch', *slurm, f'--output={run.work_dir / "sweep.log"}', f'--wrap={script}']
@@ -97,6 +105,10 @@ def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None) -> list[Run
                     subprocess.run(command, stdout=log, stderr=log, check=False).returncode == 0
                     for command in run.commands()
                 )
+        if ok and run.is_finished:
+            taken = timedelta(seconds=round(time.monotonic() - started))
+            mean = read_json(run.metrics_file)['mAP']  # null if no class has a positive
+            print(f'    mAP {"-" if mean is None else f"{mean:.2f}"} after {taken}', flush=True)
         if not ok:
             failed.append(run)
             print(f'    failed; see {run.work_dir / "sweep.log"}', flush=True)

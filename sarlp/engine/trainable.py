@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
+from sarlp.engine.terminal import note
 from sarlp.errors import UserError
 from sarlp.registry import HOOKS
 
@@ -38,7 +39,7 @@ def trainable_parameters(model: nn.Module) -> tuple[dict[str, tuple[int, int]], 
 
 @HOOKS.register_module()
 class TrainableParametersHook(Hook):
-    """Log once, before the first step, which parameters are trained, how many and what share of all they are."""
+    """List in the log file, before the first step, which parameters are trained, how many and what share of all."""
 
     def before_train(self, runner) -> None:
         groups, trained, total = trainable_parameters(_bare(runner.model))
@@ -48,7 +49,7 @@ class TrainableParametersHook(Hook):
             f'  {name:<{width}} {values:>12,}{f"  in {tensors} tensors" if tensors > 1 else ""}'
             for name, (tensors, values) in groups.items()
         ]
-        runner.logger.info('\n'.join(lines))
+        note(runner.logger, '\n'.join(lines))
 
 
 def _frozen_state(model: nn.Module) -> dict[str, Tensor]:

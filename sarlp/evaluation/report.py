@@ -5,11 +5,13 @@ killed while writing leaves the old file or none.
 """
 
 import csv
+import itertools
 import json
 import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,10 @@ import numpy as np
 from sarlp.files import atomic_write
 from sarlp.json_file import plain
 from sarlp.labels import UNKNOWN
+from sarlp.outputs import check_output, has_keys, is_table
 
+METRICS, PREDICTIONS, RECOVERED = 'metrics.json', 'predictions.csv', 'recovered_labels.csv'
+_RECOVERED_HEADER = ('image', 'class', 'probability', 'decision', 'truth')
 F1_NAMES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 _RECOVERY = 'recovery_'
 
@@ -65,7 +70,7 @@ def format_table(metrics: Mapping[str, Any], digits: int = 2) -> str:
     ap = metrics.get('AP')
     if ap:
         by_value = sorted(ap, key=lambda name: -math.inf if math.isnan(ap[name]) else ap[name], reverse=True)
-        blocks.append(_columns([['class', 'AP'], *([name, number(ap[name])] for name in by_value)]))
+        blocks.append(_side_by_side(_columns([['class', 'AP'], *([name, number(ap[name])] for name in by_value)])))
     return '\n\n'.join('\n'.join(lines) for lines in blocks)
 
 
@@ -93,6 +98,20 @@ def write_metrics_json(
     with atomic_write(path) as file:
         json.dump(plain(content), file, indent=2, ensure_ascii=False, allow_nan=False)
         file.write('\n')
+
+
+def check_results(folder: str | os.PathLike) -> None:
+    """See that ``metrics.json``, ``predictions.csv`` and ``recovered_labels.csv`` replace nothing but earlier ones.
+
+    Raises:
+        UserError: see :func:`~sarlp.outputs.check_output`.
+    """
+    folder = Path(folder)
+    check_output(folder / METRICS, (), has_keys('AP', 'protocol'))
+    check_output(folder / RECOVERED, (), is_table(_RECOVERED_HEADER))
+    # labels of a person may look like predictions; the metrics beside them, which are written first, tell
+    is_ours, tested = is_table(['image'], numbers_after=True), (folder / METRICS).is_file()
+    check_output(folder / PREDICTIONS, (), lambda path: tested and is_ours(path))
 
 
 def write_predictions_csv(
@@ -143,7 +162,7 @@ def write_recovered_csv(
     decisions = scores > threshold
     with atomic_write(path, newline='') as file:
         writer = csv.writer(file)
-        writer.writerow(['image', 'class', 'probability', 'decision', 'truth'])
+        writer.writerow(_RECOVERED_HEADER)
         for row, image_id in enumerate(image_ids):
             for column in np.flatnonzero(observed[row] == UNKNOWN):
                 truth = full[row, column]
@@ -178,6 +197,15 @@ def _columns(rows: list[list[str]], left: int = 1) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _side_by_side(table: list[str], least: int = 3, width: int = 100) -> list[str]:
+    """A long table in parts beside each other, of at least ``least`` rows; read down, then to the right."""
+    header, *rows = table
+    parts = max(min(width // (len(header) + 4), len(rows) // least), 1)
+    height = math.ceil(len(rows) / parts)
+    columns = [[header, *rows[start : start + height]] for start in range(0, len(rows), height)]
+    return ['    '.join(line).rstrip() for line in itertools.zip_longest(*columns, fillvalue='')]
 
 
 def _checked(name: str, array: np.ndarray, image_ids: Sequence[str], classes: Sequence[str]) -> np.ndarray:

@@ -59,6 +59,6 @@ class LabelStore(nn.Module):
     def _check(index: Tensor) -> None:
         if (index < 0).any():
             raise UserError(
-                'an image of the batch has no place in the training set (sample_idx), which a label store needs; let '
+                'an image of the batch has no place in the training set (index), which a label store needs; let '
                 'the training pipeline end in PackMultiLabel'
             )

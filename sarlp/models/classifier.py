@@ -87,7 +87,7 @@ class MultiLabelClassifier(BaseModel):
         batch = Batch(
             images=images,
             observed=torch.stack([sample.gt_score for sample in data_samples]).to(device, non_blocking=True),
-            index=torch.tensor([sample.get('sample_idx', -1) for sample in data_samples]).to(device, non_blocking=True),
+            index=torch.tensor([sample.get('index', -1) for sample in data_samples]).to(device, non_blocking=True),
             ids=tuple(sample.get('img_id', '?') for sample in data_samples),
             progress=self.progress,
         )

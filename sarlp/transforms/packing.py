@@ -13,13 +13,13 @@ class PackMultiLabel(PackInputs):
     """mmpretrain's packing with the fields of :class:`~sarlp.datasets.MultiLabelDataset`.
 
     Returns ``inputs`` (3, h, w) uint8, BGR, and ``data_samples`` with ``gt_score``, ``gt_score_full``, ``ignore`` where
-    the sample has them, and ``img_id``, ``img_path``, ``sample_idx``, ``ori_shape``, ``img_shape``.
+    the sample has them, and ``img_id``, ``img_path``, ``index``, ``ori_shape``, ``img_shape``.
     """
 
     def __init__(self):
         super().__init__(
             algorithm_keys=('gt_score_full', 'ignore'),
-            meta_keys=('img_id', 'img_path', 'sample_idx', 'ori_shape', 'img_shape'),
+            meta_keys=('img_id', 'img_path', 'index', 'ori_shape', 'img_shape'),
         )
 
     @staticmethod

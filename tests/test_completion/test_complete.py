@@ -1,6 +1,7 @@
 """The whole way from a half-filled spreadsheet to a filled one, with a model that knows next to nothing."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,7 +181,10 @@ def test_out_of_fold(options, scenes, known, tmp_path, capsys):
         return complete_labels(CONFIG, None, tmp_path / 'oof.csv', **(arguments | changes))
 
     completion = complete()
-    assert 'fold 3 of 3: training' in capsys.readouterr().out
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-2].startswith('fold 3 of 3: training') and printed[-1].startswith('fold 3 of 3: epoch 1/1  loss ')
+    assert all(re.match(r'fold \d of 3: (training in|epoch 1/1|warning:) ', line) for line in printed), printed
+    assert sum('epoch 1/1' in line for line in printed) == 3
     record = completion.record
     assert sorted(completion.scored.image_ids) == sorted(known[1])
     folds = [fold_of(image, 3) for image in completion.scored.image_ids]
@@ -273,7 +277,9 @@ def test_truth_from_an_annotation_file_is_that_from_the_spreadsheet(scenes):
         scenes / 'labels' / 'trainval.json', scenes, classes, [f'JPEGImages/{name}' for name in images]
     )
     assert np.array_equal(sheet, annotation) and (sheet[:2] >= 0).any() and (sheet[2] == -1).all()
-    with pytest.raises(UserError, match=r'labels_complete\.csv: lacks 1 of 2 classes: ten'):
+    with pytest.raises(
+        UserError, match=r'labels_complete\.csv has 10 classes, the data set has 2; only the latter has ten'
+    ):
         read_truth(scenes / 'labels_complete.csv', scenes / 'JPEGImages', ('two', 'ten'), images)
 
 
@@ -303,3 +309,9 @@ def test_a_class_out_of_reach_is_named(informed):
     record = replace(informed.record, calibration=replace(informed.record.calibration, thresholds=thresholds))
     text = format_completion(replace(informed, record=record))
     assert record.classes[3] in next(line for line in text.splitlines() if 'so nothing is' in line)
+
+
+def test_tables_that_a_spreadsheet_program_saved_again(tmp_path):
+    text = 'image,class,probability,decision\n1.jpg,caf\u00e9,0.25,negative\n'
+    (tmp_path / 'recovered.csv').write_text(text, encoding='utf-8-sig')  # with a byte-order mark
+    assert read_recovered(tmp_path / 'recovered.csv') == [('1.jpg', 'caf\u00e9', 0.25, 'negative')]

@@ -2,9 +2,12 @@
 
 import csv
 import json
+import re
 import runpy
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from mmengine.hooks import Hook
 from PIL import Image
 
 from sarlp.engine import build_runner, find_checkpoint, load_config, read_checkpoint
+from sarlp.engine.testing import test as run_test
 from sarlp.errors import UserError
 from sarlp.inference import Predictor, init_model
 from sarlp.registry import DATASETS
@@ -40,14 +44,19 @@ def options_of(cfg_options):
 
 
 @pytest.fixture(scope='session')
-def work(repository, digits, tmp_path_factory):
-    """Work directory of ``tools/train.py``: two epochs of the digits config."""
+def trained(repository, digits, tmp_path_factory):
+    """Work directory and output of ``tools/train.py``: two epochs of the digits config."""
     work_dir = tmp_path_factory.mktemp('train') / 'work'
-    run(
+    result = run(
         *(sys.executable, repository / 'tools' / 'train.py', 'sarlp_r18_digits_p0.1', '--work-dir', work_dir),
         *options_of(reduced(digits)),
     )
-    return work_dir
+    return work_dir, result
+
+
+@pytest.fixture(scope='session')
+def work(trained):
+    return trained[0]
 
 
 @pytest.fixture(scope='session')
@@ -57,14 +66,14 @@ def trained_config(digits):
 
 @pytest.fixture(scope='session')
 def tested(repository, work, digits, tmp_path_factory):
-    """What ``tools/test.py --out`` writes."""
+    """What ``tools/test.py --out`` writes, and its output."""
     out = tmp_path_factory.mktemp('test') / 'out'
     tool = repository / 'tools' / 'test.py'
     result = run(
         *(sys.executable, tool, 'sarlp_r18_digits_p0.1', work, '--out', out, '--work-dir', out / 'log'),
         *options_of(reduced(digits)),
     )
-    return out, result.stdout
+    return out, result
 
 
 def same_values(one, other, path=''):
@@ -147,16 +156,90 @@ class TestTraining:
 
     def test_two_processes(self, repository, digits, tmp_path, distributed_env):
         cfg_options = reduced(digits) | {'train_cfg.max_epochs': 1}
-        run(
+        environment = distributed_env()
+        del environment['OMP_NUM_THREADS']  # of whose absence torchrun, and each rank, would speak
+        result = run(
             *('bash', repository / 'tools' / 'dist_train.sh', 'sarlp_r18_digits_p0.1', 2, '--work-dir', tmp_path),
             *options_of(cfg_options),
-            env=distributed_env(),
+            env=environment,
         )
+        assert result.stderr == ''
+        lines = result.stdout.splitlines()
+        assert len(lines) == len(set(lines)) < 12  # one rank speaks
+        assert any(line.startswith('device') and line.endswith(', 2 processes') for line in lines)
+        whole = load_config(tmp_path / 'sarlp_r18_digits_p0.1.py')  # to go on with in any number of processes
+        assert whole.train_dataloader.batch_size == 8
         content = read_checkpoint(tmp_path / 'epoch_1.pth')
         assert content['meta']['iter'] == 3  # 24 images, 8 a step over both
         assert len(list(tmp_path.rglob('events.out*'))) == len(list(tmp_path.rglob('scalars.json'))) == 1
         model = init_model(load_config('sarlp_r18_digits_p0.1', cfg_options), tmp_path / 'epoch_1.pth')
         assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+class TestTerminal:
+    """What a person sees; ``make demo`` is these tools and three more, which say four lines; five are make's."""
+
+    def test_training(self, trained):
+        work, result = trained
+        assert result.stderr == ''
+        lines = result.stdout.splitlines()
+        epochs = [line for line in lines if line.startswith('epoch ')]
+        assert len(epochs) == 2
+        for number, line in enumerate(epochs, 1):
+            assert re.fullmatch(
+                rf'epoch {number}/2  loss +\S+  loss_known +\S+  loss_recovery +\S+  lr \d\.\de-\d\d  '
+                r'\d:\d\d:\d\d left  mAP \d+\.\d\d(  \(best so far\))?',
+                line,
+            )
+        assert epochs[0].endswith('(best so far)') and ' 0:00:00 left' in epochs[1]
+        others = [line for line in lines if line not in epochs]
+        assert len(others) <= 10
+        assert others[0].startswith('24 training images, 10 classes, ')
+        assert not re.search('mmengine|INFO|Config|Hooks|FileClient|HardDiskBackend|Saving', result.stdout)
+        named = {line.split()[0]: line.split(maxsplit=1)[1] for line in others}
+        parameters = sum(parameter.numel() for parameter in init_model(*self.model(work)).parameters())
+        assert f', {parameters:,} parameters, all trained' in named['model']
+        assert named['device'].startswith('cuda' if torch.cuda.is_available() else 'cpu (')
+        assert named['training'] == '2 epochs of 3 steps of 8 images; validation on 11 images'
+        assert named['finished'].endswith(find_checkpoint(work))
+
+    @staticmethod
+    def model(work):
+        return work / 'sarlp_r18_digits_p0.1.py', find_checkpoint(work)
+
+    def test_all_of_it_is_in_the_log_file(self, trained):
+        work, result = trained
+        log = re.search(r'^log +(\S+\.log),', result.stdout, re.MULTILINE)[1]
+        text = Path(log).read_text()
+        for part in ('System environment:', 'seed: 0', 'Config:\n', "type='SARLPHead'", 'Hooks will be executed'):
+            assert part in text
+        assert text.count('Epoch(train) ') == text.count('Epoch(val) ') == 2 and 'CF1_top3: ' in text
+        assert '24 training images, 10 classes, ' in text and 'Saving checkpoint at 2 epochs' in text
+        assert 'best so far' not in text  # said once, in MMEngine's words
+
+    def test_the_next_command_is_right(self, trained, tested):
+        """It tests the same, with the config that lies there; ``tested`` took the one that came with sarlp."""
+        words = shlex.split(re.search(r'^next +(.*)', trained[1].stdout, re.MULTILINE)[1])
+        assert words[:2] == ['python', 'tools/test.py'] and words[4] == '--out'
+        config, checkpoint = words[2:4]
+        cfg = load_config(config)
+        cfg.experiment_name = 'test-next'
+        metrics = run_test(cfg, find_checkpoint(checkpoint), launcher='none')
+        assert metrics['mAP'] == json.loads((tested[0] / 'metrics.json').read_text())['mAP']
+        assert load_config(config).train_dataloader is not None  # the test left the config as it was
+
+    def test_testing(self, trained, tested):
+        out, result = tested
+        assert result.stderr == ''
+        lines = result.stdout.splitlines()
+        assert len(lines) <= 22
+        assert lines[0].startswith('testing on 11 images, then the labels hidden in training; ')
+        assert lines[-1] == f'written to {out}: metrics.json, predictions.csv, recovered_labels.csv'
+        assert not re.search('mmengine|INFO|Config|Hooks|Epoch', result.stdout)
+        training = [line for line in trained[1].stdout.splitlines() if not line.startswith('epoch ')]
+        assert len(training) + len(lines) + 9 < 40
+        (log,) = (out / 'log').glob('*/*.log')
+        assert 'Config:\n' in log.read_text() and log.read_text().count('Epoch(test)') == 2
 
 
 class TestInference:
@@ -189,7 +272,7 @@ class TestInference:
 
 class TestTesting:
     def test_metrics(self, tested, work):
-        out, printed = tested
+        out, printed = tested[0], tested[1].stdout
         metrics = json.loads((out / 'metrics.json').read_text())
         expected = {'mAP', 'mAP_plain', 'AP', 'protocol', 'recovery', *MAIN_METRICS}
         assert expected | {f'{name}_top3' for name in MAIN_METRICS} <= set(metrics)
@@ -253,19 +336,20 @@ class TestMaps:
         def draw(*arguments, config=config, checkpoint=work):
             out = tmp_path / 'maps'
             call(repository / 'tools/visualize_cam.py', config, checkpoint, '--out-dir', out, *arguments)
-            for path in out.iterdir():
+            figures = sorted(path for path in out.rglob('*') if path.is_file())
+            for path in figures:
                 with Image.open(path) as image:
                     pixels = np.asarray(image.convert('RGB'))
                 assert min(pixels.shape[:2]) > 48
                 assert pixels.std() > 5  # something is drawn
-            return sorted(path.name for path in out.iterdir())
+            return [path.relative_to(out).as_posix() for path in figures]
 
         return draw
 
     def test_one_image(self, draw, digits, tmp_path):
         outside = tmp_path / 'from elsewhere.png'
         Image.open(digits / 'JPEGImages' / '000003.jpg').resize((80, 64)).save(outside)
-        assert draw('--img', outside, '--threshold', '0') == ['from elsewhere.png']
+        assert draw('--img', outside, '--threshold', '0') == [f'{outside.relative_to(outside.anchor)}.png']
 
     def test_folder(self, draw, digits, tmp_path, capsys):
         folder = tmp_path / 'images'
@@ -273,11 +357,14 @@ class TestMaps:
         for name in ('b.png', 'a.JPG'):
             Image.open(digits / 'JPEGImages' / '000003.jpg').save(folder / name)
         (folder / 'notes.txt').write_text('no image')
-        assert draw('--img', folder) == ['a.png', 'b.png']
+        assert draw('--img', folder) == ['a.JPG.png', 'b.png.png']
         assert '2 figures in ' in capsys.readouterr().out
 
     def test_split(self, draw):
-        assert draw('--split', 'test', '--max-images', '2') == ['000025.png', '000026.png']
+        assert draw('--split', 'test', '--max-images', '2') == [
+            'JPEGImages/000025.jpg.png',
+            'JPEGImages/000026.jpg.png',
+        ]
 
     def test_baseline_by_gradcam(self, draw, digits, make_config, tmp_path):
         pytest.importorskip('pytorch_grad_cam')
@@ -287,7 +374,7 @@ class TestMaps:
         config = tmp_path / 'work' / 'baseline_r18_digits_p0.1.py'
         cfg.dump(config)
         arguments = ('--split', 'train', '--max-images', '1', '--method', 'gradcam')
-        assert draw(*arguments, config=config, checkpoint=tmp_path / 'work') == ['000001.png']
+        assert draw(*arguments, config=config, checkpoint=tmp_path / 'work') == ['JPEGImages/000001.jpg.png']
 
     def test_no_image(self, draw, tmp_path, capsys):
         with pytest.raises(SystemExit) as exit_:

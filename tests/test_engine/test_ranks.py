@@ -45,7 +45,7 @@ def test_a_rank_that_dies_ends_the_others(make_config, tmp_path, distributed_env
     process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         for line in process.stdout:
-            if 'Epoch(train)' in line:
+            if line.startswith('epoch '):
                 break
         listing = subprocess.run(['ps', '-ww', '-eo', 'pid,args'], capture_output=True, text=True).stdout
         mine = [line for line in listing.splitlines() if 'train.py' in line and str(tmp_path) in line]

@@ -203,7 +203,7 @@ class TestSigterm:
         )  # fmt: skip
         try:
             for line in process.stdout:
-                if 'Epoch(train)' in line:
+                if line.startswith('epoch '):
                     break
             time.sleep(0.05)
             os.killpg(process.pid, signal.SIGTERM)

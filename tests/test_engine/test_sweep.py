@@ -1,3 +1,4 @@
+import re
 import sys
 from types import SimpleNamespace
 
@@ -39,13 +40,17 @@ def test_execute_skips_finished_runs_and_reports_failed_ones(tmp_path, monkeypat
 
     def fake(command, **_):
         commands.append(command)
+        if 'test.py' in command[1]:
+            (good.work_dir / 'results').mkdir()
+            (good.work_dir / 'results' / 'metrics.json').write_text('{"mAP": 12.345}')
         return SimpleNamespace(returncode=int(str(bad.work_dir) in command))
 
     monkeypatch.setattr(sweep.subprocess, 'run', fake)
     assert execute([finished, good, bad]) == [bad]
     assert [command[1].rpartition('/')[2] for command in commands] == ['train.py', 'test.py', 'train.py']
     assert all(command[0] == sys.executable for command in commands)
-    assert 'failed' in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert 'failed' in printed and re.search(r'good: starts.*\n    mAP 12\.3\d after 0:00:0\d\n', printed)
 
 
 def test_slurm_gets_one_job_a_run(tmp_path, monkeypatch):

@@ -39,7 +39,7 @@ def main() -> None:
     ratio = options.pop('spreadsheet', None)
     with friendly_errors():
         root = make_digits(options.pop('out'), **options)
-        convert_voc2007(root)
+        convert_voc2007(root, by_class=False)
         if ratio is not None:
             print('spreadsheets: {} and {}'.format(*write_spreadsheets(root, ratio)))
 

@@ -217,8 +217,10 @@ def calibration_section(
         ('Brier score', f'{found.brier:.4f}'),
     ]
     calibrated = None
-    if fitted is not None and fitted.classes == predictions.classes:
-        calibrated = reliability(fitted.probabilities(predictions.scores)[known], labels[known])
+    if fitted is not None and set(fitted.classes) == set(predictions.classes):
+        columns = [predictions.classes.index(name) for name in fitted.classes]
+        scores, truth = predictions.scores[:, columns], labels[:, columns]
+        calibrated = reliability(fitted.probabilities(scores)[truth != UNKNOWN], truth[truth != UNKNOWN])
         section.facts += [
             ('ECE, calibrated', f'{calibrated.ece:.4f}'),
             ('Brier score, calibrated', f'{calibrated.brier:.4f}'),

@@ -67,7 +67,8 @@ class HiddenLabels:
 def read_config(work_dir: Path) -> tuple[Path, Config]:
     """The newest config in a work directory that trains, and its file.
 
-    ``tools/test.py`` leaves configs there as well, in which nothing of the training is left.
+    ``tools/test.py`` leaves configs there as well, in which nothing of the training is left, and once put them in the
+    place of the one beside the checkpoints.
 
     Raises:
         UserError: there is none.
