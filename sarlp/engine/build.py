@@ -148,20 +148,6 @@ def use_amp(cfg: Config) -> None:
     cfg.optim_wrapper.dtype = 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
 
 
-def _share_batch(runner: MultiLabelRunner) -> None:
-    """The batch size in a config is the total over all processes; give each its share.
-
-    The Runner knows how many there are, under every launcher, and has written the config with the total by now.
-    """
-    total, world_size = runner.cfg.train_dataloader.batch_size, runner.world_size
-    if total % world_size:
-        raise UserError(
-            f'train_dataloader.batch_size = {total} is the total over all processes and must be a multiple '
-            f'of their number, {world_size}'
-        )
-    runner._train_dataloader.batch_size = total // world_size
-
-
 def _dataloaders(cfg: Config, names: Sequence[str]) -> list[Mapping]:
     return [cfg[name] for name in names if cfg.get(name) is not None]
 
@@ -221,7 +207,4 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         cfg.default_hooks = {
             name: hook for name, hook in cfg.default_hooks.items() if name in ('runtime_info', 'timer', 'logger')
         }
-    runner = MultiLabelRunner.from_cfg(cfg)
-    if training:
-        _share_batch(runner)
-    return runner
+    return MultiLabelRunner.from_cfg(cfg)

@@ -217,9 +217,19 @@ class MultiLabelRunner(Runner):
         if isinstance(model, Mapping) and self._train_dataloader is not None:
             if isinstance(self._train_dataloader, Mapping):
                 rank_seeds = self._randomness_cfg.get('diff_rank_seed', False)
-                self._train_dataloader = self.build_dataloader(self._train_dataloader, self.seed, rank_seeds)
+                loader = {**self._train_dataloader, 'batch_size': self._share(self._train_dataloader['batch_size'])}
+                self._train_dataloader = self.build_dataloader(loader, self.seed, rank_seeds)
             model = {**model, 'task': task_of(self._train_dataloader.dataset)}
         return super().build_model(model)
+
+    def _share(self, total: int) -> int:
+        """The batch of each process; that in a config is the total, and stays so in what is written of it."""
+        if total % self.world_size:
+            raise UserError(
+                f'train_dataloader.batch_size = {total} is the total over all processes and must be a multiple '
+                f'of their number, {self.world_size}'
+            )
+        return total // self.world_size
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | Mapping) -> OptimWrapper:
         method = unwrap(self.model).method
