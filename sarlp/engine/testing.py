@@ -9,7 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.registry import LOOPS
 
 from sarlp.engine.build import annotation_path, build_runner
-from sarlp.engine.runner import read_checkpoint
+from sarlp.engine.checkpoint_file import read_checkpoint
 from sarlp.errors import UserError, shorten
 from sarlp.evaluation.report import format_table, write_metrics_json, write_predictions_csv, write_recovered_csv
 

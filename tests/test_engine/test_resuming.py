@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sarlp.engine import newest_checkpoint, read_checkpoint
-from sarlp.engine.checkpoints import is_whole
+from sarlp.engine.checkpoint_file import is_whole
 from sarlp.engine.loop import ResumableSampler
 from sarlp.errors import UserError
 
