@@ -13,6 +13,7 @@ from sarlp.datasets.annotation import load_annotation
 from sarlp.embeddings import load_embeddings
 from sarlp.engine.custom import choose_embeddings, fill_in
 from sarlp.engine.inputs import check_inputs
+from sarlp.engine.options import check_options
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.errors import UserError
 from sarlp.paths import find_config
@@ -110,6 +111,7 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
     """
     names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',)
     if training:
+        check_options(cfg)
         choose_embeddings(cfg)
     loaders = _dataloaders(cfg, names)
     check_inputs(cfg, loaders, training)

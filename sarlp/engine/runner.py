@@ -1,15 +1,18 @@
 """MMEngine's Runner, with checkpoints that are whole or absent, strict loading, and options that make it fast."""
 
+import contextlib
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process, master_only
-from mmengine.hooks import EMAHook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
@@ -17,14 +20,16 @@ from torch.utils.data import DataLoader
 
 from sarlp.engine.checkpoint_file import read_checkpoint
 from sarlp.engine.loaders import fit_loader
+from sarlp.engine.options import check_metrics
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
 from sarlp.engine.run_record import RunRecord, new_run, read_record, set_aside
 from sarlp.engine.start import Start, is_in_place, read_start
 from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.trainable import restore_frozen
 from sarlp.engine.workers import shield_workers
-from sarlp.errors import UserError, shorten
+from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.files import sync_folder
+from sarlp.json_file import show
 
 
 def load_weights(model, checkpoint: dict, path: str | Path) -> None:
@@ -78,6 +83,18 @@ def compile_parts(model: nn.Module, options: Mapping | None = None) -> None:
     torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
     for part in (model.backbone, model.head):
         part.compile(**(options or {}))
+
+
+@contextlib.contextmanager
+def _options_of(part: Any, where: str) -> Iterator[None]:
+    """Report what a part of MMEngine or torch refuses as it is built from the config."""
+    shown = show(dict(part) if isinstance(part, Mapping) else part)  # before it is taken apart
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError, AssertionError, ArithmeticError) as error:
+        raise UserValueError(f'{where}: {shown} can not be built: {error}') from error
 
 
 @RUNNERS.register_module()
@@ -139,11 +156,24 @@ class MultiLabelRunner(Runner):
         runner._start = start
         return runner
 
+    def register_hook(self, hook: Hook | Mapping, *args, **kwargs) -> None:
+        with _options_of(hook, 'default_hooks or custom_hooks'):
+            super().register_hook(hook, *args, **kwargs)
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | Mapping) -> OptimWrapper:
+        with _options_of(optim_wrapper, 'optim_wrapper'):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> list:
+        with _options_of(scheduler, 'param_scheduler'):
+            return super().build_param_scheduler(scheduler)
+
     def load_or_resume(self) -> None:
         """Bring the runner to where its training starts, and its work directory into order for it."""
         if self._start is None or self._has_loaded:
             super().load_or_resume()
             return
+        check_metrics(self)
         outcome = [None]
         if is_main_process():  # to look through gigabytes once is enough
             try:
