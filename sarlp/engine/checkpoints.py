@@ -60,6 +60,7 @@ class ResumableCheckpointHook(CheckpointHook):
         except (KeyError, ValueError, TypeError, AssertionError, AttributeError, IndexError) as error:
             raise UserValueError(f'{where}: {error}') from error
         self.iter_interval = iter_interval
+        self._record: RunRecord | None = None
         self._terminated = False
         self._previous_handler = None
 
@@ -172,7 +173,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self._record.write(runner.work_dir)
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
-        if not self.save_best:
+        if not self.save_best or self._record is None:  # Runner.val(), which trains nothing
             return
         if 'auto' in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])

@@ -65,9 +65,14 @@ def config_changes(before: str, now: str) -> list[str]:
     changes = []
     for key in dict.fromkeys([*new, *old]):
         one, other = old.get(key, _NONE), new.get(key, _NONE)
-        if one != other and key.split('.')[0] not in _LEFT_OUT and key.split('.')[-1] not in _WORKERS:
+        if one != other and bears_on_training(key):
             changes.append(f'{key} {_shown(one)} -> {_shown(other)}')
     return changes
+
+
+def bears_on_training(key: str) -> bool:
+    """Whether a dotted key of a config is of what is trained, not of how and where it runs."""
+    return key.split('.')[0] not in _LEFT_OUT and key.split('.')[-1] not in _WORKERS
 
 
 def _shown(value: Any) -> str:

@@ -111,10 +111,10 @@ def _position(runner, checkpoint: Mapping, before: str, path: str | Path) -> tup
     epoch, iteration = checkpoint['meta']['epoch'], checkpoint['meta']['iter']
     now = sampling_of(runner)
     old = _sampling_before(checkpoint, before)
-    length = old.get('epoch_length')
-    if iteration == epoch * (now['epoch_length'] if length is None else length):
-        return epoch, epoch * now['epoch_length']
     differing = [name for name, value in old.items() if value != now[name]]
+    length = old.get('epoch_length', None if differing else now['epoch_length'])
+    if length is not None and iteration == epoch * length:
+        return epoch, epoch * now['epoch_length']
     seen = iteration - epoch * now['epoch_length']
     if differing or not 0 < seen < now['epoch_length']:
         had = ', '.join(f'{name.replace("_", " ")} {value}' for name, value in old.items()) or 'another epoch length'

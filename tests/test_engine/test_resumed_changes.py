@@ -150,7 +150,8 @@ class TestOtherValues:
         assert hook.ema_model.momentum == 0.5
 
     def test_nothing_is_said_where_nothing_changed(self, work, resume, tmp_path):
-        _, watch, said = resume(load_from=str(work / 'iter_4.pth'), work_dir=str(tmp_path / 'b'))
+        same = {'default_hooks.checkpoint.iter_interval': 1, 'default_hooks.checkpoint.max_keep_ckpts': -1}
+        _, watch, said = resume(load_from=str(work / 'iter_4.pth'), work_dir=str(tmp_path / 'b'), **same)
         assert cycle_of(watch) == close(torch_cycle(2 * LENGTH)[4:])
         assert 'other than before' not in said and 'schedules' not in said
 
@@ -273,8 +274,10 @@ class TestConfigChanges:
         changes = ['a.b.1.c 2 -> 3', 'a.d (1, 2) -> [1, 2]', "f absent -> 'inf'", 'e -1.5 -> absent']
         assert config_changes(before, now) == changes
 
-    @pytest.mark.parametrize(
-        'text', ['', 'no python (', 'import os', '(' * 9999, 'a = open("/etc/passwd")', 'a = b = {**c}']
-    )
-    def test_of_no_config_nothing_is_run(self, text):
-        assert config_changes(text, 'a = 1') in ([], ['a \'open("/etc/passwd")\' -> 1'], ["a '{**c}' -> 1"])
+    @pytest.mark.parametrize('text', ['', 'no python (', 'import os', '(' * 9999])
+    def test_of_no_config(self, text):
+        assert config_changes(text, 'a = 1') == []
+
+    def test_nothing_is_run(self, tmp_path):
+        assert config_values(f'a = open({str(tmp_path / "made")!r}, "w")\nb = dict(**c)\nd = {{**e}}').keys() >= {'a'}
+        assert not (tmp_path / 'made').exists()

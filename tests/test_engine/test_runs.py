@@ -207,8 +207,9 @@ class TestRecord:
             find_checkpoint(work)
 
     @pytest.mark.parametrize(
-        'change', [{'version': 2}, {'run': '../x'}, {'resumable': [{'file': '../a.pth', 'epoch': 1, 'iter': 1}]}, {'best': 3}]
-    )  # fmt: skip
+        'change',
+        [{'version': 2}, {'run': '../x'}, {'resumable': [{'file': '../a', 'epoch': 1, 'iter': 1}]}, {'best': 3}],
+    )
     def test_damaged(self, work, change):
         file = work / 'checkpoints.json'
         file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
