@@ -15,8 +15,8 @@ from torch import nn
 from sarlp.devices import AUTO, choose_device
 from sarlp.engine import compile_parts, load_config, load_weights, read_checkpoint
 from sarlp.engine.build import set_num_classes
+from sarlp.engine.checkpoint_file import trained_classes
 from sarlp.engine.earlier_configs import upgrade
-from sarlp.engine.runner import trained_classes
 from sarlp.engine.testing import pipeline_for_testing
 from sarlp.errors import UserError, UserValueError
 from sarlp.models.fold import fold_batch_norm

@@ -74,7 +74,7 @@ def _training(cfg: Config, dataset: Mapping) -> Config:
     cfg.train_cfg.pop('val_interval', None)
     cfg.default_hooks.checkpoint.save_best = None
     cfg.work_dir = None
-    cfg.resume = True  # without a checkpoint it starts anew
+    cfg.resume = 'auto'  # without a checkpoint it starts anew
     return cfg
 
 

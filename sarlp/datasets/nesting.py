@@ -93,22 +93,13 @@ def _concat(dataset: ConfigDict, key: str) -> ConfigDict:
 
 
 def keyed_leaves(dataset: Mapping, key: str = 'dataset') -> Iterator[tuple[str, ConfigDict]]:
-    """The leaves of a config, each with its key, such as ``dataset.datasets.0``; after :func:`spread_lists`.
-
-    Raises:
-        UserError: a leaf names no annotation file.
-    """
+    """The leaves of a config, each with its key, such as ``dataset.datasets.0``; after :func:`spread_lists`."""
     inner = _WRAPPERS.get(_kind(dataset), ('',))[0]
     if inner == 'dataset':
         yield from keyed_leaves(dataset['dataset'], f'{key}.dataset')
     elif inner == 'datasets':
         for index, part in enumerate(dataset['datasets']):
             yield from keyed_leaves(part, f'{key}.datasets.{index}')
-    elif 'ann_file' not in dataset:
-        raise UserError(
-            f'{key}: a data set of type {dataset.get("type")!r} without ann_file; expected MultiLabelDataset, or one '
-            f'of {", ".join(_WRAPPERS)} around it'
-        )
     else:
         yield key, dataset
 
@@ -119,7 +110,16 @@ def leaves(dataset: Mapping) -> list[ConfigDict]:
 
 
 def annotation_path(leaf: Mapping) -> Path:
-    """The annotation file of a leaf."""
+    """The annotation file of a leaf.
+
+    Raises:
+        UserError: it names none.
+    """
+    if 'ann_file' not in leaf:
+        raise UserError(
+            f'a data set of type {leaf.get("type")!r} has no ann_file; expected MultiLabelDataset, or one of '
+            f'{", ".join(_WRAPPERS)} around it'
+        )
     return Path(leaf.get('data_root') or '') / leaf['ann_file']
 
 
@@ -183,8 +183,14 @@ def _kinds(dataset: Mapping) -> Iterator[str]:
 
 
 def build_labels(dataset: Mapping):
-    """Build the data set of a config for its labels: each image once, and none is read."""
-    return DATASETS.build(with_options(each_once(dataset), pipeline=[]))
+    """Build a data set for its labels: each image once, none is read, classes in the order of the first leaf.
+
+    Raises:
+        UserError: an annotation file or images are missing or damaged, or the leaves have different classes.
+    """
+    dataset = with_options(each_once(dataset), pipeline=[])
+    order_classes(dataset, classes_of(dataset), annotation_paths(dataset)[0])
+    return DATASETS.build(dataset)
 
 
 def option_of(dataset: Mapping, name: str) -> Any:

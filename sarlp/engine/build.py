@@ -17,6 +17,7 @@ from sarlp.engine.custom import choose_embeddings, fill_in, spread_data_sets
 from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.inputs import check_inputs
 from sarlp.engine.options import check_texts, merge_options, read_options
+from sarlp.engine.run_options import check_options
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.errors import UserError
 from sarlp.paths import find_config, find_shipped_config, variant_of
@@ -167,6 +168,7 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
     upgrade(cfg)
     names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',)
     if training:
+        check_options(cfg)
         choose_embeddings(cfg)
     loaders = _dataloaders(cfg, names)
     check_inputs(cfg, loaders, training)

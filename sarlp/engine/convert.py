@@ -11,7 +11,8 @@ from sarlp.class_names import require_same
 from sarlp.datasets.annotation import load_annotation
 from sarlp.embeddings import embedding_classes, load_embeddings
 from sarlp.engine.build import load_config, set_num_classes
-from sarlp.engine.runner import load_weights, read_file
+from sarlp.engine.checkpoint_file import read_file
+from sarlp.engine.runner import load_weights
 from sarlp.errors import UserError, shorten
 from sarlp.files import atomic_write
 from sarlp.models.released import rename_released

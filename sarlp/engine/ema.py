@@ -1,5 +1,7 @@
 """The average of the weights that is evaluated and saved."""
 
+import contextlib
+from collections.abc import Iterator
 from itertools import chain
 
 import torch
@@ -9,6 +11,7 @@ from mmengine.model import ExponentialMovingAverage
 from torch import Tensor, nn
 
 from sarlp.engine.unwrap import unwrap
+from sarlp.errors import UserValueError
 from sarlp.registry import HOOKS, MODELS
 
 
@@ -51,6 +54,14 @@ class ForeachEMA(ExponentialMovingAverage):
         self.steps += 1
 
 
+@contextlib.contextmanager
+def _options() -> Iterator[None]:
+    try:
+        yield
+    except (AssertionError, TypeError, KeyError) as error:  # by which MMEngine refuses them
+        raise UserValueError(f'default_hooks.ema: {error}') from error
+
+
 @HOOKS.register_module()
 class EMAFromStartHook(EMAHook):
     """MMEngine's EMA, averaging from the initial weights on.
@@ -61,6 +72,9 @@ class EMAFromStartHook(EMAHook):
     Args:
         ema_type: kind of average.
         **kwargs: of :class:`mmengine.hooks.EMAHook`.
+
+    Raises:
+        UserValueError: before the first step, options that MMEngine refuses.
     """
 
     def __init__(self, ema_type: str = 'sarlp.ForeachEMA', **kwargs):
@@ -68,10 +82,12 @@ class EMAFromStartHook(EMAHook):
 
     def before_run(self, runner) -> None:
         self.src_model = unwrap(runner.model).network
-        self.ema_model = MODELS.build(self.ema_cfg, default_args=dict(model=self.src_model))
+        with _options():
+            self.ema_model = MODELS.build(self.ema_cfg, default_args=dict(model=self.src_model))
 
     def before_train(self, runner) -> None:
-        super().before_train(runner)
+        with _options():
+            super().before_train(runner)
         if self.ema_model.steps == 0:
             self.ema_model.update_parameters(self.src_model)  # the first update copies
 

@@ -6,16 +6,12 @@ import random
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from sarlp.class_names import require_same
+from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError, shorten
 from sarlp.labels import UNKNOWN
 from sarlp.registry import HOOKS
-
-
-def _bare(model):
-    return model.module if is_model_wrapper(model) else model
 
 
 @HOOKS.register_module()
@@ -56,7 +52,7 @@ class DataCheckHook(Hook):
             test = runner.val_dataloader.dataset
             advice = 'Build the run by sarlp.engine.build_runner, which matches them by name'
             require_same(train.classes, test.classes, train.source, test.source, advice)
-        head = _bare(runner.model).head
+        head = unwrap(runner.model).head
         if head.num_classes != len(train.classes):
             raise UserError(
                 f'the model has {head.num_classes} classes (model.head.num_classes), but {train.source} '

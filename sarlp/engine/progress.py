@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import torch
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.visualization import TensorboardVisBackend
 
 from sarlp.engine.terminal import is_brief, near, say
 from sarlp.engine.trainable import trainable_parameters
+from sarlp.engine.unwrap import unwrap
 
 
 def describe_device(model: torch.nn.Module) -> str:
@@ -131,7 +131,7 @@ def _short(number: float) -> str:
 
 
 def _beginning(runner) -> dict[str, str]:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap(runner.model)
     _, trained, total = trainable_parameters(model)
     share = 'all trained' if trained == total else f'{trained:,} of them trained ({100 * trained / total:.2f} %)'
     processes = f', {runner.world_size} processes' if runner.world_size > 1 else ''

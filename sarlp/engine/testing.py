@@ -18,9 +18,11 @@ from sarlp.datasets.nesting import (
     with_options,
 )
 from sarlp.engine.build import build_runner
+from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.progress import describe_device
-from sarlp.engine.runner import read_checkpoint, trained_classes
+from sarlp.engine.run_record import BEST
 from sarlp.errors import UserError
+from sarlp.evaluation.metrics import MultiLabelMetric
 from sarlp.evaluation.report import (
     METRICS,
     PREDICTIONS,
@@ -52,19 +54,30 @@ def pipeline_for_testing(cfg: Config) -> list[Mapping]:
     return first
 
 
+def _metric_in(name: str) -> str | None:
+    """By which metric a checkpoint of an earlier version was selected, which only its name says; None: by none."""
+    found = BEST.fullmatch(name)
+    return None if found is None else found['metric']
+
+
 def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: dict) -> dict:
     """What the numbers depend on, for ``metrics.json``."""
     train = cfg.get('train_dataloader') or {}
     validation = (cfg.get('val_dataloader') or {}).get('dataset')
     held_out = None if validation is None else option_of(validation, 'holdout')
-    if not Path(checkpoint).name.startswith('best_'):
+    metric = meta.get('selected_by') or _metric_in(Path(checkpoint).name)
+    average = 'EMA ' if (cfg.get('default_hooks') or {}).get('ema') is not None else ''
+    if metric is None:
         selection = 'the epoch of this checkpoint'
     elif held_out is None:
-        selection = 'best EMA mAP on the test set'
+        selection = f'best {average}{metric} on the test set'
     else:
-        selection = f'best EMA mAP on held-out training images ({held_out})'
+        selection = f'best {average}{metric} on held-out training images ({held_out})'
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    evaluator = next((one for one in evaluators if 'threshold' in one), evaluators[0])
     return {
         'checkpoint': str(checkpoint),
+        'run': meta.get('run'),
         'epoch': meta.get('epoch'),
         'epoch_selection': selection,
         'seed': meta.get('seed'),
@@ -74,8 +87,8 @@ def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: di
         'mAP': 'area under the precision made monotone from the right (voc12)',
         'mAP_plain': 'non-interpolated',
         'CF1': '2 CP CR / (CP + CR), CP and CR means over classes',
-        'threshold': cfg.test_evaluator.get('threshold'),
-        'top_k': cfg.test_evaluator.get('top_k'),
+        'threshold': evaluator.get('threshold'),
+        'top_k': evaluator.get('top_k'),
         'units': 'percent',
     }
 
@@ -120,11 +133,14 @@ def test(
     runner = build_runner(cfg, launcher, training=False)
     dataset_meta = runner.test_loop.dataloader.dataset.metainfo
 
+    measuring = next((one for one in runner.test_evaluator.metrics if isinstance(one, MultiLabelMetric)), None)
+    if measuring is None:
+        raise UserError('test_evaluator: the table and the files need a MultiLabelMetric; add one, or take it alone')
     further = ', then the labels hidden in training' if recover else ''
     images = f'{len(runner.test_loop.dataloader.dataset):,} images'
     runner.logger.info(f'testing on {images}{further}; {describe_device(runner.model)}')
     metrics = runner.test()
-    report = runner.test_evaluator.metrics[0].report
+    report = measuring.report
     recovered = None
     if recover:
         runner._test_loop = LOOPS.build(  # the runner's own, so that its log counts the right batches

@@ -6,18 +6,14 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
 from sarlp.engine.terminal import note
+from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError
 from sarlp.registry import HOOKS
 
 _DIGEST = 'frozen_sha256'  # the entry of a checkpoint's meta that says which frozen part it goes with
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    return model.module if is_model_wrapper(model) else model
 
 
 def trainable_parameters(model: nn.Module) -> tuple[dict[str, tuple[int, int]], int, int]:
@@ -42,7 +38,7 @@ class TrainableParametersHook(Hook):
     """List in the log file, before the first step, which parameters are trained, how many and what share of all."""
 
     def before_train(self, runner) -> None:
-        groups, trained, total = trainable_parameters(_bare(runner.model))
+        groups, trained, total = trainable_parameters(unwrap(runner.model))
         lines = [f'{trained:,} of {total:,} parameters are trained ({100 * trained / total:.2f} %):']
         width = max(map(len, groups), default=0)
         lines += [
@@ -104,7 +100,7 @@ class TrainableOnlyHook(Hook):
     priority = 'LOW'
 
     def before_train(self, runner) -> None:
-        model = _bare(runner.model)
+        model = unwrap(runner.model)
         frozen = _frozen_state(model)
         if not frozen:
             raise UserError('TrainableOnlyHook has nothing to leave out: every parameter is trained; remove the hook')

@@ -244,8 +244,8 @@ class TestConfig:
             nesting.spread_lists(cfg, 'here')
 
     def test_leaf_without_annotation_file(self):
-        with pytest.raises(UserError, match="here.dataset: a data set of type 'ImageNet' without ann_file"):
-            list(nesting.keyed_leaves(repeat(dict(type='ImageNet'), 2), 'here'))
+        with pytest.raises(UserError, match="a data set of type 'ImageNet' has no ann_file; expected MultiLabelData"):
+            nesting.annotation_paths(repeat(dict(type='ImageNet'), 2))
 
     def test_keys_of_leaves(self, roots):
         cfg = ConfigDict(repeat(concat(leaf(roots, 'one'), repeat(leaf(roots, 'two'), 2)), 3))

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 
 from sarlp.devices import AUTO
+from sarlp.engine.run_record import read_record
 from sarlp.engine.testing import hides_labels
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
@@ -151,7 +152,8 @@ def _collect(work_dir: Path, results: Path, recovered: Path, device: str | torch
         calibration,
         _images_section(cfg, checkpoint, predictions, tested, rows, device, images, how),
     ]
-    outdated = stale(metrics, checkpoint)
+    own = read_record(work_dir)
+    outdated = stale(metrics, checkpoint, None if own is None else own.run)
     if outdated is not None:
         note = f'The results are of {outdated}, but the best checkpoint is now {Path(checkpoint).name}; test it anew:'
         sections[3].notes.append((note, test))
