@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-from sarlp.cli import friendly_errors
+from sarlp.commands.friendly import friendly_errors
 from sarlp.errors import UserError
 from sarlp.evaluation import average_precision_of_kinds, f1_family, mean_average_precision
 

@@ -1,20 +1,46 @@
-"""Multi-label image recognition with incomplete labels."""
+"""Multi-label image recognition with incomplete labels.
 
-from typing import Any
+What a notebook needs is here; each name is imported when it is first used, since the stack behind it takes seconds.
 
-from sarlp._stack import guard_checkpoints, guard_mmpretrain, guard_terminal
+- :func:`load_config`, a config by path or name, with changes
+- :func:`build_runner`, the training of a config: ``build_runner(load_config('sarlp_r18_digits_p0.1')).train()``
+- :func:`init_model`, a trained model from a config and a checkpoint
+- :class:`MultiLabelInferencer`, images in, classes out
+- :func:`complete_labels`, the blanks of a data set filled in
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sarlp._stack import guard_stack
 from sarlp.version import __version__
 
-guard_terminal()
-guard_mmpretrain()
-guard_checkpoints()
+if TYPE_CHECKING:
+    from sarlp.completion import complete_labels
+    from sarlp.engine import build_runner, load_config
+    from sarlp.inference import init_model
+    from sarlp.inferencer import MultiLabelInferencer
 
-__all__ = ['MultiLabelInferencer', '__version__']
+guard_stack()
+
+__all__ = ['MultiLabelInferencer', '__version__', 'build_runner', 'complete_labels', 'init_model', 'load_config']
+
+_PLACES = {
+    'MultiLabelInferencer': 'sarlp.inferencer',
+    'build_runner': 'sarlp.engine',
+    'complete_labels': 'sarlp.completion',
+    'init_model': 'sarlp.inference',
+    'load_config': 'sarlp.engine',
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == 'MultiLabelInferencer':  # not before it is asked for: it imports the models
-        from sarlp.inferencer import MultiLabelInferencer
+    if name not in _PLACES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = getattr(importlib.import_module(_PLACES[name]), name)
+    globals()[name] = value
+    return value
 
-        return MultiLabelInferencer
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,11 +1,18 @@
-"""Guards that make the third-party stack usable, applied once when ``sarlp`` is imported.
+"""Guards that make the third-party stack usable, from the import of ``sarlp`` on.
 
-Nothing here changes what a library computes. Each guard names the breakage it closes; drop it when the library has.
+Each is applied to a module when somebody imports that, or at once if it is imported: ``import sarlp`` itself imports
+none of them, which takes seconds. Nothing here changes what a library computes. Each guard names the breakage it
+closes; drop it when the library has.
 """
 
 import importlib.metadata
 import logging
+import sys
 import warnings
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 _IDLE_WARNINGS = (
     # mmcv-lite lacks compiled operators and says so at every start; none is used here
@@ -29,7 +36,7 @@ def guard_terminal() -> None:
     )
 
 
-def guard_mmpretrain() -> None:
+def guard_mmpretrain(dependency: ModuleType) -> None:
     """Keep mmpretrain importable beside transformers >= 5.
 
     mmpretrain 1.2 registers its multi-modal models whenever transformers and pycocotools are installed, and building
@@ -41,31 +48,63 @@ def guard_mmpretrain() -> None:
     except importlib.metadata.PackageNotFoundError:
         return
     if major >= 5:
-        import mmpretrain.utils.dependency as dependency
-
         dependency.WITH_MULTIMODAL = False
 
 
-def guard_checkpoints() -> None:
+def guard_history(history_buffer: ModuleType) -> None:
+    """Save log histories without their methods, which only ``getattr`` can load again, and which they restore anyway."""
+    history_buffer.HistoryBuffer.__getstate__ = lambda self: {
+        key: value for key, value in self.__dict__.items() if key != 'statistics_methods'
+    }
+
+
+def guard_checkpoints(checkpoint: ModuleType) -> None:
     """Let no checkpoint run code, wherever MMEngine or mmpretrain reads one.
 
     MMEngine calls ``torch.load`` without ``weights_only``, which is safe from torch 2.6 on and while no environment
     variable says otherwise, and fetches addresses through ``torch.hub``, which never is. Both read through
     :mod:`sarlp.weights_file` now.
-
-    The log history in a checkpoint also puts its own methods into its state, which only ``getattr`` can load again;
-    they are the defaults that it restores by itself, so they are left out of what is saved.
     """
-    from mmengine.logging import HistoryBuffer
-    from mmengine.runner import checkpoint
-
     from sarlp.weights_file import load_from_local, load_from_nowhere, load_url
 
-    HistoryBuffer.__getstate__ = lambda self: {
-        key: value for key, value in self.__dict__.items() if key != 'statistics_methods'
-    }
     checkpoint.load_url = load_url  # for http://, torchvision:// and what is built on them
     register = checkpoint.CheckpointLoader.register_scheme
     register('', load_from_local, force=True)
     stores = ['pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'open-mmlab://', 'openmmlab://']
     register(stores, load_from_nowhere, force=True)
+
+
+_GUARDS: dict[str, Callable[[ModuleType], None]] = {
+    'mmpretrain.utils.dependency': guard_mmpretrain,
+    'mmengine.logging.history_buffer': guard_history,
+    'mmengine.runner.checkpoint': guard_checkpoints,
+}
+
+
+class _Guard(MetaPathFinder):
+    """Finds nothing itself, but applies the guard of a module that another finder found, right after its import."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if name not in _GUARDS:
+            return None
+        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            _GUARDS[name](module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def guard_stack() -> None:
+    """Apply all guards, now or when their modules are imported."""
+    guard_terminal()
+    for name, guard in _GUARDS.items():
+        if name in sys.modules:
+            guard(sys.modules[name])
+    sys.meta_path.insert(0, _Guard())

@@ -67,7 +67,7 @@ def embedding_classes(path: str | os.PathLike) -> tuple[str, ...]:
 
 
 def _command(path: str | os.PathLike) -> str:
-    return f'python tools/dataset_converters/label_embeddings.py ANN_FILE --kind bert --out {path}'
+    return f'sarlp convert embeddings ANN_FILE --kind bert --out {path}'
 
 
 def _read(path: str | os.PathLike) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -9,7 +9,7 @@ _LISTED = 10  # how many of many offenders a message names
 class UserError(Exception):
     """Bad input, not a bug: the message names the file, what was expected, what came, and what to do.
 
-    Tools print the message alone, without a traceback; see :func:`sarlp.cli.friendly_errors`.
+    Tools print the message alone, without a traceback; see :func:`sarlp.commands.friendly.friendly_errors`.
     """
 
 

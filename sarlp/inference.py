@@ -49,7 +49,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
     classes = trained_classes(content, checkpoint)
     if classes is None:
         raise UserError(
-            f'{checkpoint}: names no classes (meta.dataset_meta.classes); it is no checkpoint of tools/train.py'
+            f'{checkpoint}: names no classes (meta.dataset_meta.classes); it is no checkpoint of sarlp train'
         )
     set_num_classes(cfg, len(classes), str(checkpoint))
     model = MODELS.build({**cfg.model, 'method': None})

@@ -58,7 +58,7 @@ class MultiLabelInferencer:
         config: file, name (see :func:`~sarlp.paths.find_config`) or config.
         checkpoint: file, or a work directory, whose best checkpoint is taken.
         device: of :func:`~sarlp.devices.choose_device`; ``'auto'`` takes the GPU if there is one.
-        calibration: a ``Calibration``, or the ``recovered.json`` of ``tools/recover_labels.py`` that has one. Scores
+        calibration: a ``Calibration``, or the ``recovered.json`` of ``sarlp recover`` that has one. Scores
             are then calibrated probabilities, and each class has the threshold found there; a class that did not reach
             the precision asked for is never chosen.
         threshold: without a calibration, a class is chosen if its score is at least this.

@@ -20,6 +20,8 @@ PARAM_SCHEDULERS = Registry(
 )
 LOOPS = Registry('loop', parent=root.LOOPS, scope=SCOPE, locations=['sarlp.engine'])
 DATA_SAMPLERS = Registry('data sampler', parent=root.DATA_SAMPLERS, scope=SCOPE, locations=['sarlp.engine'])
+OPTIM_WRAPPERS = Registry('optimizer wrapper', parent=root.OPTIM_WRAPPERS, scope=SCOPE, locations=['sarlp.engine'])
+RUNNERS = Registry('runner', parent=root.RUNNERS, scope=SCOPE, locations=['sarlp.engine'])
 VISBACKENDS = Registry('vis_backend', parent=root.VISBACKENDS, scope=SCOPE, locations=['sarlp.engine'])
 LABEL_MASKS = Registry('label mask', scope=SCOPE, locations=['sarlp.datasets'])
 METHODS = Registry('method', scope=SCOPE, locations=['sarlp.methods'])

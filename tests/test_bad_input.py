@@ -176,7 +176,7 @@ LIST = [
     ),
     ('no checkpoint', no_checkpoint, ['/bad: is no checkpoint that can be loaded safely']),
     ('no checkpoint to resume', no_checkpoint_to_resume, ['/bad: is no checkpoint that can be loaded safely']),
-    ('weights without classes', weights_without_classes, ['/bad: names no classes', 'no checkpoint of tools/train.py']),
+    ('weights without classes', weights_without_classes, ['/bad: names no classes', 'no checkpoint of sarlp train']),
     (
         'image that does not decode',
         undecodable_image,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sarlp.cli import friendly_errors
+from sarlp.commands.friendly import friendly_errors
 from sarlp.datasets.annotation import AnnotationError, load_annotation
 from sarlp.datasets.converters.csv_labels import convert_csv_labels
 from sarlp.datasets.converters.label_files import ImageFolder

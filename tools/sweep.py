@@ -1,49 +1,6 @@
-"""Train and test models x settings x known ratios x seeds; finished runs are skipped, cut-off ones resumed.
+"""The same as ``sarlp sweep``, from a checkout; ``--help`` tells more."""
 
-    python tools/sweep.py --models sarlp baseline --settings r18_digits --known-ratios 0.1 --seeds 0 1 2
-    python tools/sweep.py --models sarlp --settings r101_voc --slurm --partition=gpu --gres=gpu:1
-
-tools/analysis_tools/results_table.py makes the table and the plot.
-"""
-
-import argparse
-import shlex
-import sys
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--models', nargs='+', required=True, help='such as sarlp, sarlp_wo_jls, baseline')
-    parser.add_argument('--settings', nargs='+', required=True, help='backbone and data set, such as r18_digits')
-    parser.add_argument(
-        '--known-ratios', nargs='+', type=float, default=[i / 10 for i in range(1, 10)], help='default: 0.1 to 0.9'
-    )
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0], help='of run and label mask; default: 0')
-    parser.add_argument('--root', default='work_dirs/sweep', help='folder of work directories; default: %(default)s')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='for every run')
-    parser.add_argument(
-        '--slurm',
-        nargs=argparse.REMAINDER,
-        metavar='OPTION',
-        help='hand the runs to sbatch with these options; must come last',
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    from sarlp.cli import friendly_errors
-    from sarlp.engine.sweep import execute, plan
-
-    with friendly_errors():
-        runs = plan(args.models, args.settings, args.known_ratios, args.seeds, args.root, args.cfg_options)
-        failed = execute(runs, args.slurm)
-    if args.slurm is None:
-        print(f'{len(runs) - len(failed)} of {len(runs)} runs are finished; their table:')
-        print(shlex.join(['python', 'tools/analysis_tools/results_table.py', args.root]))
-    if failed:
-        sys.exit(f'error: {len(failed)} of {len(runs)} runs failed')
-
+from sarlp.commands.sweep import main
 
 if __name__ == '__main__':
     main()

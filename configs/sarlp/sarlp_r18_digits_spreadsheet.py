@@ -3,7 +3,7 @@
 _base_ = './sarlp_r18_digits_p0.1.py'
 
 data_root = 'data/digits_spreadsheet'
-prepare_data = 'python tools/dataset_converters/csv_labels.py --csv FILE --img-root DIR --save-dir DATA_ROOT'
+prepare_data = 'sarlp convert labels --csv FILE --img-root DIR --save-dir DATA_ROOT'
 
 # data_root and data_prefix are filled in when the config is loaded (sarlp/engine/custom.py)
 train_dataloader = dict(dataset=dict(data_root=None, label_mask=None))

@@ -112,14 +112,12 @@ class Calibration:
                 raise ValueError('knots must rise')
         except (TypeError, KeyError, IndexError, ValueError) as error:
             reason = f'no {error}' if isinstance(error, KeyError) else error
-            raise UserError(
-                f'{source}: holds no calibration ({reason}); write it anew by tools/recover_labels.py'
-            ) from None
+            raise UserError(f'{source}: holds no calibration ({reason}); write it anew by sarlp recover') from None
         return calibration
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> 'Calibration':
-        """Read the calibration of the record that ``tools/recover_labels.py`` wrote (``recovered.json``).
+        """Read the calibration of the record that ``sarlp recover`` wrote (``recovered.json``).
 
         Raises:
             UserError: no such file, or it holds none.
@@ -127,7 +125,7 @@ class Calibration:
         try:
             content = read_json(path)
         except FileNotFoundError:
-            raise UserError(f'{path}: no such file; tools/recover_labels.py writes it beside recovered.csv') from None
+            raise UserError(f'{path}: no such file; sarlp recover writes it beside recovered.csv') from None
         except ValueError as error:
             raise UserError(f'{path}: expected JSON, but it does not parse ({error})') from None
         return cls.from_json(content.get('calibration') if isinstance(content, dict) else None, path)

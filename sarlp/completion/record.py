@@ -99,7 +99,7 @@ class Record:
         calibration = Calibration.read(path)
         content = read_json(path)
         if content.get('version') != VERSION:
-            raise UserError(f'{path}: expected a record of version {VERSION}; write it anew by tools/recover_labels.py')
+            raise UserError(f'{path}: expected a record of version {VERSION}; write it anew by sarlp recover')
         try:
             folds = content['folds']
             record = cls(
@@ -119,7 +119,7 @@ class Record:
                 raise ValueError(f'{len(record.checkpoints)} checkpoints for {record.folds or 1} folds')
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             reason = f'no {error}' if isinstance(error, KeyError) else error
-            raise UserError(f'{path}: is no record of tools/recover_labels.py ({reason})') from None
+            raise UserError(f'{path}: is no record of sarlp recover ({reason})') from None
         return record
 
 
@@ -198,7 +198,7 @@ def _rows(path: str | os.PathLike, header: Sequence[str]):
                     raise UserError(f'{where}: expected {len(header)} cells, found {len(row)}')
                 yield where, row
     except FileNotFoundError:
-        raise UserError(f'{path}: no such file; tools/recover_labels.py writes it') from None
+        raise UserError(f'{path}: no such file; sarlp recover writes it') from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f'{path}: expected CSV in UTF-8, but it does not parse ({error})') from None
 

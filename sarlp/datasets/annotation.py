@@ -63,7 +63,7 @@ def load_annotation(path: str | os.PathLike) -> tuple[dict[str, Any], list[dict[
         content = read_json(path)
     except FileNotFoundError:
         raise AnnotationError(
-            f'{path}: there is no such annotation file. Make it with a tool in tools/dataset_converters, or correct '
+            f'{path}: there is no such annotation file. Make it with a converter (sarlp convert --help), or correct '
             '`data_root` and `ann_file` in the config.'
         ) from None
     except (IsADirectoryError, UnicodeDecodeError) as error:

@@ -229,11 +229,10 @@ def load_label_mask(path: str | Path) -> tuple[list[str], list[str], np.ndarray]
             raise ValueError(f'"known" does not fit to {len(image_ids):,} images and {len(classes):,} classes')
         correct = _checksum(image_ids, classes, bits) == checksum
     except FileNotFoundError as error:
-        raise UserError(f'{path}: no such label mask; tools/dataset_converters/label_mask.py exports one') from error
+        raise UserError(f'{path}: no such label mask; sarlp convert mask exports one') from error
     except Exception as error:  # a zip, npy or text error, by what is broken
         raise UserError(
-            f'{path}: is no label mask ({str(error).strip() or type(error).__name__}); '
-            'tools/dataset_converters/label_mask.py exports one'
+            f'{path}: is no label mask ({str(error).strip() or type(error).__name__}); sarlp convert mask exports one'
         ) from error
     if not correct:
         raise UserError(f'{path}: the checksum does not fit the content; export or copy the mask again')

@@ -56,7 +56,7 @@ def export_onnx(
         checkpoint: file, or a work directory, whose best checkpoint is taken.
         out: the file; nothing is written if the check fails.
         image_size: (side,) or (width, height) in px; None for that of the test pipeline.
-        calibration: the ``recovered.json`` of ``tools/recover_labels.py``.
+        calibration: the ``recovered.json`` of ``sarlp recover``.
         threshold: of the scores, without a calibration.
         opset: version of ONNX's operators, at least 18.
         half: keep the weights in float16. Half the file; computed in float32 all the same.

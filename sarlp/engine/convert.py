@@ -33,7 +33,7 @@ def convert_released(
 
     Args:
         source: the released file, a flat state dict.
-        target: checkpoint to write, for ``tools/test.py`` and ``tools/visualize_cam.py``.
+        target: checkpoint to write, for ``sarlp test`` and ``sarlp maps``.
         config: of the model; see :func:`~sarlp.paths.find_config`.
         ann_file: annotation file with the classes, in the order that the file was trained with.
         embeddings: the label embeddings that it was trained with, which the file does not hold; None takes those that

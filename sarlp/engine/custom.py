@@ -27,7 +27,7 @@ def fill_in(cfg: Config, options: Collection[str] = ()) -> None:
 
     MMEngine's configs are values, not formulas: a config that inherits and sets ``data_root`` anew changes nothing that
     was made from it before. So a data set config may leave out ``data_root`` and the ``scale`` of ``Resize``, and gets
-    both here. One that ``tools/dataset_converters/csv_labels.py`` made, and that has no ``data_prefix``, finds its
+    both here. One that ``sarlp convert labels`` made, and that has no ``data_prefix``, finds its
     images through its record.
 
     Args:
@@ -102,7 +102,7 @@ def choose_embeddings(cfg: Config) -> None:
         else:
             said = (
                 f'label embeddings: learnt, since {reason}. Those of a text encoder know what the names mean; they are '
-                f'made by: python tools/dataset_converters/label_embeddings.py {annotation} --kind bert --out {file}'
+                f'made by: sarlp convert embeddings {annotation} --kind bert --out {file}'
             )
             file = None
     embedding.file = None if file is None else str(file)

@@ -44,7 +44,7 @@ def _missing_data(cfg: Config, dataloaders: Sequence[Mapping]):
             files += [annotation_path(leaf), image_folder(leaf)]
     absent = [str(path) for path in dict.fromkeys(files) if not path.exists()]
     if absent:
-        command = cfg.get('prepare_data', 'a tool in tools/dataset_converters')
+        command = cfg.get('prepare_data', 'a converter (sarlp convert --help)')
         yield _entry(
             f'data: {", ".join(absent)}',
             f'made by      {command}',
@@ -86,6 +86,6 @@ def _missing_embeddings(cfg: Config, dataloaders: Sequence[Mapping]):
         annotation = Path(dataset.get('data_root', '')) / dataset['ann_file']
         yield _entry(
             f'label embeddings: {file}',
-            f'made by      python tools/dataset_converters/label_embeddings.py {annotation} --kind bert --out {file}',
+            f'made by      sarlp convert embeddings {annotation} --kind bert --out {file}',
             'or learn them with --cfg-options model.head.label_embedding.file=None',
         )

@@ -6,12 +6,10 @@ from mmengine.runner.checkpoint import weights_to_cpu
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError
 from sarlp.methods import Progress
-from sarlp.registry import HOOKS
 
 _KEY = 'method'  # of a checkpoint
 
 
-@HOOKS.register_module()
 class MethodHook(Hook):
     """Part of every training run; the Runner adds it."""
 

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
 from sarlp.errors import UserError, UserValueError
+from sarlp.registry import OPTIM_WRAPPERS
 
 DTYPES = ('bfloat16', 'float16')
 

@@ -163,5 +163,5 @@ def _end(runner, taken: timedelta) -> dict[str, str]:
     if runner.cfg.get('test_dataloader') is not None and runner.cfg.filename is not None:
         config = os.path.join(work_dir, os.path.basename(runner.cfg.filename))  # holds all that was asked for
         out = os.path.join(work_dir, 'results')
-        lines['next'] = shlex.join(['python', 'tools/test.py', config, work_dir, '--out', out])
+        lines['next'] = shlex.join(['sarlp', 'test', config, work_dir, '--out', out])
     return lines

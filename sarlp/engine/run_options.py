@@ -45,8 +45,8 @@ def _check_hooks(cfg: Config) -> None:
         )
     if (hooks.get('logger') or {}).get('log_metric_by_epoch', True) is not True:
         raise UserError(
-            'default_hooks.logger.log_metric_by_epoch=False: evaluations are logged by epoch, as tools/analysis_tools/'
-            'report.py and the TensorBoard curves take them; leave the option out'
+            'default_hooks.logger.log_metric_by_epoch=False: evaluations are logged by epoch, as sarlp report and '
+            'the TensorBoard curves take them; leave the option out'
         )
 
 

@@ -13,7 +13,6 @@ from mmengine.dist import barrier, broadcast_object_list, is_main_process, maste
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -36,6 +35,7 @@ from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.files import sync_folder
 from sarlp.json_file import show
 from sarlp.methods import TaskInfo
+from sarlp.registry import RUNNERS
 
 
 def load_weights(model, checkpoint: dict, path: str | Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
 from sarlp.json_file import read_json
-from sarlp.paths import find_config, shipped
+from sarlp.paths import find_config
 
 RESULTS = 'results'
 ASKED = 'sweep.json'
@@ -65,10 +65,10 @@ class Run:
 
     def commands(self) -> Iterator[list[str]]:
         """The commands that train, unless that is done, and test."""
-        tools, options = shipped('tools'), ['--cfg-options', *self.options] if self.options else []
-        train = [sys.executable, str(tools / 'train.py'), str(self.config), '--work-dir', str(self.work_dir)]
+        sarlp, options = [sys.executable, '-m', 'sarlp'], ['--cfg-options', *self.options] if self.options else []
+        train = [*sarlp, 'train', str(self.config), '--work-dir', str(self.work_dir)]
         yield [*train, '--seed', str(self.seed), '--resume', *options]  # without a checkpoint, --resume starts anew
-        test = [sys.executable, str(tools / 'test.py'), str(self.config), str(self.work_dir)]
+        test = [*sarlp, 'test', str(self.config), str(self.work_dir)]
         yield [*test, '--work-dir', str(self.work_dir), '--out', str(self.work_dir / RESULTS), *options]
 
 

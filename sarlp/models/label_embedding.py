@@ -23,7 +23,7 @@ class LabelEmbedding(BaseModule):
     Args:
         num_classes: number of classes C.
         dim: width T; must be that of the file.
-        file: ``.npz`` made by ``tools/dataset_converters/label_embeddings.py``; None learns the rows from a
+        file: ``.npz`` made by ``sarlp convert embeddings``; None learns the rows from a
             Kaiming-uniform start.
         classes: C names, by which the rows of the file are found; None takes them in their order.
     """

@@ -75,7 +75,7 @@ class Review:
         try:
             self.queue = ReviewQueue(recovered, suspects, self.record.classes, positives)
         except UserError as error:
-            raise UserError(f'{csv_file}: {error}; write it anew by tools/recover_labels.py') from None
+            raise UserError(f'{csv_file}: {error}; write it anew by sarlp recover') from None
         self.log = DecisionLog(log_path(csv_file), read_only)
         strangers = 0
         for pair, decision in self.log.decided.items():
@@ -199,7 +199,7 @@ def training_command(record: Record, files: Mapping[str, Path]) -> str:
         if split in files:
             options[f'{key}.ann_file'] = files[split].absolute()
             options |= {mask: None} if split == 'train' else {}
-    words = ['python', 'tools/train.py', str(record.config), '--cfg-options']
+    words = ['sarlp', 'train', str(record.config), '--cfg-options']
     return shlex.join([*words, *(f'{key}={_spell(value)}' for key, value in options.items())])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sarlp.cli import friendly_errors
+from sarlp.commands.friendly import friendly_errors
 from sarlp.datasets.annotation import (
     AnnotationError,
     atomic_write,

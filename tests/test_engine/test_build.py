@@ -82,7 +82,7 @@ class TestInputs:
         assert message.startswith('3 inputs are missing:\n- data: ')
         for part in (
             f'{root}/labels/trainval.json, {root}, {root}/labels/test.json\n',
-            'made by      python tools/dataset_converters/digits.py --out data/digits',
+            'made by      sarlp convert digits --out data/digits',
             '--cfg-options train_dataloader.dataset.data_root=DIR',
             f'- pretrained weights of the backbone: {tmp_path}/r18.pth (',
             '--cfg-options model.backbone.init_cfg=None',

@@ -220,7 +220,7 @@ class TestTerminal:
     def test_the_next_command_is_right(self, trained, tested):
         """It tests the same, with the config that lies there; ``tested`` took the one that came with sarlp."""
         words = shlex.split(re.search(r'^next +(.*)', trained[1].stdout, re.MULTILINE)[1])
-        assert words[:2] == ['python', 'tools/test.py'] and words[4] == '--out'
+        assert words[:2] == ['sarlp', 'test'] and words[4] == '--out'
         config, checkpoint = words[2:4]
         cfg = load_config(config)
         cfg.experiment_name = 'test-next'
@@ -409,7 +409,7 @@ class TestErrors:
         assert exit_.value.code == 1
         message = capsys.readouterr().err
         assert message.startswith('error: 1 input is missing:\n- data: ')
-        assert 'python tools/dataset_converters/digits.py --out data/digits' in message
+        assert 'sarlp convert digits --out data/digits' in message
         assert not (tmp_path / 'work').exists()
 
     def test_missing_checkpoint(self, repository, digits, tmp_path, capsys):

@@ -47,7 +47,7 @@ def test_execute_skips_finished_runs_and_reports_failed_ones(tmp_path, monkeypat
 
     monkeypatch.setattr(sweep.subprocess, 'run', fake)
     assert execute([finished, good, bad]) == [bad]
-    assert [command[1].rpartition('/')[2] for command in commands] == ['train.py', 'test.py', 'train.py']
+    assert [command[1:4] for command in commands] == [['-m', 'sarlp', name] for name in ('train', 'test', 'train')]
     assert all(command[0] == sys.executable for command in commands)
     printed = capsys.readouterr().out
     assert 'failed' in printed and re.search(r'good: starts.*\n    mAP 12\.3\d after 0:00:0\d\n', printed)
@@ -61,4 +61,4 @@ def test_slurm_gets_one_job_a_run(tmp_path, monkeypatch):
     runs = [Run(tmp_path / 'c.py', tmp_path / name, (), 7) for name in ('one', 'two')]
     assert execute(runs, ['--partition=gpu']) == []
     assert [command[:2] for command in commands] == [['sbatch', '--partition=gpu']] * 2
-    assert 'train.py' in commands[0][-1] and '--seed 7' in commands[0][-1] and '&&' in commands[0][-1]
+    assert '-m sarlp train' in commands[0][-1] and '--seed 7' in commands[0][-1] and '&&' in commands[0][-1]

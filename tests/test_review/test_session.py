@@ -117,7 +117,7 @@ def test_next_training(review, made, tmp_path):
     review.decide(0, 1)
     exported = review.export(tmp_path / 'new=1')
     words = shlex.split(exported.command)
-    assert words[:4] == ['python', 'tools/train.py', str(made.place.root / 'config.py'), '--cfg-options']
+    assert words[:4] == ['sarlp', 'train', str(made.place.root / 'config.py'), '--cfg-options']
     parser = argparse.ArgumentParser()
     parser.add_argument('config')
     parser.add_argument('--cfg-options', nargs='+', action='extend')

@@ -134,9 +134,7 @@ class TestRealRun:
         found = check_self_contained(page)
         assert [tag for tag, _ in found.elements].count('img') == 4
         assert len(page) < 1_500_000
-        assert re.findall(r'There is no (\S+),? .*? (python \S+)', found.text) == [
-            ('recovered.csv,', 'python tools/recover_labels.py')
-        ]
+        assert re.findall(r'There is no (\S+),? .*? (python \S+)', found.text) == [('recovered.csv,', 'sarlp recover')]
         assert '0x' not in found.text  # no object printed by its address
 
     def test_numbers_of_metrics_json(self, page, run):
@@ -287,7 +285,7 @@ class TestMissing:
     def test_everything(self, bare, tmp_path):
         found = check_self_contained(write_run_report(bare).read_text())
         (config,) = bare.glob('*/vis_data/config.py')
-        train = f'python tools/train.py {config} --work-dir {bare} --resume'
+        train = f'sarlp train {config} --work-dir {bare} --resume'
         for name in ('metrics.json', 'recovered_labels.csv', 'predictions.csv'):
             assert f'There is no {name}: {train}' in found.text
         assert f'{tmp_path / "gone" / "labels" / "trainval.json"}: there is no such annotation file' in found.text
@@ -296,7 +294,7 @@ class TestMissing:
         shutil.copy(find_checkpoint(run), bare)
         (config,) = bare.glob('*/vis_data/config.py')
         text = Page(write_run_report(bare).read_text()).text
-        assert f'python tools/test.py {config} {bare} --work-dir {bare} --out {bare / "results"}' in text
+        assert f'sarlp test {config} {bare} --work-dir {bare} --out {bare / "results"}' in text
 
     def test_no_curves(self, bare):
         next(bare.glob('*/vis_data/scalars.json')).unlink()

@@ -1,46 +1,6 @@
-"""Write one HTML file about a run: configuration, data, curves, classes, recovered labels, calibration, images.
+"""The same as ``sarlp report``, from a checkout; ``--help`` tells more."""
 
-    python tools/analysis_tools/report.py work_dirs/sarlp_r18_digits_p0.1
-
-The file holds everything it shows, and can be sent as it is. It uses what lies in the work directory, and for what is
-not there names the command that makes it; most of it comes from
-
-    python tools/test.py CONFIG WORK_DIR --work-dir WORK_DIR --out WORK_DIR/results
-"""
-
-import argparse
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('work_dir', help='work directory of tools/train.py')
-    parser.add_argument('--out', metavar='FILE', help='default: report.html in the work directory')
-    parser.add_argument('--results', metavar='DIR', help='what tools/test.py --out wrote (default: WORK_DIR/results)')
-    parser.add_argument(
-        '--recovered', metavar='CSV', help='what tools/recover_labels.py --out wrote (default: WORK_DIR/recovered.csv)'
-    )
-    parser.add_argument(
-        '--device',
-        default='auto',
-        help='of the maps: auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
-    )
-    parser.add_argument(
-        '--images', type=int, default=6, help='how many of the best and how many of the worst images (default: 6)'
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    from sarlp.cli import friendly_errors
-    from sarlp.devices import announce_device
-    from sarlp.visualization.run_report import write_run_report
-
-    with friendly_errors():
-        device = announce_device(args.device)
-        out = write_run_report(args.work_dir, args.out, args.results, args.recovered, device, args.images)
-        print(f'written to {out}')
-
+from sarlp.commands.report import main
 
 if __name__ == '__main__':
     main()

@@ -1,67 +1,6 @@
-"""Convert a spreadsheet of labels, some known and some not, to annotation files.
+"""The same as ``sarlp convert labels``, from a checkout; ``--help`` tells more."""
 
-The file is CSV with a column a class or a row a label, JSON lines, or COCO JSON with lists of verified classes;
-docs/your_data.md shows each.
-
-Example:
-    python tools/dataset_converters/csv_labels.py --csv mine/labels.csv --img-root mine/images --save-dir mine
-"""
-
-import argparse
-
-
-def parse_args() -> argparse.Namespace:
-    # options that are not given stay unset, so that the library's defaults hold
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS
-    )
-    add = parser.add_argument
-    add('--csv', required=True, metavar='FILE', help='the labels: CSV, JSON lines or COCO JSON')
-    add('--img-root', required=True, metavar='DIR', help='folder of the images; paths in the file are relative to it')
-    add(
-        '--save-dir',
-        required=True,
-        metavar='DIR',
-        help="data set to make, a config's data_root; files go to DIR/labels",
-    )
-    add('--val-fraction', type=float, metavar='F', help='share of the images for test.json; default: 0.2')
-    add('--seed', type=int, help='another seed splits otherwise; default: 0')
-    add(
-        '--on-conflict',
-        choices=('refuse', 'unknown'),
-        help='what a label is that is yes in one row and no in another; default: refuse',
-    )
-    add('--allow-missing', action='store_true', help='leave out rows whose image is not in the folder')
-    add('--include-unlabelled', action='store_true', help='list images of the folder that no row names, all unknown')
-
-    form = parser.add_argument_group('how the file is read, where it is not found rightly by itself')
-    add = form.add_argument
-    add(
-        '--form',
-        choices=('wide', 'long', 'lists', 'coco'),
-        help='a column a class, a row a label, lists of names, COCO',
-    )
-    add('--encoding', help='such as utf-8, utf-16, cp1252')
-    add('--delimiter', metavar='CHARACTER', help='between cells')
-    add('--image-column', metavar='NAME', help='column, or key, of the images')
-    add('--class-columns', nargs='+', metavar='NAME', help='wide: the columns that are classes; default: all others')
-    add('--ignore-columns', nargs='+', metavar='NAME', help='columns that are no class')
-    add('--class-column', metavar='NAME', help='long: column of the classes')
-    add('--value-column', metavar='NAME', help='long: column of the values')
-    add('--positive', nargs='+', metavar='WORD', help='further spellings of yes, in any case')
-    add('--negative', nargs='+', metavar='WORD', help='further spellings of no; --negative "" if a blank means no')
-    add('--unknown', nargs='+', metavar='WORD', help='further spellings of unknown')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    from sarlp.cli import friendly_errors  # after parsing: the import takes seconds, --help should not
-    from sarlp.datasets.converters.csv_labels import convert_csv_labels
-
-    with friendly_errors():
-        convert_csv_labels(**vars(args))
-
+from sarlp.commands.convert_labels import main
 
 if __name__ == '__main__':
     main()

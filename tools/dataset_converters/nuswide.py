@@ -1,35 +1,6 @@
-"""Convert NUS-WIDE to annotation files.
+"""The same as ``sarlp convert nuswide``, from a checkout; ``--help`` tells more."""
 
-Example:
-    python tools/dataset_converters/nuswide.py --data-dir data/NUS-WIDE --allow-missing
-"""
-
-import argparse
-
-
-def parse_args() -> argparse.Namespace:
-    # options that are not given stay unset, so that the library's defaults hold
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS
-    )
-    parser.add_argument(
-        '--data-dir', required=True, help='folder with Concepts81.txt, Groundtruth, ImageList and Flickr'
-    )
-    parser.add_argument('--save-dir', help='where train.json and test.json go; default: labels in that folder')
-    parser.add_argument(
-        '--allow-missing', action='store_true', help='drop images that are not there, with a count, instead of stopping'
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    from sarlp.cli import friendly_errors  # after parsing: the import takes seconds, --help should not
-    from sarlp.datasets.converters.nuswide import convert_nuswide
-
-    with friendly_errors():
-        convert_nuswide(**vars(args))
-
+from sarlp.commands.convert_nuswide import main
 
 if __name__ == '__main__':
     main()

@@ -1,37 +1,6 @@
-"""Convert PASCAL VOC 2007, or your own folder in its layout, to annotation files.
+"""The same as ``sarlp convert voc2007``, from a checkout; ``--help`` tells more."""
 
-Example:
-    python tools/dataset_converters/voc2007.py --data-dir data/VOC2007
-"""
-
-import argparse
-
-
-def parse_args() -> argparse.Namespace:
-    # options that are not given stay unset, so that the library's defaults hold
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS
-    )
-    parser.add_argument(
-        '--data-dir', required=True, help='folder with ImageSets, Annotations and JPEGImages, or a VOCdevkit above it'
-    )
-    parser.add_argument('--save-dir', help='where trainval.json and test.json go; default: labels in that folder')
-    parser.add_argument(
-        '--difficult',
-        choices=('ignore', 'negative', 'positive'),
-        help='what a class with only difficult objects is; default: ignore (negative in training, left out of metrics)',
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    from sarlp.cli import friendly_errors  # after parsing: the import takes seconds, --help should not
-    from sarlp.datasets.converters.voc import convert_voc2007
-
-    with friendly_errors():
-        convert_voc2007(**vars(args))
-
+from sarlp.commands.convert_voc2007 import main
 
 if __name__ == '__main__':
     main()

@@ -1,38 +1,6 @@
-"""Convert a checkpoint released by the authors (best_ema_model.pth) for tools/test.py and tools/visualize_cam.py.
+"""The same as ``sarlp convert released``, from a checkout; ``--help`` tells more."""
 
-The file holds neither the class names nor the label embeddings, so both are given here.
-
-Example:
-    python tools/model_converters/clsl_to_sarlp.py best_ema_model.pth sarlp_voc.pth \
-        --config sarlp_r101_voc_p0.1 --classes data/VOC2007/labels/trainval.json \
-        --embeddings data/VOC2007/labels/bert.npz
-"""
-
-import argparse
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', metavar='IN', help='the released file')
-    parser.add_argument('target', metavar='OUT', help='the checkpoint to write')
-    parser.add_argument('--config', required=True, help='config of the same model and data set')
-    parser.add_argument('--classes', required=True, metavar='ANN_FILE', help='annotation file with the class names')
-    parser.add_argument(
-        '--embeddings', metavar='NPZ', help='the label embeddings it was trained with; default: those of the config'
-    )
-    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    from sarlp.cli import friendly_errors
-    from sarlp.engine.convert import convert_released
-
-    with friendly_errors():
-        count = convert_released(args.source, args.target, args.config, args.classes, args.embeddings, args.cfg_options)
-        print(f'{count} entries converted into {args.target}')
-
+from sarlp.commands.convert_released import main
 
 if __name__ == '__main__':
     main()

@@ -2,7 +2,7 @@
 _base_ = './photos_448.py'
 
 data_root = 'data/COCO2014'
-prepare_data = 'python tools/dataset_converters/mscoco.py --data-dir data/COCO2014'
+prepare_data = 'sarlp convert coco --data-dir data/COCO2014'
 
 train_dataloader = dict(
     batch_size=52,  # over all processes

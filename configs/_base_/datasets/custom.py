@@ -1,9 +1,9 @@
-# A data set of one's own, made by tools/dataset_converters/csv_labels.py (docs/your_data.md)
+# A data set of one's own, made by sarlp convert labels (docs/your_data.md)
 _base_ = './photos_448.py'
 
 data_root = 'data/mine'
 image_size = 448  # pixels, a multiple of 32
-prepare_data = 'python tools/dataset_converters/csv_labels.py --csv FILE --img-root DIR --save-dir DATA_ROOT'
+prepare_data = 'sarlp convert labels --csv FILE --img-root DIR --save-dir DATA_ROOT'
 
 # The two above may be set anew in a config that inherits, or by --cfg-options data_root=DIR image_size=224: what is
 # left open below, data_root, data_prefix and scale, is filled in when the config is loaded (sarlp/engine/custom.py).

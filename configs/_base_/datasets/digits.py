@@ -1,6 +1,6 @@
 # The built-in scenes of handwritten digits (sarlp/datasets/digits.py)
 data_root = 'data/digits'
-prepare_data = 'python tools/dataset_converters/digits.py --out data/digits'
+prepare_data = 'sarlp convert digits --out data/digits'
 
 train_pipeline = [
     dict(type='LoadImage'),
@@ -53,5 +53,5 @@ test_evaluator = dict(type='MultiLabelMetric', threshold=0.5, top_k=3)
 val_dataloader = test_dataloader
 val_evaluator = test_evaluator
 
-# measured by tools/test.py on the training images: how well are the labels recovered that the mask hides?
+# measured by sarlp test on the training images: how well are the labels recovered that the mask hides?
 recovery_evaluator = dict(type='LabelRecoveryMetric', threshold=0.5)

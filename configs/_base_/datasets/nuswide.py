@@ -2,7 +2,7 @@
 _base_ = './photos_224.py'
 
 data_root = 'data/NUS-WIDE'
-prepare_data = 'python tools/dataset_converters/nuswide.py --data-dir data/NUS-WIDE'
+prepare_data = 'sarlp convert nuswide --data-dir data/NUS-WIDE'
 
 train_dataloader = dict(
     batch_size=128,  # over all processes

@@ -64,5 +64,5 @@ del loading  # to change it here only would change nothing
 
 test_evaluator = dict(type='MultiLabelMetric', threshold=0.5, top_k=3)
 val_evaluator = test_evaluator
-# measured by tools/test.py on the training images: how well are the labels recovered that the mask hides?
+# measured by sarlp test on the training images: how well are the labels recovered that the mask hides?
 recovery_evaluator = dict(type='LabelRecoveryMetric', threshold=0.5)

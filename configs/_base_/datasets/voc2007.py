@@ -2,7 +2,7 @@
 _base_ = './photos_448.py'
 
 data_root = 'data/VOC2007'
-prepare_data = 'python tools/dataset_converters/voc2007.py --data-dir data/VOC2007'
+prepare_data = 'sarlp convert voc2007 --data-dir data/VOC2007'
 
 train_dataloader = dict(
     batch_size=64,  # over all processes

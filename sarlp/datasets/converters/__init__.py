@@ -1,1 +1,1 @@
-"""Makers of annotation files and label embeddings; ``tools/dataset_converters`` calls them from the command line."""
+"""Makers of annotation files and label embeddings; ``sarlp convert`` calls them from the command line."""

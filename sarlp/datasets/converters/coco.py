@@ -170,7 +170,7 @@ class _Instances:
             self._fail(
                 f'images[{number}] (id {image}) says which classes were looked for, as those of LVIS do, and the '
                 'others are unknown; here they would be negative. Convert it with '
-                'tools/dataset_converters/csv_labels.py'
+                'sarlp convert labels'
             )
         self.images[image] = path
 

@@ -1,6 +1,6 @@
 """The record of where labels came from, and labels written back in the form they came in.
 
-``tools/dataset_converters/csv_labels.py`` keeps a copy of the file of labels beside the annotation files, with
+``sarlp convert labels`` keeps a copy of the file of labels beside the annotation files, with
 ``labels/source.json``, which says how it was read. So labels that were completed or corrected can go back into the very
 spreadsheet: its columns, rows, encoding, delimiter and ways to spell yes and no stay as they are.
 """
@@ -157,7 +157,7 @@ def write_labels_like_source(
     if record is None:
         raise AnnotationError(
             f'{Path(source) / RECORD}: there is no record of a file of labels. Only what '
-            'tools/dataset_converters/csv_labels.py converted can be written back.'
+            'sarlp convert labels converted can be written back.'
         )
     copy = Path(source) / 'labels' / record['copy']
     try:

@@ -62,10 +62,10 @@ def write_run_report(
     What the work directory lacks is left out, and the page says which command makes it.
 
     Args:
-        work_dir: of ``tools/train.py``.
+        work_dir: of ``sarlp train``.
         out: the file; None for ``report.html`` in the work directory.
-        results: folder that ``tools/test.py --out`` wrote; None for ``results`` in the work directory.
-        recovered: table of ``tools/recover_labels.py``; None for ``recovered.csv`` in the work directory.
+        results: folder that ``sarlp test --out`` wrote; None for ``results`` in the work directory.
+        recovered: table of ``sarlp recover``; None for ``recovered.csv`` in the work directory.
         device: of :func:`~sarlp.devices.choose_device`, for the model that draws the maps.
         images: how many of the best images and how many of the worst are drawn; 0 for none.
 
@@ -85,7 +85,7 @@ def write_run_report(
     check_output(out, (), lambda path: b' by sarlp ' in path.read_bytes())
     results = work_dir / RESULTS if results is None else Path(results)
     if recovered is not None and not Path(recovered).is_file():
-        raise UserError(f'{recovered}: no such file; tools/recover_labels.py writes it')
+        raise UserError(f'{recovered}: no such file; sarlp recover writes it')
     recovered = work_dir / 'recovered.csv' if recovered is None else Path(recovered)
     page = render(**_collect(work_dir, results, recovered, device, images))
     with atomic_write(out) as file:
@@ -104,10 +104,10 @@ def render(**content) -> str:
 
 def _collect(work_dir: Path, results: Path, recovered: Path, device: str | torch.device, images: int) -> dict:
     config_file, cfg = read_config(work_dir)
-    resume = command('python', 'tools/train.py', config_file, '--work-dir', work_dir, '--resume')
-    test = command('python', 'tools/test.py', config_file, work_dir, '--work-dir', work_dir, '--out', results)
+    resume = command('sarlp', 'train', config_file, '--work-dir', work_dir, '--resume')
+    test = command('sarlp', 'test', config_file, work_dir, '--work-dir', work_dir, '--out', results)
     complete = command(
-        *('python', 'tools/recover_labels.py', config_file, work_dir, '--split', 'train', '--precision', '0.9'),
+        *('sarlp', 'recover', config_file, work_dir, '--split', 'train', '--precision', '0.9'),
         *('--out', recovered),
     )
     curves = read_curves(work_dir)

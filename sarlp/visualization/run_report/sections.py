@@ -245,7 +245,7 @@ def calibration_section(
 
 
 def completion_section(file: Path, how: str) -> tuple[Section, Record | None]:
-    """What ``tools/recover_labels.py`` decided, by class, and how good that is.
+    """What ``sarlp recover`` decided, by class, and how good that is.
 
     Raises:
         UserError: the table is damaged, or its record or its suspects are missing or damaged.

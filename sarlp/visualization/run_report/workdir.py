@@ -1,4 +1,4 @@
-"""What a work directory holds of a run: config, curves, checkpoint, and the files of ``tools/test.py --out``."""
+"""What a work directory holds of a run: config, curves, checkpoint, and the files of ``sarlp test --out``."""
 
 import csv
 import json
@@ -67,7 +67,7 @@ class HiddenLabels:
 def read_config(work_dir: Path) -> tuple[Path, Config]:
     """The newest config in a work directory that trains, and its file.
 
-    ``tools/test.py`` leaves configs there as well, in which nothing of the training is left, and once put them in the
+    ``sarlp test`` leaves configs there as well, in which nothing of the training is left, and once put them in the
     place of the one beside the checkpoints.
 
     Raises:
@@ -81,7 +81,7 @@ def read_config(work_dir: Path) -> tuple[Path, Config]:
     runs = sorted(path.parent.parent.name for path in work_dir.glob('*/*/vis_data'))
     hint = f'; the runs in its folders are {", ".join(dict.fromkeys(runs))}' if runs else ''
     raise UserError(
-        f'{work_dir}: is no work directory of tools/train.py, which leaves <time>/vis_data/config.py there{hint}'
+        f'{work_dir}: is no work directory of sarlp train, which leaves <time>/vis_data/config.py there{hint}'
     )
 
 
@@ -137,9 +137,9 @@ def read_metrics(file: Path) -> dict | None:
     try:
         content = read_json(file)
     except ValueError as error:
-        raise UserError(f'{file}: expected JSON, but it does not parse ({error}); run tools/test.py again') from None
+        raise UserError(f'{file}: expected JSON, but it does not parse ({error}); run sarlp test again') from None
     if not isinstance(content, dict) or not isinstance(content.get('AP'), dict):
-        raise UserError(f'{file}: expected what tools/test.py --out writes, but it has no "AP"; run it again')
+        raise UserError(f'{file}: expected what sarlp test --out writes, but it has no "AP"; run it again')
     return content
 
 
@@ -155,7 +155,7 @@ def read_predictions(file: Path) -> Predictions | None:
         rows = csv.reader(stream)
         header = next(rows, [])
         if header[:1] != ['image'] or len(header) < 2 or len(set(header)) != len(header):
-            raise UserError(f'{file}: expected the header of tools/test.py --out, image and the classes; run it again')
+            raise UserError(f'{file}: expected the header of sarlp test --out, image and the classes; run it again')
         ids, scores = [], []
         for row in rows:
             if len(row) != len(header):
@@ -179,7 +179,7 @@ def read_hidden(file: Path) -> HiddenLabels | None:
         rows = csv.reader(stream)
         header = ['image', 'class', 'probability', 'decision', 'truth']
         if next(rows, []) != header:
-            raise UserError(f'{file}: expected the header {",".join(header)}; run tools/test.py again')
+            raise UserError(f'{file}: expected the header {",".join(header)}; run sarlp test again')
         codes = {'1': 1, '0': 0, '': UNKNOWN}
         for row in rows:
             if len(row) != len(header) or row[3] not in ('0', '1') or row[4] not in codes:
@@ -204,7 +204,7 @@ def _probability(cell: str, file: Path, line: int) -> float:
 
 
 def _damaged(file: Path, line: int, expected: str, found: str) -> UserError:
-    return UserError(f'{file}, line {line}: expected {expected}, found {found[:80]}; run tools/test.py again')
+    return UserError(f'{file}, line {line}: expected {expected}, found {found[:80]}; run sarlp test again')
 
 
 def _is_number(value: object) -> bool:

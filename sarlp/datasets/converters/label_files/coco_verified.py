@@ -76,7 +76,7 @@ class VerifiedCoco:
             self._fail(
                 f'no image says which classes were looked for ("{NEGATIVES}" or "{VERIFIED}"), so no label '
                 'would be negative. If the labels are complete, convert the file with '
-                'tools/dataset_converters/mscoco.py'
+                'sarlp convert coco'
             )
         self.classes = tuple(self._categories.names)
         for name in self.classes:

@@ -1,0 +1,56 @@
+r"""Make the label embeddings of a data set: one vector for each class name.
+
+Example:
+    sarlp convert embeddings data/VOC2007/labels/trainval.json \
+        --kind bert --out data/VOC2007/labels/bert.npz
+    sarlp convert embeddings data/VOC2007/labels/trainval.json \
+        --kind glove --file glove.840B.300d.txt --out data/VOC2007/labels/glove.npz
+    sarlp convert embeddings data/VOC2007/labels/trainval.json \
+        --kind clip --pretrained RN101.pt --out data/VOC2007/labels/clip.npz
+"""
+
+import argparse
+
+
+def parse_args() -> argparse.Namespace:
+    # options that are not given stay unset, so that the library's defaults hold
+    parser = argparse.ArgumentParser(
+        prog='sarlp convert embeddings',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument('ann_file', metavar='ANN_FILE', help='annotation file of any split; its classes are taken')
+    parser.add_argument(
+        '--kind', required=True, choices=('bert', 'glove', 'clip', 'random'), help='where the vectors come from'
+    )
+    parser.add_argument('--out', required=True, metavar='FILE.npz', help='file to write')
+    parser.add_argument(
+        '--model',
+        metavar='PATH_OR_NAME',
+        help='bert: folder or hub name; default: bert-base-uncased. clip: name of open_clip; default: RN101-quickgelu',
+    )
+    parser.add_argument('--file', metavar='FILE.txt', help='glove: a word and its numbers a line')
+    parser.add_argument(
+        '--pretrained', metavar='FILE_OR_NAME', help='clip: file of weights, or name of open_clip; default: openai'
+    )
+    parser.add_argument(
+        '--prompts',
+        nargs='+',
+        metavar='TEXT',
+        help="clip: texts with {} for the class, averaged; default: 'a photo of a {}.'",
+    )
+    parser.add_argument('--seed', type=int, help='random: another seed gives other vectors')
+    parser.add_argument('--dim', type=int, help='random: width of the vectors')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from sarlp.commands.friendly import friendly_errors  # after parsing: the import takes seconds, --help should not
+    from sarlp.datasets.converters.label_embeddings import make_embeddings
+    from sarlp.embeddings import load_embeddings
+
+    with friendly_errors():
+        path = make_embeddings(**vars(args))
+        print(f'{path}: {" x ".join(map(str, load_embeddings(path).shape))}')

@@ -1,0 +1,73 @@
+"""Complete the labels of a data set: for every unknown label a probability and a decision.
+
+    sarlp recover CONFIG CHECKPOINT --split train --precision 0.9 --out recovered.csv
+    sarlp recover CONFIG --folds 5 --split all --precision 0.9 --out recovered.csv
+
+Known labels stay as they are. Beside recovered.csv (image, class, probability, decision) go recovered_suspects.csv, the
+known labels that the model strongly contradicts; recovered_labels/, annotation files with the decisions filled in and
+the spreadsheet, if the data set came from one; and recovered.json, the record that review, prediction and export read.
+"""
+
+import argparse
+
+
+def parse_args() -> argparse.Namespace:
+    # options that are not given stay unset, so that the library's defaults hold
+    parser = argparse.ArgumentParser(
+        prog='sarlp recover',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
+    parser.add_argument(
+        'checkpoint', nargs='?', default=None, help='file, or a work directory, whose best checkpoint is taken'
+    )
+    parser.add_argument('--out', default='recovered.csv', metavar='FILE', help='default: %(default)s')
+    parser.add_argument('--split', choices=['train', 'test', 'all'], help='whose labels; default: train')
+    parser.add_argument(
+        '--precision', type=float, metavar='P', help='of the positive decisions, in [0.5, 1); default: 0.9'
+    )
+    parser.add_argument(
+        '--folds',
+        type=int,
+        metavar='K',
+        help='train K models, each without a K-th of the images, and let it score those; in place of a checkpoint. '
+        'A model may be surer of images that it was trained on; this does without, and has more labels to calibrate on',
+    )
+    parser.add_argument(
+        '--calibration',
+        choices=['auto', 'temperature', 'isotonic'],
+        help='auto: what is better in a cross-validation; default: auto',
+    )
+    parser.add_argument(
+        '--suspect',
+        type=float,
+        metavar='P',
+        help='list a known label to which the model gives at most this probability; default: 0.02',
+    )
+    parser.add_argument(
+        '--truth', metavar='FILE', help='complete labels to measure against: an annotation file or a spreadsheet'
+    )
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
+    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = vars(parse_args())
+    from sarlp.commands.friendly import friendly_errors
+    from sarlp.completion import complete_labels
+    from sarlp.completion.report import format_completion
+    from sarlp.devices import announce_device
+    from sarlp.engine import find_checkpoint
+
+    with friendly_errors():
+        options['device'] = announce_device(options['device'])
+        if options['checkpoint'] is not None:
+            options['checkpoint'] = find_checkpoint(options['checkpoint'])
+        print(format_completion(complete_labels(**options)))

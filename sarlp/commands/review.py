@@ -1,0 +1,67 @@
+"""Review suggested labels in a browser: accept, reject or leave them open, the most informative first.
+
+The page is on this machine only, and needs no network. Every decision is on disk, in recovered.review.jsonl, before the
+page says that it is saved; close the tab or kill the server at any time. --export writes what the page's button
+writes: annotation files, and the spreadsheet that the labels came from, with the reviewed labels in them.
+
+    sarlp review recovered.csv
+    sarlp review recovered.csv --export
+    sarlp review recovered.csv --export reviewed --reviewed-only
+"""
+
+import argparse
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='sarlp review', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('csv', metavar='RECOVERED_CSV', help='of sarlp recover')
+    parser.add_argument('--port', type=int, default=8000, help='0 for a free one; default: %(default)s')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='of the maps: auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
+    parser.add_argument('--no-maps', action='store_true', help='show plain images; the model is not loaded')
+    parser.add_argument('--open', action='store_true', help='open the page in the browser')
+    parser.add_argument(
+        '--export',
+        nargs='?',
+        const='',
+        metavar='DIR',
+        help='write the labels and end, without a server; default: RECOVERED_reviewed beside the table',
+    )
+    parser.add_argument(
+        '--reviewed-only', action='store_true', help="with --export: without the model's decisions on other labels"
+    )
+    args = parser.parse_args()
+    if args.reviewed_only and args.export is None:
+        parser.error('--reviewed-only goes with --export; the page has a box for it')
+    if not 0 <= args.port < 1 << 16:
+        parser.error('--port must be from 0 to 65535')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    from sarlp.commands.friendly import friendly_errors  # after parsing: the import takes seconds, --help should not
+    from sarlp.review import Review
+
+    with friendly_errors():
+        if args.export is not None:
+            exported = Review(args.csv, read_only=True).export(args.export or None, args.reviewed_only)
+            print(f'{exported.reviewed:,} labels by the reviewer, {exported.suggested:,} by the model')
+            for name, path in exported.files.items():
+                print(f'{name:<8}{path}')
+            print(f'to train on them:\n{exported.command}')
+            return
+        from sarlp.devices import announce_device
+        from sarlp.review.maps import AttentionMaps
+        from sarlp.review.server import serve
+
+        device = None if args.no_maps else announce_device(args.device)  # before the review is locked
+        review = Review(args.csv)
+        maps = None if args.no_maps else AttentionMaps(review.record, device)
+        serve(review, args.port, maps, 'Maps are switched off (--no-maps).', args.open)
+        review.close()

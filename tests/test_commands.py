@@ -1,0 +1,133 @@
+"""The command line: one table of commands, doors in tools/, and a help that answers at once."""
+
+import ast
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sarlp
+from sarlp.commands import COMMANDS, CONVERTERS, main
+from sarlp.commands import list as listing
+from sarlp.engine import load_config
+from sarlp.paths import shipped
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+NAMES = [name for name in COMMANDS if name != 'convert'] + [f'convert {name}' for name in CONVERTERS]
+HEAVY = ('torch', 'mmengine', 'mmcv', 'mmpretrain', 'transformers', 'numpy')
+
+
+def imported(code):
+    """Which of the heavy packages a fresh process has after some code."""
+    code = f'import sys\n{code}\nprint([name for name in {HEAVY} if name in sys.modules])'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    return ast.literal_eval(done.stdout.splitlines()[-1])
+
+
+def test_the_import_and_the_help_load_nothing_heavy():
+    assert imported('import sarlp') == []
+    assert imported('from sarlp.commands import main; main([])') == []
+    assert 'torch' in imported('from sarlp import load_config')  # what the others would look like
+
+
+def test_what_a_notebook_needs_is_at_the_root():
+    from sarlp.completion import complete_labels
+    from sarlp.engine import build_runner
+    from sarlp.inference import init_model
+    from sarlp.inferencer import MultiLabelInferencer
+
+    assert (sarlp.load_config, sarlp.build_runner) == (load_config, build_runner)
+    assert (sarlp.init_model, sarlp.complete_labels) == (init_model, complete_labels)
+    assert sarlp.MultiLabelInferencer is MultiLabelInferencer
+    assert set(sarlp.__all__) <= set(dir(sarlp))
+    for name in sarlp.__all__:
+        assert name == '__version__' or getattr(sarlp, name).__doc__
+    with pytest.raises(AttributeError, match="module 'sarlp' has no attribute 'train'"):
+        _ = sarlp.train
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_each_command_explains_itself(name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['sarlp'])
+    with pytest.raises(SystemExit) as exit_:
+        main([*name.split(), '--help'])
+    shown = capsys.readouterr().out
+    assert exit_.value.code == 0
+    assert shown.startswith(f'usage: sarlp {name} ')
+    assert 'tools/' not in re.sub(r'tools/(dist|slurm)_\S+', '', shown)
+
+
+def test_the_table_names_them_all(capsys):
+    for arguments, kinds in (([], COMMANDS), (['--help'], COMMANDS), (['convert'], CONVERTERS)):
+        main(arguments)
+        lines = capsys.readouterr().out.splitlines()
+        for name, what in kinds.items():
+            assert any(line.split() == [name, *what.split()] for line in lines)
+    main(['--version'])
+    assert capsys.readouterr().out == f'sarlp {sarlp.__version__}\n'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['tran'], 'error: sarlp tran: no such command; did you mean sarlp train?'),
+        (['convert', 'voc'], 'error: sarlp convert voc: no such command; did you mean sarlp convert voc2007?'),
+        (['xyz'], 'error: sarlp xyz: no such command; see sarlp --help'),
+    ],
+)
+def test_a_wrong_command(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.strip() == message
+
+
+def test_doors_lead_to_the_commands(monkeypatch, capsys):
+    doors = sorted((REPOSITORY / 'tools').rglob('*.py'))
+    led = set()
+    for door in doors:
+        monkeypatch.setattr(sys, 'argv', [str(door), '--help'])
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(door), run_name='__main__')
+        led.add(re.match(r'usage: sarlp ((?:convert )?\w+)', capsys.readouterr().out)[1])
+    assert led == {*NAMES} - {'list'}  # which is new, and has none
+
+
+def test_messages_name_commands_that_exist():
+    for path in (REPOSITORY / 'sarlp').rglob('*.py'):
+        for line in path.read_text(encoding='utf-8').splitlines():
+            assert 'python tools/' not in line, path
+            for name in re.findall(r'sarlp (convert \w+|recover\b|test --|train --|maps --)', line):
+                assert name.split(' --')[0] in NAMES, (path, line)
+
+
+class TestList:
+    def test_every_name_listed_can_be_loaded(self):
+        names = listing.configs()
+        assert 'sarlp_r101_voc_p<ratio>' in names and 'sarlp_r50_custom' in names
+        leaves = [path for path in shipped('configs').glob('*/*.py') if path.parent.name != '_base_']
+        assert len(names) == len(leaves)
+        for name in names:
+            assert load_config(name.replace('<ratio>', '0.4')).work_dir.endswith(name.replace('<ratio>', '0.4'))
+
+    def test_words(self, capsys, monkeypatch):
+        monkeypatch.setattr(sys, 'argv', ['sarlp'])
+        main(['list', 'sgre'])
+        assert capsys.readouterr().out.split() == [f'sgre_r101_{data}_p<ratio>' for data in ('coco', 'nus', 'voc')]
+        main(['list', 'zebra'])
+        assert capsys.readouterr().out.strip() == "nothing here has 'zebra' in its name"
+        main(['list', '--parts', 'loss'])
+        assert '| `AsymmetricLoss` |' in capsys.readouterr().out
+
+    def test_the_docs_have_all_parts(self):
+        """Where this fails: the section "Parts by name" is the output of `sarlp list --parts` under its head."""
+        assert listing.parts_table() in (REPOSITORY / 'docs' / 'configs.md').read_text(encoding='utf-8')
+
+    def test_parts_of_all_kinds_are_listed(self):
+        kinds = listing.parts()
+        assert 'SARLP' in kinds['method'] and 'RandomKnownLabels' in kinds['label mask']
+        assert 'MixedPrecisionOptimWrapper' in kinds['optimizer wrapper'] and 'ForeachEMA' in kinds['model']
+        assert all(what for own in kinds.values() for what in own.values())  # each says what it is
