@@ -52,7 +52,7 @@ def guard_mmpretrain(dependency: ModuleType) -> None:
 
 
 def guard_history(history_buffer: ModuleType) -> None:
-    """Save log histories without their methods, which only ``getattr`` can load again, and which they restore anyway."""
+    """Save log histories without their methods, which only ``getattr`` can load again, and which come by themselves."""
     history_buffer.HistoryBuffer.__getstate__ = lambda self: {
         key: value for key, value in self.__dict__.items() if key != 'statistics_methods'
     }

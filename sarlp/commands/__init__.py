@@ -37,7 +37,7 @@ CONVERTERS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """``sarlp COMMAND ...``; None takes the arguments of the process."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [*(sys.argv[1:] if arguments is None else arguments)]  # a module of this folder is called list
     name, kinds = 'sarlp', COMMANDS
     if words[:1] == ['convert']:
         name, kinds, words = 'sarlp convert', CONVERTERS, words[1:]
