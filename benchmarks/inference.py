@@ -18,6 +18,7 @@ import time
 import torch
 from mmengine.registry import init_default_scope
 
+from sarlp.devices import announce_device
 from sarlp.engine import load_config
 from sarlp.inference import prepare_for_inference
 from sarlp.registry import MODELS
@@ -28,7 +29,11 @@ AS_TRAINED = 'as trained'
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--config', default='configs/sarlp/sarlp_r101_coco_p0.1.py', help='default: %(default)s')
-    parser.add_argument('--device', default='cpu', help='of torch; default: %(default)s')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
     parser.add_argument('--batch', type=int, default=2, help='images; default: %(default)s')
     parser.add_argument('--classes', type=int, default=80, help='default: %(default)s')
     parser.add_argument('--size', type=int, default=448, help='pixels of a side; default: %(default)s')
@@ -149,6 +154,7 @@ COLUMNS = {
 
 def main() -> None:
     args = parse_args()
+    args.device = str(announce_device(args.device))
     init_default_scope('sarlp')
     rows = measure(args)
     print(

@@ -28,6 +28,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from sarlp.devices import announce_device
 from sarlp.engine import compile_parts, load_config
 from sarlp.models.literal import literal_form
 from sarlp.registry import MODELS
@@ -41,7 +42,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--config', default='configs/sarlp/sarlp_r101_coco_p0.1.py', help='default: %(default)s')
     parser.add_argument('--fast', action='store_true', help=f'measure the variants of {FAST} as well, but the literal')
     parser.add_argument('--variants', nargs='+', choices=VARIANTS, default=list(VARIANTS), help='default: all')
-    parser.add_argument('--device', default='cpu', help='of torch; default: %(default)s')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
     parser.add_argument('--batch', type=int, default=2, help='images; default: %(default)s')
     parser.add_argument('--classes', type=int, nargs='+', default=[80], help='default: 80')
     parser.add_argument('--size', type=int, default=448, help='pixels of a side; default: %(default)s')
@@ -165,7 +170,7 @@ def measure(configs: dict, args: argparse.Namespace, classes: int) -> list[dict]
                 times[key].append(took)
     del step
     steps.clear()
-    if args.device != 'cpu':
+    if args.device.startswith('cuda'):
         torch.cuda.empty_cache()
     rows = []
     for (name, variant), taken in times.items():
@@ -174,7 +179,7 @@ def measure(configs: dict, args: argparse.Namespace, classes: int) -> list[dict]
         row = {
             'variant': variant,
             'options': name,
-            'device': args.device if args.device == 'cpu' else torch.cuda.get_device_name(),
+            'device': torch.cuda.get_device_name(args.device) if args.device.startswith('cuda') else args.device,
             'batch': args.batch,
             'classes': classes,
             'size': args.size,
@@ -243,6 +248,7 @@ def print_slope(rows: list[dict]) -> None:
 
 def main() -> None:
     args = parse_args()
+    args.device = str(announce_device(args.device))
     init_default_scope('sarlp')
     configs = {'recipe': load_config(args.config, args.cfg_options)}
     if args.fast:

@@ -2,7 +2,9 @@
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from sarlp.errors import UserError
 
@@ -13,7 +15,15 @@ def friendly_errors() -> Iterator[None]:
 
     That is :class:`sarlp.errors.UserError` and what the operating system refuses (:class:`OSError`: missing file, no
     permission, full disk). Every other exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130.
+    A ``UserWarning`` is shown as ``note: message``.
     """
+    before = warnings.formatwarning
+
+    def note(message: Warning | str, category: type[Warning], *place: Any) -> str:
+        # what is said to a person needs no place in the code
+        return f'note: {message}\n' if category is UserWarning else before(message, category, *place)
+
+    warnings.formatwarning = note
     try:
         yield
     except (UserError, OSError) as error:
@@ -22,3 +32,5 @@ def friendly_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(130)
+    finally:
+        warnings.formatwarning = before

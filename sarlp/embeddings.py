@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sarlp.class_names import columns_by_name
 from sarlp.errors import UserValueError, shorten
 from sarlp.files import atomic_write
 from sarlp.npz_file import read_npz
+from sarlp.outputs import check_output, loads
 
 
 class EmbeddingError(UserValueError):
@@ -32,6 +34,7 @@ def save_embeddings(
     """
     embeddings = np.asarray(embeddings, np.float32)
     _check(path, embeddings, len(classes))
+    check_output(path, (), loads(load_embeddings))
     with atomic_write(path, 'wb') as file:
         np.savez(
             file, embeddings=embeddings, classes=np.array(classes, str), kind=np.array(kind), source=np.array(source)
@@ -43,7 +46,7 @@ def load_embeddings(path: str | os.PathLike, classes: Sequence[str] | None = Non
 
     Args:
         path: the ``.npz`` file.
-        classes: the class names that the rows must be for, in their order; None to take what is there.
+        classes: the class names that the rows are wanted for, in their order; None to take what is there.
 
     Returns:
         (C, T) float32, finite.
@@ -51,7 +54,24 @@ def load_embeddings(path: str | os.PathLike, classes: Sequence[str] | None = Non
     Raises:
         EmbeddingError: the file is missing, is no embedding file, holds NaN or infinity, or is for other classes.
     """
-    command = f'python tools/dataset_converters/label_embeddings.py ANN_FILE --kind bert --out {path}'
+    embeddings, names = _read(path)
+    if classes is None:
+        return embeddings
+    advice = f'Make the embeddings for this data set with: {_command(path)}'
+    return embeddings[columns_by_name(names, classes, path, 'the data set', advice, error=EmbeddingError)]
+
+
+def embedding_classes(path: str | os.PathLike) -> tuple[str, ...]:
+    """The class names of an embedding file in the order of its rows; see :func:`load_embeddings`."""
+    return _read(path)[1]
+
+
+def _command(path: str | os.PathLike) -> str:
+    return f'python tools/dataset_converters/label_embeddings.py ANN_FILE --kind bert --out {path}'
+
+
+def _read(path: str | os.PathLike) -> tuple[np.ndarray, tuple[str, ...]]:
+    command = _command(path)
     try:
         content = read_npz(path, ('embeddings', 'classes'))
         embeddings, names = content['embeddings'], content['classes']
@@ -63,26 +83,13 @@ def load_embeddings(path: str | os.PathLike, classes: Sequence[str] | None = Non
             f'{path}: expected an .npz file with "embeddings" and "classes" and no pickled objects, but it can not be '
             f'read ({str(error).strip() or type(error).__name__}). Make it anew with: {command}'
         ) from None
-    if names.dtype.kind != 'U' or names.ndim != 1:
+    if names.dtype.kind != 'U' or names.ndim != 1 or len(set(rows)) != len(rows):
         raise EmbeddingError(
-            f'{path}: expected "classes" to be a list of strings, found shape {names.shape}, type {names.dtype}. '
-            f'Make the file anew with: {command}'
+            f'{path}: expected "classes" to be a list of different strings, found shape {names.shape}, type '
+            f'{names.dtype}. Make the file anew with: {command}'
         )
     _check(path, embeddings, len(names))
-    if classes is not None:
-        if len(classes) != len(names):
-            raise EmbeddingError(
-                f'{path}: it has {len(names)} rows, one a class, but the data set has {len(classes)} classes. Make it '
-                f'for this data set with: {command}'
-            )
-        for index, (found, expected) in enumerate(zip(rows, classes, strict=True)):
-            if found != expected:
-                what = 'the same classes in another order' if sorted(rows) == sorted(classes) else ('other classes')
-                raise EmbeddingError(
-                    f'{path}: it is for {what}: row {index} is {found!r} where the data set has {expected!r}. Make it '
-                    f'for this data set with: {command}'
-                )
-    return embeddings
+    return embeddings, tuple(rows)
 
 
 def _check(path: str | os.PathLike, embeddings: np.ndarray, num_classes: int) -> None:

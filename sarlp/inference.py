@@ -12,8 +12,11 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from sarlp.devices import AUTO, choose_device
 from sarlp.engine import compile_parts, load_config, load_weights, read_checkpoint
 from sarlp.engine.build import set_num_classes
+from sarlp.engine.checkpoint_file import trained_classes
+from sarlp.engine.testing import pipeline_for_testing
 from sarlp.errors import UserError, UserValueError
 from sarlp.models.fold import fold_batch_norm
 from sarlp.models.lora import merge_adapters
@@ -23,24 +26,25 @@ from sarlp.transforms import LoadResizedImage
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 
 
-def init_model(config: str | Path | Config, checkpoint: str | Path, device: str = 'cpu'):
+def init_model(config: str | Path | Config, checkpoint: str | Path, device: str | torch.device = AUTO):
     """Build the model of a config with the weights of a checkpoint, ready for prediction.
 
     Args:
         config: file, name (see :func:`~sarlp.paths.find_config`) or config.
         checkpoint: file; its EMA weights and class names are used.
-        device: of torch.
+        device: of :func:`~sarlp.devices.choose_device`; ``'auto'`` takes the GPU if there is one.
 
     Returns:
         The model in evaluation mode, with ``model.cfg`` and ``model.classes``.
 
     Raises:
-        UserError: config or checkpoint is missing, or they do not fit.
+        UserError: config or checkpoint is missing, or they do not fit; or there is no such device.
     """
+    device = choose_device(device)
     cfg = config if isinstance(config, Config) else load_config(config)
     init_default_scope(cfg.get('default_scope', 'sarlp'))
     content = read_checkpoint(checkpoint)
-    classes = (content.get('meta', {}).get('dataset_meta') or {}).get('classes')
+    classes = trained_classes(content, checkpoint)
     if classes is None:
         raise UserError(
             f'{checkpoint}: names no classes (meta.dataset_meta.classes); it is no checkpoint of tools/train.py'
@@ -48,7 +52,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
     set_num_classes(cfg, len(classes), str(checkpoint))
     model = MODELS.build(cfg.model)
     load_weights(model, content, checkpoint)
-    model.cfg, model.classes = cfg, tuple(classes)
+    model.cfg, model.classes = cfg, classes
     return model.to(device).eval()
 
 
@@ -105,7 +109,7 @@ class Predictor:
 
     def __init__(self, model):
         self.model = model
-        self.pipeline = Compose(model.cfg.test_dataloader.dataset.pipeline)
+        self.pipeline = Compose(pipeline_for_testing(model.cfg))
 
     def load(self, path: str | Path) -> torch.Tensor:
         """Through the test pipeline and the preprocessor. Returns (1, 3, h, w), normalised, on the device."""

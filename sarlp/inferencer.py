@@ -3,9 +3,10 @@
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,16 @@ import torch
 from mmengine.config import Config
 from tqdm import tqdm
 
+from sarlp.class_names import require_same
+from sarlp.devices import AUTO
 from sarlp.engine import find_checkpoint
-from sarlp.errors import UserError, UserValueError, shorten
-from sarlp.image_files import SUFFIXES, is_image, walk_files
+from sarlp.errors import UserValueError, shorten
+from sarlp.image_files import ImageFile, find_images, has_frames, image_file, images_below
 from sarlp.inference import Predictor, init_model, prepare_for_inference
 from sarlp.transforms import BadImageError
 
-Image = str | os.PathLike | np.ndarray
-Named = tuple[str | int, Image]
+Image = str | os.PathLike | ImageFile | np.ndarray
+Named = tuple[str | int, str | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class MultiLabelInferencer:
     Args:
         config: file, name (see :func:`~sarlp.paths.find_config`) or config.
         checkpoint: file, or a work directory, whose best checkpoint is taken.
-        device: of torch.
+        device: of :func:`~sarlp.devices.choose_device`; ``'auto'`` takes the GPU if there is one.
         calibration: a ``Calibration``, or the ``recovered.json`` of ``tools/recover_labels.py`` that has one. Scores
             are then calibrated probabilities, and each class has the threshold found there; a class that did not reach
             the precision asked for is never chosen.
@@ -74,7 +77,7 @@ class MultiLabelInferencer:
         self,
         config: str | Path | Config,
         checkpoint: str | Path,
-        device: str = 'cpu',
+        device: str | torch.device = AUTO,
         calibration: Any = None,
         threshold: float = 0.5,
         prepare: Mapping[str, Any] | None = None,
@@ -115,7 +118,8 @@ class MultiLabelInferencer:
 
         Args:
             inputs: an image, a folder, or an iterable of both. An image is a file or an array (h, w, 3) uint8 in RGB.
-                Of a folder, those files below it count that are images by their suffix, in alphabetical order.
+                A folder stands for the images below it, in alphabetical order; one warning says what is left out. Of a
+                file with several frames the first counts, and one warning at the end names such files.
             batch_size: images that go through the model together, as far as their sizes are equal.
             return_maps: also give the attention maps.
             progress: show a progress bar on the standard error stream.
@@ -149,8 +153,10 @@ class MultiLabelInferencer:
         num_workers: int,
     ) -> Iterator[Prediction]:
         skipped = []
-        with tqdm(total=total, desc='predicting', unit='image', disable=None if progress else True, leave=False) as bar:
-            decoded = _ahead(self._read, images, num_workers, 2 * batch_size)
+        frames: list[str | int] = []
+        read = partial(self._read, frames)
+        with tqdm(total=total, desc='predicting', unit='image', disable=not progress, leave=False) as bar:
+            decoded = _ahead(read, images, num_workers, 2 * batch_size)
             while batch := list(islice(decoded, batch_size)):
                 good = []
                 for named, pixels in batch:
@@ -168,10 +174,14 @@ class MultiLabelInferencer:
             warnings.warn(
                 f'{len(skipped):,} {many} skipped, since the files cannot be read: {shorten(skipped)}', stacklevel=2
             )
+        warn_of_frames(frames)
 
-    def _read(self, named: Named) -> tuple[Named, torch.Tensor | BadImageError]:
+    def _read(self, frames: list[str | int], named: Named) -> tuple[Named, torch.Tensor | BadImageError]:
         try:
-            return named, self._predictor.read(named[1])
+            pixels = self._predictor.read(named[1])
+            if not isinstance(named[1], np.ndarray) and has_frames(named[1]):
+                frames.append(named[0])  # one operation, which threads can not cut in two
+            return named, pixels
         except BadImageError as error:
             return named, error
         except UserValueError as error:
@@ -218,19 +228,28 @@ def read_calibration(calibration: Any, classes: tuple[str, ...], source: str) ->
         from sarlp.completion import Calibration
 
         file, calibration = os.fspath(calibration), Calibration.read(calibration)
-    if tuple(calibration.classes) != tuple(classes):
-        differing = sorted({*calibration.classes} ^ {*classes}) or ['their order']
-        raise UserError(
-            f'{file} is of {len(calibration.classes)} classes, {source} has {len(classes)}; they differ in '
-            f'{shorten(differing)}. A calibration holds for the model that it was made with'
-        )
+    advice = 'A calibration holds for the model that it was made with'
+    require_same(calibration.classes, classes, file, source, advice)
     return calibration
+
+
+def warn_of_frames(names: Sequence[str | int]) -> None:
+    """One warning about images with several frames, if there are any."""
+    if names:
+        many = 'image has' if len(names) == 1 else 'images have'
+        warnings.warn(
+            f'{len(names):,} {many} several frames or pages, of which only the first was taken: '
+            f'{shorten(sorted(map(str, names)))}',
+            stacklevel=2,
+        )
 
 
 def _expand(inputs: Image | Iterable[Image]) -> tuple[Iterator[Named], int | None]:
     """Every image with its name, and how many there are; None of an iterator, which is not read ahead."""
-    if isinstance(inputs, str | os.PathLike):
-        images = _below(inputs) if os.path.isdir(inputs) else [_named(0, inputs)]
+    if isinstance(inputs, ImageFile):
+        images = [inputs]
+    elif isinstance(inputs, str | os.PathLike):
+        images = find_images(inputs)
     elif isinstance(inputs, np.ndarray) and inputs.ndim != 4:
         images = [_named(0, inputs)]
     elif isinstance(inputs, Iterator):
@@ -245,12 +264,14 @@ def _expand(inputs: Image | Iterable[Image]) -> tuple[Iterator[Named], int | Non
 def _each(inputs: Iterable[Image]) -> Iterator[Named]:
     for index, image in enumerate(inputs):
         if isinstance(image, str | os.PathLike) and os.path.isdir(image):
-            yield from ((path, path) for _, path in _below(image))
+            yield from ((path, path) for _, path in images_below(image))
         else:
             yield _named(index, image)
 
 
 def _named(index: int, image: Image) -> Named:
+    if isinstance(image, ImageFile):
+        return image
     if isinstance(image, np.ndarray):
         return index, image
     if not isinstance(image, str | os.PathLike):
@@ -258,18 +279,7 @@ def _named(index: int, image: Image) -> Named:
             f'input {index}: expected an image file, a folder or an array (h, w, 3) uint8 in RGB, got '
             f'{type(image).__name__}'
         )
-    path = os.fspath(image)
-    if not os.path.isfile(path):
-        raise UserError(f'{path}: no such image or folder')
-    return path, path
-
-
-def _below(folder: str | os.PathLike) -> list[tuple[str, str]]:
-    """Paths of the images of a folder, relative to it, and in full."""
-    names = sorted(filter(is_image, walk_files(folder)))
-    if not names:
-        raise UserError(f'{folder}: no image in this folder or below it ({", ".join(SUFFIXES)})')
-    return [(name, os.path.join(folder, name)) for name in names]
+    return image_file(image)
 
 
 def _ahead(function: Callable, items: Iterator, workers: int, ahead: int) -> Iterator:

@@ -23,8 +23,20 @@ def find_config(name: str | Path) -> Path:
         UserError: there is no such config; near names are listed.
     """
     path = Path(name)
-    if path.is_file():
-        return path
+    return path if path.is_file() else find_shipped_config(path, 'neither here nor')
+
+
+def find_shipped_config(name: str | Path, where: str = 'not') -> Path:
+    """Find a config among the shipped ones; see :func:`find_config`.
+
+    Args:
+        name: path or bare name in ``configs``.
+        where: where it is not either, for the message: ``'neither here nor'``.
+
+    Raises:
+        UserError: there is no such config; near names are listed.
+    """
+    path = Path(name)
     root = shipped('configs')
     relative = Path(*path.parts[1:]) if path.parts[:1] == ('configs',) else path
     if (root / relative).is_file():
@@ -36,6 +48,6 @@ def find_config(name: str | Path) -> Path:
     names = [leaf.stem for leaf in leaves]
     near = difflib.get_close_matches(path.name.removesuffix('.py'), names, n=12, cutoff=0.7) or names
     raise UserError(
-        f'{name}: no such config, neither here nor in {root}; there are {", ".join(near[:12])}'
+        f'{name}: no such config, {where} in {root}; there are {", ".join(near[:12])}'
         f'{", ..." if len(near) > 12 else ""}'
     )

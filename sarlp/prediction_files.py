@@ -14,17 +14,27 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path, PurePath
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from sarlp.errors import UserValueError
 from sarlp.files import atomic_write
-from sarlp.image_files import read_rgb
+from sarlp.image_files import ImageFile, as_text, find_images
 from sarlp.inferencer import MultiLabelInferencer, Prediction
 from sarlp.json_file import plain
+from sarlp.outputs import check_output, has_keys, is_table
+from sarlp.pixels import read_rgb
+
+if TYPE_CHECKING:
+    from sarlp.visualization.figure_files import FigureFiles
 
 _JOIN = '; '
-FORMS = ('.csv', '.json', '.jsonl')
+_OWN = {
+    '.csv': is_table(['image', 'classes'], numbers_after=True),
+    '.json': has_keys('calibrated', 'thresholds', 'images'),
+    '.jsonl': has_keys('image', 'classes', 'scores', lines=True),
+}
+FORMS = tuple(_OWN)
 
 
 def write_predictions(
@@ -42,8 +52,8 @@ def write_predictions(
         inferencer: the model.
         inputs: image files and folders.
         out: the file, whose suffix (.csv, .json, .jsonl) is its form. It is there when all of it is.
-        annotated: folder for a figure an image with the maps of its classes, under the image's path and ``.png``. None
-            draws none.
+        annotated: folder for a figure an image with the maps of its classes, see
+            :class:`~sarlp.visualization.figure_files.FigureFiles`. None draws none.
         about: further entries of the JSON object, such as the checkpoint.
         max_panels: at most so many maps a figure.
         options: of :meth:`~sarlp.inferencer.MultiLabelInferencer.stream`.
@@ -52,23 +62,29 @@ def write_predictions(
         How many images were predicted.
 
     Raises:
-        UserError: see :meth:`~sarlp.inferencer.MultiLabelInferencer.stream`; another suffix; or no image can be read.
+        UserError: see :meth:`~sarlp.inferencer.MultiLabelInferencer.stream`; another suffix; no image can be read; or
+            something would be replaced that is no earlier output of the same kind.
     """
     suffix = Path(out).suffix.lower()
     if suffix not in FORMS:
         raise UserValueError(f'{out}: expected a name that ends in {", ".join(FORMS)}')
     inputs = list(inputs)
-    predictions = inferencer.stream(
-        inputs[0] if len(inputs) == 1 else inputs, return_maps=annotated is not None, **options
-    )
+    images = find_images(inputs[0] if len(inputs) == 1 else inputs)
+    check_output(out, [image.path for image in images], _OWN[suffix])
+    figures = None
+    if annotated is not None:
+        from sarlp.visualization.figure_files import FigureFiles  # here: it brings matplotlib
+
+        figures = FigureFiles(annotated, images)
+    predictions = inferencer.stream(images, return_maps=figures is not None, **options)
     number = 0
     with atomic_write(out, newline='' if suffix == '.csv' else '\n') as file:
         writer = {'.csv': _csv, '.json': _json, '.jsonl': _json_lines}[suffix]
         with writer(file, inferencer, about or {}) as write:
             for prediction in predictions:
                 write(prediction)
-                if annotated is not None:
-                    _draw(prediction, inferencer.classes, Path(annotated), max_panels)
+                if figures is not None:
+                    _draw(prediction, inferencer.classes, figures, max_panels)
                 number += 1
         if not number:
             raise UserValueError(f'{out}: not written, since none of the images can be read')
@@ -85,7 +101,7 @@ def _csv(file: IO[str], inferencer: MultiLabelInferencer, about: dict[str, Any])
 
     def write(prediction: Prediction) -> None:
         scores = (f'{score:.6g}' for score in prediction.scores.tolist())
-        rows.writerow([_text(prediction), _JOIN.join(prediction.classes), *scores])
+        rows.writerow([as_text(str(prediction.image)), _JOIN.join(prediction.classes), *scores])
 
     yield write
 
@@ -117,20 +133,16 @@ def _json(file: IO[str], inferencer: MultiLabelInferencer, about: dict[str, Any]
 def _record(prediction: Prediction, classes: tuple[str, ...]) -> str:
     scores = dict(zip(classes, (_rounded(score) for score in prediction.scores.tolist()), strict=True))
     chosen = {name: scores[name] for name in prediction.classes}
-    return json.dumps({'image': _text(prediction), 'classes': chosen, 'scores': scores}, ensure_ascii=False)
+    record = {'image': as_text(str(prediction.image)), 'classes': chosen, 'scores': scores}
+    return json.dumps(record, ensure_ascii=False)
 
 
 def _rounded(score: float) -> float:
     return float(f'{score:.6g}')
 
 
-def _text(prediction: Prediction) -> str:
-    # a name of bytes that are no UTF-8 should not end a long run; its odd bytes show as \xNN
-    return os.fsencode(str(prediction.image)).decode('utf-8', 'backslashreplace')
-
-
-def _draw(prediction: Prediction, classes: tuple[str, ...], folder: Path, max_panels: int) -> None:
-    from sarlp.visualization.attention import draw_figure, save_figure, select_panels
+def _draw(prediction: Prediction, classes: tuple[str, ...], figures: 'FigureFiles', max_panels: int) -> None:
+    from sarlp.visualization.attention import draw_figure, select_panels
 
     chosen = [classes.index(name) for name in prediction.classes]
     if chosen:  # by thresholds of their own, so that none is left to apply
@@ -140,8 +152,6 @@ def _draw(prediction: Prediction, classes: tuple[str, ...], folder: Path, max_pa
         )
     else:
         panels = select_panels(prediction.scores, prediction.maps, classes, threshold=math.inf, max_panels=1)
-    name = _text(prediction)
-    figure = draw_figure(read_rgb(prediction.path), panels, title=name)
-    # below the folder, wherever the image is; images of one name and two suffixes are two
-    parts = [part for part in PurePath(name).parts if part not in ('..', PurePath(name).anchor)]
-    save_figure(figure, folder.joinpath(*parts[:-1], f'{parts[-1]}.png'))
+    name = str(prediction.image)
+    figure = draw_figure(read_rgb(prediction.path), panels, title=as_text(name))
+    figures.save(figure, ImageFile(name, str(prediction.path)))

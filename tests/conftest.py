@@ -1,6 +1,11 @@
 import os
 from pathlib import Path
 
+# Numbers are compared with those of the CPU to the last digits, so that a GPU is hidden, from processes of tests too;
+# what a GPU computes is in test_gpu.py
+if os.environ.get('SARLP_TEST_GPU') != '1':
+    os.environ['CUDA_VISIBLE_DEVICES'] = ''
+
 import numpy as np
 import pytest
 import torch

@@ -12,8 +12,9 @@ from mmengine.dataset import Compose
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS, init_default_scope
 from mmpretrain.structures import DataSample
 
+from sarlp.datasets.nesting import annotation_path
 from sarlp.engine import load_config
-from sarlp.engine.build import annotation_path, set_num_classes
+from sarlp.engine.build import set_num_classes
 from sarlp.models import MultiLabelClassifier
 from sarlp.paths import shipped
 from sarlp.registry import DATASETS, HOOKS, LABEL_MASKS, METRICS, MODELS, PARAM_SCHEDULERS

@@ -8,6 +8,7 @@ same each time; the slow form tries more, from the seeds in the names of its tes
 import io
 import json
 import re
+import unicodedata
 from collections import Counter
 from xml.dom import minidom
 from xml.sax.saxutils import escape
@@ -28,6 +29,13 @@ from .fuzzing import SEEDS, Properties, attempt, spoil_bytes, spoil_structure, s
 
 CLASSES = ['cat', 'dog', 'sofa', 'oak tree']
 fuzz = Properties()
+
+
+def seen(name):
+    """By the words of docs/your_data.md: what can be seen of a name."""
+    kinds = [(letter, unicodedata.category(letter)) for letter in name]
+    words = ''.join(' ' if kind == 'Zs' else '' if kind == 'Cf' else letter for letter, kind in kinds).split(' ')
+    return unicodedata.normalize('NFC', ' '.join(filter(None, words))).strip()
 
 
 # ---- annotation files ----
@@ -129,7 +137,7 @@ def slow_xml(content):
         assert len(names) == 1 and len(flags) <= 1
         flag = (text_of(flags[0]).strip() if flags else '') or '0'
         assert flag in ('0', '1')
-        found.setdefault(text_of(names[0]).strip(), []).append(flag == '1')
+        found.setdefault(seen(text_of(names[0])), []).append(flag == '1')
     return {name: all(flags) for name, flags in found.items()}
 
 
@@ -148,7 +156,10 @@ def check_voc(root):
     if files is None:
         return
     objects = {path.stem: slow_xml(path.read_bytes()) for path in (root / 'Annotations').iterdir()}
-    lists = {split: (root / f'ImageSets/Main/{split}.txt').read_text('utf-8-sig').split() for split in files}
+    lists = {}
+    for split in files:
+        ids = map(seen, (root / f'ImageSets/Main/{split}.txt').read_text('utf-8-sig').split())
+        lists[split] = [image for image in ids if image]
     names = sorted({name for ids in lists.values() for image in ids for name in objects[image]})
     for split, path in files.items():
         metainfo, entries = load_annotation(path)
@@ -263,12 +274,12 @@ def check_coco(root):
         text = (root / f'annotations/instances_{split}2014.json').read_bytes().decode('utf-8')
         raw = json.loads(text.removeprefix('\ufeff'), object_pairs_hook=only_keys_once)
         metainfo, entries = load_annotation(path)
-        assert metainfo['classes'] == tuple(category['name'] for category in raw['categories'])
+        assert metainfo['classes'] == tuple(seen(category['name']) for category in raw['categories'])
         expected = []
         for image in raw['images']:
-            seen = [a['category_id'] for a in raw['annotations'] if a['image_id'] == image['id']]
-            if seen:
-                codes = [int(category['id'] in seen) for category in raw['categories']]
+            there = [a['category_id'] for a in raw['annotations'] if a['image_id'] == image['id']]
+            if there:
+                codes = [int(category['id'] in there) for category in raw['categories']]
                 expected.append((f'{split}2014/{image["file_name"]}', codes))
         ids = {category['id'] for category in raw['categories']}
         assert all(a['category_id'] in ids for a in raw['annotations'])
@@ -333,7 +344,7 @@ def nuswide(root):
         files = attempt(lambda: convert_nuswide(root), root)
         if files is None:
             return
-        concepts = slow_lines(root / 'Concepts81.txt')
+        concepts = list(map(seen, slow_lines(root / 'Concepts81.txt')))
         order = slow_lines(root / 'ImageList/Imagelist.txt')
         columns = [(root / f'Groundtruth/AllLabels/Labels_{name}.txt').read_text().split() for name in concepts]
         for split, path in files.items():

@@ -157,11 +157,15 @@ class TestCalibration:
         content = {'calibration': calibration.to_json() | {'classes': ['cat', 'sofa', 'cow']}}
         file = place.root / 'other.json'
         file.write_text(json.dumps(content))
-        with pytest.raises(UserError, match=r'other\.json is of 3 classes, .*model has 3; they differ in cow, dog\.'):
+        with pytest.raises(
+            UserError, match=r'other\.json has 3 classes, .*only the former has cow, only the latter has dog\.'
+        ):
             MultiLabelInferencer(place.root / 'config.py', place.root / 'model', calibration=file)
         content = calibration.to_json() | {'classes': ['dog', 'cat', 'sofa']}
         other = Calibration.from_json(content, 'here')
-        with pytest.raises(UserError, match='the calibration is of 3 classes, .* they differ in their order'):
+        with pytest.raises(
+            UserError, match='the calibration and .* have the same 3 classes in another order: class 0 is dog'
+        ):
             MultiLabelInferencer(place.root / 'config.py', place.root / 'model', calibration=other)
 
     def test_no_file(self, place):
@@ -253,7 +257,7 @@ def test_inputs_that_are_none(inferencer, inputs, message):
 
 def test_folder_without_images(inferencer, tmp_path):
     (tmp_path / 'a.txt').write_text('')
-    with pytest.raises(UserError, match=r'no image in this folder or below it \(\.bmp'):
+    with pytest.raises(UserError, match=r'no image in this folder or below it \(read are .*\.bmp, .*\.jpg, '):
         inferencer(tmp_path, **QUIET)
 
 

@@ -126,7 +126,7 @@ def test_outcome(tmp_path, row, number, min_side):
             loader({'img_path': str(path)})
         message = str(error.value)
         assert message.startswith(f'{path}: the image cannot be read (')
-        assert message.endswith("; replace the file, or pass over it by on_bad_image='skip'")
+        assert message.endswith('; replace or remove the file')
         return
     results = loader({'img_path': str(path)})
     image = results['img'][..., ::-1].astype(int)  # it is BGR

@@ -1,5 +1,6 @@
 """Configs are found in a checkout and in an installed package."""
 
+import gc
 import os
 import re
 import subprocess
@@ -8,8 +9,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from sarlp import paths
+from sarlp.engine import load_config
 from sarlp.errors import UserError
 from sarlp.paths import find_config, shipped
 
@@ -63,6 +66,48 @@ class TestFindConfig:
         assert len(names) == len(set(names)) > 20
 
 
+class TestBases:
+    """A config of one's own, anywhere, that inherits from a shipped one."""
+
+    @pytest.mark.parametrize('base', [f'configs/sarlp/{NAME}.py', f'sarlp/{NAME}.py', NAME])
+    def test_from_anywhere(self, elsewhere, base):
+        (elsewhere / 'mine.py').write_text(f'_base_ = {base!r}\ntrain_cfg = dict(max_epochs=2)\n')
+        cfg = load_config('mine.py')
+        assert cfg.train_cfg.max_epochs == 2
+        assert cfg.model == load_config(NAME).model
+        assert cfg.work_dir == 'work_dirs/mine'
+
+    def test_parts_and_chains(self, elsewhere):
+        (elsewhere / 'a').mkdir()
+        parts = ['configs/_base_/datasets/digits.py', 'configs/_base_/default_runtime.py']
+        (elsewhere / 'a' / 'first.py').write_text(f'_base_ = {parts}\n')
+        (elsewhere / 'second.py').write_text("_base_ = 'a/first.py'\nvalue = _base_.data_root\n")
+        cfg = load_config(elsewhere / 'second.py')
+        assert (cfg.value, cfg.default_scope) == ('data/digits', 'sarlp')
+
+    def test_own_base_goes_before_a_shipped_one(self, elsewhere):
+        (elsewhere / 'configs/sarlp').mkdir(parents=True)
+        (elsewhere / f'configs/sarlp/{NAME}.py').write_text('mark = 1\n')
+        (elsewhere / 'mine.py').write_text(f"_base_ = 'configs/sarlp/{NAME}.py'\n")
+        assert load_config('mine.py').mark == 1
+        (elsewhere / 'folder').mkdir()
+        (elsewhere / 'mine.py').rename(elsewhere / 'folder' / 'mine.py')
+        assert 'mark' not in load_config('folder/mine.py')  # relative to the config, not to where one stands
+
+    @pytest.mark.filterwarnings('ignore:unclosed file')  # MMEngine's copy of the config, when reading it ends early
+    def test_no_such_base(self, elsewhere):
+        (elsewhere / 'mine.py').write_text("_base_ = 'configs/sarlp/sarlp_r51_custom.py'\n")
+        with pytest.raises(UserError, match=r'mine\.py: its _base_ is not there\. .* there are sarlp_r50_custom'):
+            load_config('mine.py')
+        gc.collect()
+
+    def test_mmengine_itself_is_as_it_was(self, elsewhere):
+        search = Config._get_cfg_path
+        (elsewhere / 'mine.py').write_text(f'_base_ = {NAME!r}\n')
+        load_config('mine.py')
+        assert Config._get_cfg_path is search
+
+
 class TestShipped:
     def test_checkout(self):
         assert shipped('configs') == REPOSITORY / 'configs'
@@ -87,6 +132,8 @@ from sarlp.paths import find_config
 from sarlp.registry import MODELS
 
 assert Path(sarlp.__file__).parent == Path(sys.argv[1]) / 'sarlp', sarlp.__file__
+Path('mine.py').write_text("_base_ = 'configs/sarlp/sarlp_r50_custom.py'\\ndata_root = 'x'\\n")
+assert load_config('mine.py').train_dataloader.dataset.data_root == 'x'
 assert find_config({NAME!r}) == Path(sys.argv[1]) / 'sarlp/.mim/configs/sarlp/{NAME}.py'
 cfg = load_config('sarlp_r18_digits_p0.1')
 set_num_classes(cfg, 10, 'test')

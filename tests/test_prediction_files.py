@@ -51,7 +51,7 @@ def check_records(records, expected):
 def test_csv(place, tmp_path, expected, capsys):
     out = tmp_path / 'new' / 'p.csv'
     predict(place, out, place.root / 'photos')
-    assert capsys.readouterr().out == f'6 images in {out}\n'
+    assert capsys.readouterr().out == f'device: cpu\n6 images in {out}\n'
     with open(out, encoding='utf-8', newline='') as file:
         header, *rows = csv.reader(file)
     assert header == ['image', 'classes', *CLASSES]
@@ -126,12 +126,15 @@ def test_bad_image_leaves_what_was_there(place, tmp_path, capsys):
     shutil.copytree(place.root / 'photos', tmp_path / 'photos')
     (tmp_path / 'photos' / 'z.jpg').write_bytes(b'no image')
     out = tmp_path / 'p.csv'
-    out.write_text('before')
+    out.write_text('image,classes,cat,dog,sofa\nbefore.png,,0.1,0.2,0.3\n')
+    before = out.read_text()
     with pytest.raises(SystemExit) as ended:
         predict(place, out, tmp_path / 'photos', '--batch-size', '1')
     assert ended.value.code == 1
-    assert 'z.jpg: the image cannot be read' in capsys.readouterr().err
-    assert out.read_text() == 'before'
+    message = capsys.readouterr().err
+    assert 'z.jpg: the image cannot be read' in message and 'by --skip-bad-images' in message
+    assert 'on_bad_image' not in message
+    assert out.read_text() == before
     assert not [*tmp_path.glob('.*')]
     with pytest.warns(UserWarning, match=r'1 image was skipped, .*: z\.jpg'):
         predict(place, out, tmp_path / 'photos', '--skip-bad-images')

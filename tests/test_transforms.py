@@ -174,7 +174,7 @@ class TestLoadImage:
             load(path)
         message = str(error.value)
         assert message.startswith(f'{path}: the image cannot be read (')
-        assert message.endswith("replace the file, or pass over it by on_bad_image='skip'")
+        assert message.endswith('; replace or remove the file')
         assert isinstance(error.value, UserError)
 
 

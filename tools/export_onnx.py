@@ -11,8 +11,6 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
@@ -30,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         '--tolerance', type=float, help='largest difference from PyTorch that passes (default: 1e-4, with --half 1e-2)'
     )
     parser.add_argument('--repeats', type=int, default=5, help='timed runs; 0 for none; default: %(default)s')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
     args = parser.parse_args()
     if args.image_size is not None and len(args.image_size) > 2:
         parser.error('--image-size takes one or two numbers')

@@ -4,18 +4,18 @@
     python tools/predict.py CONFIG CHECKPOINT photos/ --out predictions.csv --calibration recovered.json
     python tools/predict.py CONFIG CHECKPOINT a.jpg b.jpg --out predictions.json --annotated figures
 
-Folders are searched with their subfolders. Of a single folder, images are named by their paths relative to it.
+Folders are searched with their subfolders, and what is left out is said. Of a single folder, images are named by their
+paths relative to it. Of images with several frames or pages the first one counts.
 
 .csv: a row an image: image, classes (the chosen ones, highest first, joined by "; "), then a column for the score of
 each class. .jsonl: an object an image. .json: one object, with the thresholds, and the images as a list.
 """
 
 import argparse
+import sys
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
@@ -37,7 +37,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--skip-bad-images', action='store_true', help='go on after a file that does not decode')
     parser.add_argument('--batch-size', type=int, default=32, help='default: %(default)s')
     parser.add_argument('--num-workers', type=int, help='threads that decode (default: one a core, at most 8)')
-    parser.add_argument('--device', default='cpu', help='default: %(default)s')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
     parser.add_argument(
         '--precision',
         choices=['float32', 'bfloat16', 'float16'],
@@ -46,37 +50,45 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--channels-last', action='store_true', help='faster on GPUs with tensor cores')
     parser.add_argument('--compile', action='store_true', help='for many images: the first batch takes minutes')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors
+    from sarlp.devices import announce_device
     from sarlp.engine import find_checkpoint, load_config
+    from sarlp.errors import UserError
     from sarlp.inferencer import MultiLabelInferencer
     from sarlp.prediction_files import write_predictions
+    from sarlp.transforms import BadImageError
 
     with friendly_errors():
+        device = announce_device(args.device)
         checkpoint = find_checkpoint(args.checkpoint)
         inferencer = MultiLabelInferencer(
             load_config(args.config, args.cfg_options),
             checkpoint,
-            args.device,
+            device,
             args.calibration,
             args.threshold,
             dict(precision=args.precision, channels_last=args.channels_last, compile=args.compile),
         )
-        number = write_predictions(
-            inferencer,
-            args.inputs,
-            args.out,
-            args.annotated,
-            about=dict(config=args.config, checkpoint=checkpoint),
-            batch_size=args.batch_size,
-            on_bad_image='skip' if args.skip_bad_images else 'raise',
-            num_workers=args.num_workers,
-        )
+        try:
+            number = write_predictions(
+                inferencer,
+                args.inputs,
+                args.out,
+                args.annotated,
+                about=dict(config=args.config, checkpoint=checkpoint),
+                batch_size=args.batch_size,
+            progress=sys.stderr.isatty(),
+                on_bad_image='skip' if args.skip_bad_images else 'raise',
+                num_workers=args.num_workers,
+            )
+        except BadImageError as error:
+            raise UserError(f'{error}, or go on without such files by --skip-bad-images') from error
         print(f'{number:,} images in {args.out}{f", figures in {args.annotated}" if args.annotated else ""}')
 
 

@@ -12,8 +12,6 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     # options that are not given stay unset, so that the library's defaults hold
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS
@@ -48,8 +46,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--truth', metavar='FILE', help='complete labels to measure against: an annotation file or a spreadsheet'
     )
-    parser.add_argument('--device', help='default: cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
+    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 
@@ -58,9 +60,11 @@ def main() -> None:
     from sarlp.cli import friendly_errors
     from sarlp.completion import complete_labels
     from sarlp.completion.report import format_completion
+    from sarlp.devices import announce_device
     from sarlp.engine import find_checkpoint
 
     with friendly_errors():
+        options['device'] = announce_device(options['device'])
         if options['checkpoint'] is not None:
             options['checkpoint'] = find_checkpoint(options['checkpoint'])
         print(format_completion(complete_labels(**options)))

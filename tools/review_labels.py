@@ -16,7 +16,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('csv', metavar='RECOVERED_CSV', help='of tools/recover_labels.py')
     parser.add_argument('--port', type=int, default=8000, help='0 for a free one; default: %(default)s')
-    parser.add_argument('--device', default='cpu', help='of the model that draws maps; default: %(default)s')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='of the maps: auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
     parser.add_argument('--no-maps', action='store_true', help='show plain images; the model is not loaded')
     parser.add_argument('--open', action='store_true', help='open the page in the browser')
     parser.add_argument(
@@ -50,11 +54,13 @@ def main() -> None:
                 print(f'{name:<8}{path}')
             print(f'to train on them:\n{exported.command}')
             return
+        from sarlp.devices import announce_device
         from sarlp.review.maps import AttentionMaps
         from sarlp.review.server import serve
 
+        device = None if args.no_maps else announce_device(args.device)  # before the review is locked
         review = Review(args.csv)
-        maps = None if args.no_maps else AttentionMaps(review.record, args.device)
+        maps = None if args.no_maps else AttentionMaps(review.record, device)
         serve(review, args.port, maps, 'Maps are switched off (--no-maps).', args.open)
         review.close()
 

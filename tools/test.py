@@ -9,8 +9,6 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
@@ -21,24 +19,35 @@ def parse_args() -> argparse.Namespace:
         help='leave out the recovery of hidden labels, which takes a pass over the training images',
     )
     parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/<config name>)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
+    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='set by the tools/dist_*.sh and slurm_*.sh scripts',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.launcher != 'none' and args.device != 'auto':
+        parser.error('--device goes with one process; with a launcher each process has its own GPU')
+    return args
 
 
 def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors
+    from sarlp.devices import use_device
     from sarlp.engine import find_checkpoint, load_config
     from sarlp.engine.build import end_distributed
     from sarlp.engine.testing import test
 
     with friendly_errors():
+        if args.launcher == 'none':
+            use_device(args.device)
         cfg = load_config(args.config, args.cfg_options)
         if args.work_dir is not None:
             cfg.work_dir = args.work_dir

@@ -11,8 +11,6 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
@@ -23,12 +21,18 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from CHECKPOINT, or from the newest one in the work directory',
     )
+    parser.add_argument(
+        '--fresh',
+        action='store_true',
+        help='start although the work directory holds checkpoints of another run: they are moved into a folder of '
+        'their own, nothing is deleted',
+    )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--seed', type=int, help='seed of the run; the label mask has its own (label_mask.seed)')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
         metavar='KEY=VALUE',
         help='change the config, e.g. train_dataloader.dataset.label_mask.known_ratio=0.3',
     )
@@ -38,7 +42,10 @@ def parse_args() -> argparse.Namespace:
         default='none',
         help='set by the tools/dist_*.sh and slurm_*.sh scripts',
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.fresh and args.resume == 'auto':
+        parser.error('--resume goes on with the run of the work directory, --fresh leaves it; give one of them')
+    return args
 
 
 def main() -> None:
@@ -54,9 +61,10 @@ def main() -> None:
         if args.seed is not None:
             cfg.randomness.seed = args.seed
         if args.resume == 'auto':
-            cfg.resume = True
+            cfg.resume = 'auto'
         elif args.resume is not None:
             cfg.resume, cfg.load_from = True, args.resume
+        cfg.fresh = args.fresh
         if args.amp:
             use_amp(cfg)
         build_runner(cfg, args.launcher).train()

@@ -2,7 +2,7 @@
 
 For each image: the image itself, a map for each true class, and a map for each class that is predicted without being
 labelled. What is true is looked up in the annotation files of the config; images from elsewhere get their predicted
-classes only.
+classes only. The figure of cam1/a.jpg is cam1/a.jpg.png; no image, and no figure of another one, is replaced.
 
     python tools/visualize_cam.py configs/sarlp/sarlp_r18_digits_p0.1.py work_dirs/sarlp_r18_digits_p0.1 \
         --split test --max-images 12 --out-dir work_dirs/sarlp_r18_digits_p0.1/maps
@@ -19,7 +19,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
     images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument('--img', metavar='FILE_OR_DIR', help='an image or a folder of images')
+    images.add_argument(
+        '--img', metavar='FILE_OR_DIR', help='an image, or a folder, which is searched with its subfolders'
+    )
     images.add_argument('--split', choices=['train', 'test'], help='the images of a split of the config')
     parser.add_argument('--out-dir', required=True, metavar='DIR', help='where the figures go')
     parser.add_argument('--max-images', type=int, metavar='N', help='only the first N images')
@@ -31,20 +33,26 @@ def parse_args() -> argparse.Namespace:
         '(needs the package grad-cam); default: %(default)s',
     )
     parser.add_argument('--threshold', type=float, default=0.5, help='score of a predicted class; default: %(default)s')
-    parser.add_argument('--device', default='cpu', help='default: %(default)s')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors
+    from sarlp.devices import announce_device
     from sarlp.engine import find_checkpoint
+    from sarlp.image_files import find_images
     from sarlp.inference import init_model
-    from sarlp.visualization.maps import KnownLabels, draw_maps, find_images
+    from sarlp.visualization.maps import KnownLabels, draw_maps
 
     with friendly_errors():
-        model = init_model(args.config, find_checkpoint(args.checkpoint), args.device)
-        labels = KnownLabels(model.cfg)
+        model = init_model(args.config, find_checkpoint(args.checkpoint), announce_device(args.device))
+        labels = KnownLabels(model.cfg, model.classes)
         images = find_images(args.img) if args.img is not None else labels.images(args.split)
         written = draw_maps(
             model, list(islice(images, args.max_images)), args.out_dir, labels, args.method, args.threshold

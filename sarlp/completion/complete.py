@@ -1,13 +1,13 @@
 """Fill in the labels that nobody knows: probabilities, decisions at a precision, suspects."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.config import Config
+import torch
 
 from sarlp.completion.folds import score_out_of_fold
 from sarlp.completion.quality import decision_quality
@@ -18,6 +18,7 @@ from sarlp.completion.record import (
     Record,
     Recovered,
     Suspect,
+    check_outputs,
     record_path,
     suspects_path,
     write_table,
@@ -25,16 +26,25 @@ from sarlp.completion.record import (
 from sarlp.completion.scoring import Scored, score, stack
 from sarlp.completion.thresholds import calibrate
 from sarlp.completion.truth import read_truth
-from sarlp.completion.writing import write_completed
-from sarlp.datasets.annotation import dump_annotation, load_annotation
+from sarlp.completion.writing import completed_files, write_completed
+from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
+from sarlp.datasets.nesting import (
+    annotation_path,
+    annotation_paths,
+    classes_of,
+    image_folder,
+    leaves,
+    name_files,
+    with_options,
+)
+from sarlp.devices import AUTO, choose_device
 from sarlp.engine import load_config
-from sarlp.engine.build import annotation_path
+from sarlp.engine.options import read_options
 from sarlp.engine.testing import loader_for_testing
 from sarlp.errors import UserError
 from sarlp.inference import init_model
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.paths import find_config
-from sarlp.registry import DATASETS
 
 SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}
 
@@ -73,8 +83,8 @@ def complete_labels(
     calibration: str = 'auto',
     suspect: float = 0.02,
     truth: str | os.PathLike | None = None,
-    cfg_options: Mapping[str, Any] | None = None,
-    device: str = 'cpu',
+    cfg_options: Mapping[str, Any] | Sequence[str] | None = None,
+    device: str | torch.device = AUTO,
 ) -> Completion:
     """Complete the labels of a data set, and write them.
 
@@ -94,11 +104,12 @@ def complete_labels(
         suspect: a known label is suspect if the model gives it at most this probability, in [0, 0.5).
         truth: file of complete labels to measure against, an annotation file or any file that ``csv_labels.py`` reads;
             None takes what a label mask hides, if the config has one.
-        cfg_options: changes to the config.
-        device: of torch.
+        cfg_options: changes to the config, as :func:`~sarlp.engine.options.read_options` takes them.
+        device: of :func:`~sarlp.devices.choose_device`, for scoring.
 
     Raises:
-        UserError: an argument is out of range, a file does not fit, or too few labels are known.
+        UserError: an argument is out of range, a file does not fit, too few labels are known, or a file would be
+            replaced that no earlier completion wrote.
     """
     if split not in SPLITS:
         raise UserError(f'the split must be one of {", ".join(SPLITS)}, got {split!r}')
@@ -113,13 +124,24 @@ def complete_labels(
     out = Path(out)
     if out.suffix.lower() != '.csv':
         raise UserError(f'--out must be a file ending in .csv, got {out}')
+    cfg_options = read_options(cfg_options)
     cfg = load_config(config, cfg_options)
     datasets = {name: cfg[f'{name}_dataloader'].dataset for name in SPLITS[split]}
-    for dataset in datasets.values():
-        load_annotation(annotation_path(dataset))  # a missing file is told before anything takes time
+    completed = _completed_splits(datasets)
+    first = next(iter(completed.values()))
+    img_root = image_folder(first).absolute()
+    data_root = Path(first.get('data_root') or '').absolute()
+    annotations = {name: annotation_path(leaf).absolute() for name, leaf in completed.items()}
+    for file in annotations.values():  # a missing file is told before anything takes time
+        load_annotation(file)
+    given = (find_config(config), checkpoint, truth, *annotations.values())
+    check_outputs(out, [file for file in given if file is not None])
+    completed_files(annotations, data_root, _labels_dir(out))
+    device = choose_device(device)
 
     if folds is None:
         model = init_model(cfg.copy(), checkpoint, device)
+        classes = model.classes
         checkpoints = [Path(checkpoint)]
         by_split = {name: score(model, loader_for_testing(cfg, datasets[name]), name) for name in datasets}
         held_out = by_split.get('test') or score(model, loader_for_testing(cfg, cfg.test_dataloader.dataset), 'test')
@@ -127,12 +149,11 @@ def complete_labels(
     else:
         folder = out.with_name(f'{out.stem}_folds')
         dataset = _union(datasets, folder) if len(datasets) > 1 else datasets['train']
+        classes = classes_of(dataset)
         scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device)
         held_out = scored
-    classes = load_annotation(annotation_path(cfg.train_dataloader.dataset))[0]['classes']
     fitted, expected = calibrate(held_out.scores, held_out.observed, scored.pool(), classes, precision, calibration)
 
-    img_root = Path(_build(cfg.train_dataloader.dataset).data_prefix['img_path']).absolute()
     complete = scored.truth if truth is None else read_truth(truth, img_root, classes, scored.image_ids)
     probabilities = fitted.probabilities(scored.scores)
     unknown = scored.observed == UNKNOWN
@@ -141,10 +162,10 @@ def complete_labels(
     measured = decision_quality(probabilities, decisions, hidden) if (hidden != UNKNOWN).any() else None
     record = Record(
         config=find_config(config).absolute(),
-        cfg_options=dict(cfg_options or {}),
-        data_root=Path(cfg.train_dataloader.dataset.get('data_root') or '').absolute(),
+        cfg_options=cfg_options,
+        data_root=data_root,
         img_root=img_root,
-        annotations={name: annotation_path(dataset).absolute() for name, dataset in datasets.items()},
+        annotations=annotations,
         checkpoints=[Path(path).absolute() for path in checkpoints],
         folds=folds,
         fold_seed=0,
@@ -159,24 +180,41 @@ def complete_labels(
     )
 
 
-def _build(dataset: Mapping):
-    return DATASETS.build({**dataset, 'pipeline': []})
+def _labels_dir(out: Path) -> Path:
+    return out.with_name(f'{out.stem}_labels')
 
 
-def _union(datasets: Mapping[str, Mapping], folder: Path) -> Config:
-    """One data set of both splits, since every image is once held out."""
-    parts = {name: _build(dataset) for name, dataset in datasets.items()}
-    roots = {str(part.data_prefix['img_path']) for part in parts.values()}
-    if any(part.label_mask is not None for part in parts.values()) or len(roots) > 1:
+def _completed_splits(datasets: Mapping[str, Mapping]) -> dict[str, Mapping]:
+    """The data set config of each split; completed labels go back into one annotation file each, in one folder."""
+    completed = {}
+    for name, dataset in datasets.items():
+        if len(leaves(dataset)) > 1:
+            raise UserError(
+                f'{name}_dataloader.dataset is made of {len(leaves(dataset))} data sets ({name_files(dataset)}), and '
+                'completed labels go back into one annotation file; complete each by itself: '
+                f'--cfg-options data_root=... in a config whose {name}_dataloader has that one alone'
+            )
+        (completed[name],) = leaves(dataset)
+    roots = {image_folder(leaf).absolute(): name for name, leaf in completed.items()}
+    if len(roots) > 1:
         raise UserError(
-            'folds complete both splits only where no label mask hides labels and the images lie in one folder; '
-            'choose --split train'
+            f'the images of the splits lie in {" and in ".join(map(str, roots))}; complete one split at a time'
         )
-    first = next(iter(parts.values()))
-    entries = [entry for dataset in datasets.values() for entry in load_annotation(annotation_path(dataset))[1]]
+    return completed
+
+
+def _union(datasets: Mapping[str, Mapping], folder: Path) -> Mapping:
+    """One data set of both splits, since every image is once held out."""
+    if any(leaf.get('label_mask') is not None for dataset in datasets.values() for leaf in leaves(dataset)):
+        raise UserError('folds complete both splits only where no label mask hides labels; choose --split train')
+    classes, entries = classes_of(datasets['train']), []
+    for dataset in datasets.values():
+        (file,) = annotation_paths(dataset)
+        metainfo, data_list = load_annotation(file)
+        entries += put_in_order(metainfo['classes'], data_list, classes, file, name_files(datasets['train']))
     file = folder / 'images.json'
-    dump_annotation(file, first.classes, entries, split='trainval and test')
-    return {**datasets['train'], 'ann_file': str(file.absolute())}
+    dump_annotation(file, classes, entries, split='trainval and test')
+    return with_options(datasets['train'], ann_file=str(file.absolute()))
 
 
 def _suspects(scored: Scored, probabilities: np.ndarray, classes, least: float) -> list[Suspect]:
@@ -198,7 +236,7 @@ def _write(record: Record, scored: Scored, probabilities, decisions, suspects, o
             rows.append(Recovered(image, name, float(probabilities[row, column]), DECISIONS[code]))
             if code != UNKNOWN:
                 changes.setdefault(image, {})[name] = code
-    completed = write_completed(record, changes, out.with_name(f'{out.stem}_labels'))
+    completed = write_completed(record, changes, _labels_dir(out))
     write_table(suspects_path(out), SUSPECTS_HEADER, suspects)
     write_table(out, HEADER, rows)
     record.write(record_path(out))  # last: where it is, the others are

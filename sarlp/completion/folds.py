@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+import torch
+from mmengine.config import Config
 
 from sarlp.completion.scoring import Scored, score, stack
+from sarlp.datasets.nesting import annotation_paths, with_options
 from sarlp.engine import build_runner
 from sarlp.engine.terminal import brief
 from sarlp.engine.testing import loader_for_testing
@@ -21,7 +23,7 @@ FINISHED = 'finished.json'
 
 
 def score_out_of_fold(
-    cfg: Config, dataset: Mapping, number: int, folder: str | Path, device: str, seed: int = 0
+    cfg: Config, dataset: Mapping, number: int, folder: str | Path, device: str | torch.device, seed: int = 0
 ) -> tuple[Scored, list[Path]]:
     """Train a model for each fold of the images, without that fold, and score the fold by it.
 
@@ -33,7 +35,7 @@ def score_out_of_fold(
         dataset: config of the data set.
         number: of folds, at least 2.
         folder: for the work directories ``fold0``, ``fold1``, ...
-        device: of torch, for scoring.
+        device: of :func:`~sarlp.devices.choose_device`, for scoring; MMEngine chooses for training.
         seed: of the folds.
 
     Returns:
@@ -44,7 +46,7 @@ def score_out_of_fold(
     for index in range(number):
         work_dir = folder / f'fold{index}'
         fold = dict(index=index, number=number, seed=seed)
-        train_cfg = _training(cfg, {**dataset, 'fold': dict(fold, part='rest')})
+        train_cfg = _training(cfg, with_options(dataset, fold=dict(fold, part='rest')))
         checkpoint = _finished(train_cfg, work_dir)
         if checkpoint is None:
             print(f'fold {index + 1} of {number}: training in {work_dir}', flush=True)
@@ -58,7 +60,7 @@ def score_out_of_fold(
         else:
             print(f'fold {index + 1} of {number}: trained before, {checkpoint}', flush=True)
         model = init_model(cfg.copy(), checkpoint, device)
-        loader = loader_for_testing(cfg, {**dataset, 'fold': dict(fold, part='fold')})
+        loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
         parts.append(score(model, loader, f'fold {index + 1} of {number}'))
         checkpoints.append(checkpoint)
     return stack(parts), checkpoints
@@ -66,21 +68,21 @@ def score_out_of_fold(
 
 def _training(cfg: Config, dataset: Mapping) -> Config:
     cfg = copy.deepcopy(cfg)
-    cfg.train_dataloader.dataset = ConfigDict(copy.deepcopy(dict(dataset)))
+    cfg.train_dataloader.dataset = dataset
     for name in ('val_dataloader', 'val_cfg', 'val_evaluator', 'test_dataloader', 'test_cfg', 'test_evaluator'):
         cfg[name] = None
     cfg.train_cfg.pop('val_interval', None)
     cfg.default_hooks.checkpoint.save_best = None
     cfg.work_dir = None
-    cfg.resume = True  # without a checkpoint it starts anew
+    cfg.resume = 'auto'  # without a checkpoint it starts anew
     return cfg
 
 
 def _fingerprint(cfg: Config) -> str:
     """Of what the weights depend on."""
-    dataset = cfg.train_dataloader.dataset
     digest = hashlib.sha256(json.dumps(cfg.to_dict(), sort_keys=True, default=str).encode())
-    digest.update((Path(dataset.get('data_root') or '') / dataset.ann_file).read_bytes())
+    for file in annotation_paths(cfg.train_dataloader.dataset):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

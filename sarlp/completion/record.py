@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from sarlp.errors import UserError
 from sarlp.files import atomic_write
 from sarlp.json_file import plain, read_json
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.outputs import check_output, has_keys, is_table
 
 VERSION = 1
 DECISIONS = {POSITIVE: 'positive', NEGATIVE: 'negative', UNKNOWN: 'undecided'}
@@ -141,6 +142,18 @@ def suspects_path(csv_file: str | os.PathLike) -> Path:
     return path.with_name(f'{path.stem}_suspects.csv')
 
 
+def check_outputs(csv_file: str | os.PathLike, inputs: Iterable[str | os.PathLike]) -> None:
+    """See that a table, its suspects and its record replace nothing but earlier ones; ``inputs``: files that are read.
+
+    Raises:
+        UserError: see :func:`~sarlp.outputs.check_output`.
+    """
+    inputs = list(inputs)
+    check_output(csv_file, inputs, is_table(HEADER))
+    check_output(suspects_path(csv_file), inputs, is_table(SUSPECTS_HEADER))
+    check_output(record_path(csv_file), inputs, has_keys('version', 'calibration'))
+
+
 def write_table(path: str | os.PathLike, header: Sequence[str], rows: Sequence[tuple]) -> None:
     """Write rows as CSV; probabilities to six significant digits."""
     with atomic_write(path, newline='') as file:
@@ -174,7 +187,7 @@ def read_suspects(path: str | os.PathLike) -> list[Suspect]:
 
 def _rows(path: str | os.PathLike, header: Sequence[str]):
     try:
-        with open(path, encoding='utf-8', newline='') as file:
+        with open(path, encoding='utf-8-sig', newline='') as file:
             reader = csv.reader(file, strict=True)
             found = next(reader, [])
             if found != list(header):

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from sarlp.datasets.nesting import order_classes, require_each_once
 from sarlp.engine import MultiLabelRunner
-from sarlp.errors import UserError, shorten
 from sarlp.labels import UNKNOWN
 
 
@@ -43,20 +43,20 @@ def stack(parts: Sequence[Scored]) -> Scored:
 
 @torch.inference_mode()
 def score(model, loader: Mapping, description: str = 'images') -> Scored:
-    """Args: model of :func:`~sarlp.inference.init_model`; config of a loader, see
-    :func:`~sarlp.engine.testing.loader_for_testing`.
+    """Score the images of a data set; labels and scores are in the order of the model's classes.
+
+    Args:
+        model: of :func:`~sarlp.inference.init_model`.
+        loader: config of :func:`~sarlp.engine.testing.loader_for_testing`; the order of the classes is set in it.
+        description: of the images, for the progress bar.
 
     Raises:
-        UserError: the data set has other classes than the model.
+        UserError: the data set has other classes than the model, or a path twice.
     """
+    order_classes(loader['dataset'], model.classes, 'the checkpoint')
+    require_each_once(loader['dataset'], 'the data set that is scored')
     loader = MultiLabelRunner.build_dataloader(loader, seed=0)
     dataset = loader.dataset
-    if dataset.classes != tuple(model.classes):
-        differing = sorted(set(dataset.classes) ^ set(model.classes)) or ['their order']
-        raise UserError(
-            f'{dataset.ann_file} has {len(dataset.classes)} classes, the checkpoint was trained on '
-            f'{len(model.classes)}; they differ in {shorten(differing)}'
-        )
     labels = [dataset.get_labels(index) for index in range(len(dataset))]
     scores = np.empty((len(labels), len(dataset.classes)), np.float32)
     done = 0

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sarlp.class_names import columns_by_name
+from sarlp.clean_names import match_names
 from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation
 from sarlp.datasets.converters.label_files import ImageFolder, merge, open_labels
+from sarlp.datasets.near_names import hint, near_names
 from sarlp.errors import UserError, shorten
 from sarlp.json_file import read_json
 from sarlp.labels import UNKNOWN
@@ -28,8 +31,10 @@ def read_truth(
         (N, C) int8 of 1 / 0 / -1; -1 where the file does not say, or metrics leave the pair out.
 
     Raises:
-        UserError: the file can not be read, or lacks a class.
+        UserError: the file can not be read, contradicts itself, lacks a class, or knows of none of the images; or an
+            image that it lacks may be one that it names otherwise.
     """
+    missing = []
     if _is_annotation(path):
         metainfo, data_list = load_annotation(path)
         names = metainfo['classes']
@@ -40,13 +45,24 @@ def read_truth(
     else:
         folder = ImageFolder(img_root)
         file = open_labels(path, is_image=folder.has)
-        names, labels = tuple(file.classes), merge(file, folder.find).labels
-    missing = sorted(set(classes) - set(names))
-    if missing:
-        raise UserError(f'{path}: lacks {len(missing)} of {len(classes)} classes: {shorten(missing)}')
-    columns = [names.index(name) for name in classes]
-    nothing = np.full(len(names), UNKNOWN, np.int8)
-    return np.stack([labels.get(image, nothing)[columns] for image in image_ids]).astype(np.int8)
+        merged = merge(file, folder.find)
+        if merged.contradictions:
+            raise UserError(
+                f'{path}: {len(merged.contradictions):,} labels contradict each other: '
+                f'{shorten(merged.contradictions)}. Correct the file'
+            )
+        names, labels, missing = tuple(file.classes), merged.labels, list(merged.missing)
+    advice = 'The file of complete labels may have other classes too, but must have those of the data set'
+    columns = columns_by_name(names, classes, path, 'the data set', advice, more=True)
+    rows = match_names(image_ids, list(labels))
+    without = [image for image, row in zip(image_ids, rows, strict=True) if row is None]
+    if near_names(missing, without) or len(without) == len(image_ids):
+        raise UserError(
+            f'{path}: says nothing of {len(without):,} of {len(image_ids):,} images, such as {shorten(without)}. '
+            f'{hint(missing, without) or "Give the labels of the images that are completed"}'
+        )
+    table = np.stack([*labels.values(), np.full(len(names), UNKNOWN, np.int8)])
+    return table[[-1 if row is None else row for row in rows]][:, columns].astype(np.int8)
 
 
 def _is_annotation(path: str | os.PathLike) -> bool:

@@ -7,8 +7,12 @@ from sarlp.datasets.label_masks import (
 )
 from sarlp.datasets.multilabel import MultiLabelDataset
 from sarlp.datasets.reference_label_mask import ReferenceLabelMask
+from sarlp.datasets.wrappers import ClassBalancedDataset, ConcatDataset, RepeatDataset
 
 __all__ = [
+    'ClassBalancedDataset',
+    'ConcatDataset',
+    'RepeatDataset',
     'FileLabelMask',
     'MultiLabelDataset',
     'PerClassBudget',

@@ -24,15 +24,20 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from sarlp.class_names import columns_by_name
+from sarlp.clean_names import clean_name, look_alike, show_spellings
+from sarlp.datasets.near_names import hint_below
 from sarlp.errors import UserValueError, shorten
 from sarlp.files import atomic_write
 from sarlp.json_file import read_json, show
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.outputs import begins_with, check_output
 
 REST = 'rest'
 CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')  # refused in names, which are printed
 _REQUIRED = frozenset({'img_path', 'positive', 'negative'})
 _ALLOWED = _REQUIRED | {'ignore'}
+_HEAD = '{"metainfo": '  # of a file
 _DEEPEST = 32  # levels of metainfo
 
 
@@ -98,19 +103,21 @@ def dump_annotation(
     """Check the data and write them as an annotation file, one image a line, all of it or nothing.
 
     Args:
-        path: the file to write; its folder is made, an older file is replaced.
+        path: the file to write; its folder is made, an older annotation file is replaced.
         classes: class names in the order of their ids.
         data_list: entries as :func:`load_annotation` returns them; ``ignore`` may be left out.
         **metainfo: anything else that JSON can hold and that a reader should know of the data.
 
     Raises:
         AnnotationError: the data break a rule of the format; nothing is written.
+        UserError: there is a file of this name that is no annotation file.
     """
     classes, data_list = list(classes), list(data_list)
     validate(classes, data_list, path)
+    check_output(path, (), begins_with(_HEAD))
     head = json.dumps({**metainfo, 'classes': classes}, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as file:
-        file.write('{"metainfo": ' + head + ',\n "data_list": [\n')
+        file.write(_HEAD + head + ',\n "data_list": [\n')
         # the keys are put in one order, so that files of different origin can be compared line by line
         lines = (
             json.dumps(
@@ -138,7 +145,7 @@ def validate(classes: Sequence[str], data_list: Sequence[dict[str, Any]], source
     if not isinstance(classes, (list, tuple)) or not classes:
         raise AnnotationError(f'{source}: expected "classes" to be a list of class names, found {show(classes)}.')
     for index, name in enumerate(classes):
-        if not isinstance(name, str) or not name.strip() or name != name.strip():
+        if not isinstance(name, str) or not clean_name(name) or name != name.strip():
             raise AnnotationError(
                 f'{source}: class {index} must have a name without spaces around it, found {show(name)}.'
             )
@@ -152,6 +159,13 @@ def validate(classes: Sequence[str], data_list: Sequence[dict[str, Any]], source
         raise AnnotationError(
             f'{source}: class names must differ, but these occur more than once: {show(repeated)}. Ids are positions '
             'in the list of classes, so remove the repetition and number the labels anew.'
+        )
+    alike = look_alike(classes)
+    if alike:
+        raise AnnotationError(
+            f'{source}: class names must differ in more than how accents, spaces or invisible characters are stored, '
+            f'but these do not: {shorten(list(map(show_spellings, alike)))}. Convert the labels anew, or make them one '
+            'class and number the labels anew.'
         )
     if not isinstance(data_list, (list, tuple)):
         raise AnnotationError(f'{source}: expected "data_list" to be a list of images, found {_kind(data_list)}.')
@@ -226,6 +240,35 @@ def labels_of(entry: dict[str, Any], num_classes: int) -> tuple[np.ndarray, np.n
     return labels, ignore
 
 
+def put_in_order(
+    names: Sequence[str], data_list: Sequence[dict[str, Any]], classes: Sequence[str], source: object, other: object
+) -> Sequence[dict[str, Any]]:
+    """Entries with the ids that their classes have in another list of the same names.
+
+    Args:
+        names, data_list: as :func:`load_annotation` returns them.
+        classes: the names in the order that is wanted.
+        source, other: what the two lists are from, for the message.
+
+    Returns:
+        New entries, or the very list where the order is the same.
+
+    Raises:
+        AnnotationError: the two lists have different names.
+    """
+    advice = 'Convert all annotation files of a data set together, so that they name the same classes'
+    columns_by_name(names, classes, source, other, advice, error=AnnotationError)
+    if tuple(names) == tuple(classes):
+        return data_list
+    place = {name: index for index, name in enumerate(classes)}
+    ids = [place[name] for name in names]
+
+    def moved(value: Any) -> Any:
+        return value if isinstance(value, str) else sorted(ids[index] for index in value)
+
+    return [{key: value if key == 'img_path' else moved(value) for key, value in e.items()} for e in data_list]
+
+
 def check_images(img_root: str | os.PathLike, data_list: Sequence[dict[str, Any]], source: str | os.PathLike) -> None:
     """See that every image is there, before a run finds out.
 
@@ -244,10 +287,11 @@ def check_images(img_root: str | os.PathLike, data_list: Sequence[dict[str, Any]
         )
     missing = [e['img_path'] for e in data_list if not os.path.isfile(os.path.join(img_root, e['img_path']))]
     if missing:
+        near = hint_below(missing, img_root)
         raise AnnotationError(
             f'{source}: {len(missing):,} of {len(data_list):,} images are missing under {img_root}: '
-            f'{shorten(missing)}. Fetch them, correct `data_root` or `data_prefix` in the config, or leave their '
-            'entries out of the annotation file.'
+            f'{shorten(missing)}.{near} Fetch them, {"or " if near else ""}correct `data_root` or `data_prefix` in the '
+            f'config{"" if near else ", or leave their entries out of the annotation file"}.'
         )
 
 

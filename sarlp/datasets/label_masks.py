@@ -4,16 +4,19 @@ A mask is a pure function of (seed, image id, class), see :mod:`sarlp.labels`; n
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from sarlp.class_names import columns_by_name
 from sarlp.datasets.annotation import labels_of
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 from sarlp.files import atomic_write
 from sarlp.labels import POSITIVE, UNKNOWN, class_keys, hide_labels, uniform_numbers
 from sarlp.npz_file import read_npz
+from sarlp.outputs import check_output, loads
 from sarlp.registry import LABEL_MASKS
 
 
@@ -165,12 +168,8 @@ class FileLabelMask(LabelMask):
     def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
         super().bind(classes, source, data_list)
         image_ids, file_classes, known = load_label_mask(self.file)
-        if set(file_classes) != set(classes):
-            raise UserError(
-                f'{self.file}: the mask is for the classes {", ".join(file_classes)}, but {source} has '
-                f'{", ".join(classes)}; use a mask exported from this data set'
-            )
-        self._rows = dict(zip(image_ids, known[:, [file_classes.index(name) for name in classes]], strict=True))
+        columns = columns_by_name(file_classes, classes, self.file, source, 'Use a mask exported from this data set')
+        self._rows = dict(zip(image_ids, known[:, columns], strict=True))
 
     def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
         if image_id not in self._rows:
@@ -202,6 +201,7 @@ def save_label_mask(path: str | Path, image_ids: Sequence[str], classes: Sequenc
         raise ValueError(f'known must be ({len(image_ids)}, {len(classes)}), got {known.shape}')
     bits = np.packbits(np.asarray(known, bool), axis=1)
     checksum = _checksum(image_ids, classes, bits)
+    check_output(path, (), loads(load_label_mask))
     with atomic_write(path, 'wb') as stream:
         np.savez_compressed(
             stream, image_ids=np.array(image_ids), classes=np.array(classes), known=bits, sha256=np.array(checksum)
@@ -245,12 +245,18 @@ def export_label_mask(path: str | Path, dataset) -> tuple[str, np.ndarray]:
 
     Args:
         path: ``.npz`` to write.
-        dataset: a :class:`~sarlp.datasets.multilabel.MultiLabelDataset`; labels that are unknown in its file are
-            unknown in the mask.
+        dataset: a :class:`~sarlp.datasets.multilabel.MultiLabelDataset`, or some in a ``ConcatDataset``; labels that
+            are unknown in the file are unknown in the mask.
 
     Returns:
         The checksum of :func:`save_label_mask`, and the mask (N, C) bool.
     """
     image_ids, observed, *_ = zip(*(dataset.get_labels(i) for i in range(len(dataset))), strict=True)
+    repeated = [name for name, number in Counter(image_ids).items() if number > 1]
+    if repeated:
+        raise UserError(
+            f'{len(repeated)} image paths are in more than one of {dataset.source}, and a mask knows images by their '
+            f'paths: {shorten(repeated)}. Export the mask of each by itself'
+        )
     known = np.stack(observed) != UNKNOWN
     return save_label_mask(path, image_ids, dataset.classes, known), known

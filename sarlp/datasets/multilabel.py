@@ -2,8 +2,9 @@
 
 import contextlib
 import hashlib
+import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import MMLogger
 
+from sarlp.class_names import check_names, columns_by_name
 from sarlp.datasets.annotation import check_images, labels_of, load_annotation
 from sarlp.errors import UserError
 from sarlp.labels import NEGATIVE, POSITIVE, holdout_number
@@ -85,6 +87,25 @@ def take_fold(data_list: Sequence[dict], part: str, index: int, number: int, see
     return chosen
 
 
+def count_observed(dataset) -> dict[str, np.ndarray]:
+    """Known positives and known negatives of each class after the mask, (C,) int64 each."""
+    observed = np.stack([dataset.get_labels(i)[1] for i in range(len(dataset))])
+    return {'positive': (observed == POSITIVE).sum(0), 'negative': (observed == NEGATIVE).sum(0)}
+
+
+def _check_paths(ann_file: object, data_root: object, data_prefix: object) -> None:
+    if isinstance(ann_file, list | tuple):
+        raise UserError(
+            'MultiLabelDataset reads one annotation file; put one data set for each into a ConcatDataset, or let '
+            'sarlp.engine.load_config read the config, which does so'
+        )
+    if not isinstance(data_prefix, Mapping) or data_prefix.keys() != {'img_path'}:
+        raise UserError(f"data_prefix must be dict(img_path='FOLDER'), got {data_prefix!r}")
+    for name, value in (('ann_file', ann_file), ('data_root', data_root), ('img_path', data_prefix['img_path'])):
+        if not isinstance(value, str | os.PathLike) and not (value is None and name == 'data_root'):
+            raise UserError(f'{name} must be a path, got {value!r} of type {type(value).__name__}')
+
+
 @DATASETS.register_module()
 class MultiLabelDataset(BaseDataset):
     """Images and tri-state labels from one annotation file (docs/data.md has the format).
@@ -96,11 +117,13 @@ class MultiLabelDataset(BaseDataset):
     - ``gt_score_full`` (C,) float32 of 1 / 0 / -1, the labels as the file has them, for measuring recovery;
     - ``ignore`` (C,) bool, pairs that metrics leave out.
 
-    The augmentation of an image is a function of (seed, epoch, image id): it is the same whatever the number of
-    workers and ranks, and differs between epochs.
+    The augmentation of an image is a function of (seed, epoch, image id, occurrence): it is the same whatever the
+    number of workers and ranks, and differs between epochs, and between the occurrences of an image in a wrapper.
 
     Args:
         ann_file: annotation file, relative to ``data_root``.
+        metainfo: ``classes`` puts the classes of the file in another order; its names must be those of the file.
+            Other keys go before those of the file.
         data_root: folder of the data set.
         data_prefix: ``img_path`` is the image root, relative to ``data_root``.
         label_mask: config of a label mask, or None to see every label of the file.
@@ -130,6 +153,7 @@ class MultiLabelDataset(BaseDataset):
     ):
         if on_bad_image not in ('raise', 'skip'):
             raise UserError(f"on_bad_image must be 'raise' or 'skip', got {on_bad_image!r}")
+        _check_paths(ann_file, data_root, data_prefix)
         self.label_mask = None if label_mask is None else LABEL_MASKS.build(label_mask)
         self.holdout = holdout
         self.fold = fold
@@ -137,11 +161,18 @@ class MultiLabelDataset(BaseDataset):
         self.on_bad_image = on_bad_image
         self._bad_images: set[str] = set()
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # persistent workers see it change
+        self._occurrence: tuple[int, ...] = ()
+        self._columns: list[int] | None = None  # of the file, in the order of the classes, where that is another
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=data_prefix, pipeline=pipeline, **kwargs)
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self._metainfo['classes']  # not metainfo, which copies all the names at each call
+
+    @property
+    def source(self) -> str:
+        """What the data set is read from, for messages."""
+        return str(self.ann_file)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by :class:`~sarlp.engine.hooks.SeedHook` before each epoch."""
@@ -149,14 +180,24 @@ class MultiLabelDataset(BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         metainfo, data_list = load_annotation(self.ann_file)
+        self._match_classes(metainfo['classes'])
         for key, value in metainfo.items():
             self._metainfo.setdefault(key, value)
         check_images(Path(self.data_prefix['img_path']), data_list, self.ann_file)
-        if self.label_mask is not None:
-            self.label_mask.bind(self.classes, str(self.ann_file), data_list)
+        if self.label_mask is not None:  # in the order of the file, since a mask may know places and no names
+            self.label_mask.bind(metainfo['classes'], str(self.ann_file), data_list)
         if self.holdout is not None:
             data_list = hold_out(data_list, **self.holdout)
         return data_list if self.fold is None else take_fold(data_list, **self.fold)
+
+    def _match_classes(self, names: tuple[str, ...]) -> None:
+        if 'classes' not in self._metainfo:
+            return
+        classes = check_names(self._metainfo['classes'], f'metainfo.classes for {self.source}')
+        advice = 'metainfo.classes may put the classes of the file in another order, but must name them all'
+        columns = columns_by_name(names, classes, self.source, 'metainfo.classes of the config', advice)
+        self._metainfo['classes'] = classes
+        self._columns = None if classes == names else columns
 
     @force_full_init
     def get_labels(self, idx: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
@@ -168,7 +209,17 @@ class MultiLabelDataset(BaseDataset):
         entry = super().get_data_info(idx)
         full, ignore = labels_of(entry, len(self.classes))
         observed = full if self.label_mask is None else self.label_mask(entry['img_path'], full)
+        if self._columns is not None:
+            observed, full, ignore = observed[self._columns], full[self._columns], ignore[self._columns]
         return entry['img_path'], observed, full, ignore
+
+    def image_path(self, idx: int) -> Path:
+        """The file of an image."""
+        return Path(self.data_prefix['img_path']) / self.get_labels(idx)[0]
+
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Classes that an image is known to have, by which ``ClassBalancedDataset`` repeats it."""
+        return np.flatnonzero(self.get_labels(idx)[1] == POSITIVE).tolist()
 
     def get_data_info(self, idx: int) -> dict:
         image_id, observed, full, ignore = self.get_labels(idx)
@@ -182,18 +233,34 @@ class MultiLabelDataset(BaseDataset):
         )
 
     def label_counts(self) -> dict[str, np.ndarray]:
-        """Known positives and known negatives of each class after the mask, (C,) int64 each."""
-        observed = np.stack([self.get_labels(i)[1] for i in range(len(self))])
-        return {'positive': (observed == POSITIVE).sum(0), 'negative': (observed == NEGATIVE).sum(0)}
+        """See :func:`count_observed`."""
+        return count_observed(self)
+
+    def sample(self, idx: int, occurrence: tuple[int, ...]):
+        """``self[idx]`` for a wrapper, in which the image may occur more than once.
+
+        Args:
+            idx: of the image.
+            occurrence: which of them this is; each is augmented in its own way, and ``()`` as without a wrapper.
+        """
+        self._occurrence = occurrence
+        try:
+            return self[idx]
+        finally:
+            self._occurrence = ()
 
     def prepare_data(self, idx: int):
         info = self.get_data_info(idx)
         try:
-            with seeded(self.seed, int(self._epoch), info['img_id']):
+            with seeded(self.seed, int(self._epoch), info['img_id'], *self._occurrence):
                 return self.pipeline(info)
         except BadImageError as error:
-            if self.on_bad_image == 'raise' or self.test_mode:
+            if self.test_mode:
                 raise
+            if self.on_bad_image == 'raise':
+                raise BadImageError(
+                    f'{error}, or train without it by train_dataloader.dataset.on_bad_image=skip'
+                ) from error
             self._bad_images.add(info['img_path'])
             MMLogger.get_current_instance().warning(f'{error}; image {len(self._bad_images)} left out by this process')
             self._skipped = idx

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
+from sarlp.clean_names import clean_name
 from sarlp.datasets.label_masks import LabelMask
 from sarlp.errors import UserError, shorten
 from sarlp.registry import LABEL_MASKS
@@ -36,10 +37,10 @@ class ReferenceLabelMask(LabelMask):
         image_ids = [entry['img_path'] for entry in data_list]
         rows, order = image_ids, source
         if self.image_list is not None:
-            by_name = {PurePosixPath(image_id).stem: image_id for image_id in image_ids}
-            by_name |= {image_id: image_id for image_id in image_ids}
+            by_name = {clean_name(PurePosixPath(image_id).stem): image_id for image_id in image_ids}
+            by_name |= {clean_name(image_id): image_id for image_id in image_ids}
             lines = self._read_list()
-            rows = [by_name.get(line.strip()) for line in lines if line.strip()]
+            rows = [by_name.get(clean_name(line)) for line in lines if line.strip()]
             order = self.image_list
         known = self._load()
         if known.shape != (len(rows), len(classes)):

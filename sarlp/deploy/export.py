@@ -16,6 +16,7 @@ from sarlp.errors import UserError, UserValueError
 from sarlp.files import atomic_write
 from sarlp.inference import init_model, prepare_for_inference
 from sarlp.inferencer import read_calibration
+from sarlp.outputs import check_output
 
 OPSET = 18  # the oldest that torch exports to without converting, which most runtimes know
 TOLERANCE = {False: 1e-4, True: 1e-2}  # of scores, maps and probabilities, with weights in float32 and in float16
@@ -41,7 +42,7 @@ def export_onnx(
     half: bool = False,
     tolerance: float | None = None,
     repeats: int = 5,
-    options: Mapping | None = None,
+    options: Mapping | Sequence[str] | None = None,
 ) -> dict:
     """Write a model as ONNX, checked against PyTorch, and print the differences, its size and its speed.
 
@@ -80,10 +81,13 @@ def export_onnx(
     if not 0 <= threshold <= 1:
         raise UserValueError(f'threshold must be a number from 0 to 1, got {threshold!r}')
     cfg = load_config(config, options)
+    checkpoint = find_checkpoint(checkpoint)
+    given = (cfg.filename, checkpoint, calibration)
+    check_output(out, [file for file in given if isinstance(file, str | os.PathLike)], _is_exported)
     preprocessing = read_preprocessing(cfg, image_size)
     size = preprocessing['width'], preprocessing['height']
-    checkpoint = find_checkpoint(checkpoint)
-    model = init_model(cfg, checkpoint)
+    # where onnxruntime computes here, too: a GPU rounds otherwise, and its times would compare with nothing
+    model = init_model(cfg, checkpoint, 'cpu')
     calibration = read_calibration(calibration, model.classes, checkpoint)
     deployed = Deployed(prepare_for_inference(copy.deepcopy(model)), calibration).eval()
 
@@ -103,6 +107,16 @@ def export_onnx(
     timings = list(latencies(session, deployed, size, (1, 8), repeats)) if repeats else []
     _print_timings(timings, size)
     return {'differences': largest, 'bytes': len(content), 'latencies': timings}
+
+
+def _is_exported(path: Path) -> bool:
+    import onnx
+
+    try:
+        props = onnx.load(path, load_external_data=False).metadata_props
+    except Exception:  # of protobuf and onnx, by what the file is instead
+        return False
+    return any(prop.key == 'sarlp_version' for prop in props)
 
 
 def _check(session, reference: Deployed, calibration, size: tuple[int, int], tolerance: float) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from sarlp.engine.testing import pipeline_for_testing
 from sarlp.errors import UserError
 from sarlp.json_file import plain
 from sarlp.version import __version__
@@ -21,7 +22,7 @@ def read_preprocessing(cfg: Config, image_size: Sequence[int] | None = None) -> 
 
     Returns:
         ``width`` and ``height`` in px; ``interpolation`` of OpenCV's resize, which does not keep the ratio of the
-        sides; ``jpeg_min_side``, see :class:`~sarlp.transforms.LoadImage`, or None.
+        sides; ``jpeg_min_side``, see :class:`~sarlp.transforms.LoadImage`, or None; and its ``bits``, if set.
 
     Raises:
         UserError: the pipeline does more than load, resize and pack; or it does not resize and no size is given; or
@@ -29,10 +30,12 @@ def read_preprocessing(cfg: Config, image_size: Sequence[int] | None = None) -> 
     """
     facts: dict[str, Any] = dict(interpolation='bilinear', jpeg_min_side=None)
     found = None
-    for step in cfg.test_dataloader.dataset.pipeline:
+    for step in pipeline_for_testing(cfg):
         kind = step['type'].rpartition('.')[2]
         if kind in ('LoadImage', 'LoadResizedImage'):
             facts['jpeg_min_side'] = step.get('min_side')
+            if step.get('bits') is not None:
+                facts['bits'] = step['bits']
         if kind in ('Resize', 'LoadResizedImage') and step.get('scale') is not None and not step.get('keep_ratio'):
             found = step['scale'] if isinstance(step['scale'], Sequence) else (step['scale'],) * 2
             facts['interpolation'] = step.get('interpolation', 'bilinear')

@@ -1,56 +1,91 @@
 """From a config file to a Runner: what a tool needs before MMEngine takes over."""
 
 import atexit
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_distributed
 
-from sarlp.datasets.annotation import load_annotation
-from sarlp.embeddings import load_embeddings
-from sarlp.engine.custom import choose_embeddings, fill_in
+from sarlp.datasets.nesting import classes_of, name_files, order_classes, require_each_once
+from sarlp.embeddings import embedding_classes, load_embeddings
+from sarlp.engine.custom import choose_embeddings, fill_in, spread_data_sets
 from sarlp.engine.inputs import check_inputs
+from sarlp.engine.options import check_texts, merge_options, read_options
+from sarlp.engine.run_options import check_options
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.errors import UserError
-from sarlp.paths import find_config
+from sarlp.paths import find_config, find_shipped_config
 
 
-def load_config(name: str | Path, options: Mapping | None = None) -> Config:
+def load_config(name: str | Path, options: Mapping | Sequence[str] | None = None) -> Config:
     """Read a config by path or name (see :func:`~sarlp.paths.find_config`).
 
-    The config's file name without ``.py`` is the name of its work directory below ``work_dirs``, unless it sets one.
+    A base that is not there, relative to the config that names it, is looked for among the configs that come with
+    sarlp. The config's file name without ``.py`` is the name of its work directory below ``work_dirs``, unless it sets
+    one. A list of annotation files becomes a ``ConcatDataset``.
+
+    Args:
+        name: of the config.
+        options: changes, as :func:`~sarlp.engine.options.read_options` takes them.
+
+    Raises:
+        UserError: there is no such config, or no such base, or it is not as it must be.
     """
     path = find_config(name)
-    cfg = Config.fromfile(path)
-    if options:
-        cfg.merge_from_dict(dict(options))
-    fill_in(cfg, tuple(options or ()))
+    options = read_options(options)
+    with _shipped_bases():
+        cfg = Config.fromfile(path)
+    merge_options(cfg, options)
+    check_texts(cfg)
+    spread_data_sets(cfg)
+    fill_in(cfg, tuple(options))
     if cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
     return cfg
+
+
+@contextlib.contextmanager
+def _shipped_bases() -> Iterator[None]:
+    """MMEngine's ``package::path`` knows its own packages only, and no checkout; so its search is extended."""
+    search = Config._get_cfg_path
+
+    def find(base: str, config: str) -> tuple[str, str | None]:
+        path, scope = search(base, config)
+        if scope is None and not os.path.isfile(path):
+            try:
+                path = str(find_shipped_config(base, f'neither beside {config} nor'))
+            except UserError as error:
+                raise UserError(f'{config}: its _base_ is not there. {error}') from None
+        return path, scope
+
+    Config._get_cfg_path = staticmethod(find)
+    try:
+        yield
+    finally:
+        Config._get_cfg_path = staticmethod(search)
 
 
 def set_num_classes(cfg: Config, number: int, source: str) -> None:
     """Tell the head how many classes there are; ``source`` is where the number comes from, for the message.
 
     Raises:
-        UserError: the config states another number.
+        UserError: the config states another number, or what is none.
     """
     stated = cfg.model.head.get('num_classes')
+    if stated is not None and type(stated) is not int:
+        raise UserError(
+            f'model.head.num_classes must be a whole number, got {stated!r}; leave it out to take it from the data'
+        )
     if stated is not None and stated != number:
         raise UserError(
             f'the config sets model.head.num_classes = {stated}, but {source} has {number} classes; '
             'leave num_classes out to take it from the data'
         )
     cfg.model.head.num_classes = number
-
-
-def annotation_path(dataset: Mapping) -> Path:
-    """The annotation file of a data set config."""
-    return Path(dataset.get('data_root', '')) / dataset['ann_file']
 
 
 def init_distributed(launcher: str) -> None:
@@ -119,15 +154,22 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
     """
     names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',)
     if training:
+        check_options(cfg)
         choose_embeddings(cfg)
     loaders = _dataloaders(cfg, names)
     check_inputs(cfg, loaders, training)
-    source = annotation_path(loaders[0].dataset)
-    metainfo, _ = load_annotation(source)
-    set_num_classes(cfg, len(metainfo['classes']), str(source))
+    classes, source = classes_of(loaders[0].dataset), name_files(loaders[0].dataset)
+    for loader in loaders:
+        order_classes(loader.dataset, classes, source)
+    for name in names:
+        if name != 'train_dataloader' and cfg.get(name) is not None:
+            require_each_once(cfg[name].dataset, f'{name}.dataset')
+    set_num_classes(cfg, len(classes), source)
     embedding = cfg.model.head.get('label_embedding') or {}
     if training and embedding.get('file') is not None:
-        load_embeddings(embedding['file'], metainfo['classes'])
+        load_embeddings(embedding['file'], classes)
+        if embedding_classes(embedding['file']) != classes:
+            embedding['classes'] = list(classes)  # by which the model finds its rows
 
     cfg.launcher = launcher
     init_distributed(launcher)

@@ -1,20 +1,23 @@
 """The authors' released checkpoints, written as checkpoints of this project."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
+from sarlp.class_names import require_same
 from sarlp.datasets.annotation import load_annotation
-from sarlp.embeddings import load_embeddings
+from sarlp.embeddings import embedding_classes, load_embeddings
 from sarlp.engine.build import load_config, set_num_classes
-from sarlp.engine.runner import load_weights, read_file
+from sarlp.engine.checkpoint_file import read_file
+from sarlp.engine.runner import load_weights
 from sarlp.errors import UserError, shorten
 from sarlp.files import atomic_write
 from sarlp.models.released import rename_released
 from sarlp.models.token_encoder import sine_position_code
+from sarlp.outputs import check_output
 from sarlp.registry import MODELS
 
 
@@ -24,7 +27,7 @@ def convert_released(
     config: str | Path,
     ann_file: str | Path,
     embeddings: str | Path | None = None,
-    options: Mapping | None = None,
+    options: Mapping | Sequence[str] | None = None,
 ) -> int:
     """Convert a released ``best_ema_model.pth``; every entry of the file and of the model is accounted for.
 
@@ -43,6 +46,7 @@ def convert_released(
     Raises:
         UserError: the file is not of the model that the config describes, or something is missing.
     """
+    check_output(target, [source], _is_converted)
     released = read_file(source)
     if isinstance(released, dict) and isinstance(released.get('state_dict'), dict):
         released = released['state_dict']
@@ -67,7 +71,12 @@ def convert_released(
             'reads them from a file'
         )
     if embedding is not None:
-        rows = load_embeddings(embedding['file'] if embeddings is None else embeddings, classes)
+        embeddings = embedding['file'] if embeddings is None else embeddings
+        advice = (
+            f'The file was trained in the order of its label embeddings; give --classes in the order of {embeddings}'
+        )
+        require_same(embedding_classes(embeddings), classes, embeddings, ann_file, advice)
+        rows = load_embeddings(embeddings)
         state['head.label_embedding.weight'] = torch.from_numpy(rows)
     elif embeddings is not None:
         raise UserError(f'{config}: this model has no label embeddings; leave {embeddings} out')
@@ -84,6 +93,14 @@ def convert_released(
     with atomic_write(target, 'wb') as file:
         torch.save(checkpoint, file)
     return len(released)
+
+
+def _is_converted(path: Path) -> bool:
+    try:
+        content = read_file(path)
+    except UserError:
+        return False
+    return isinstance(content, dict) and 'converted_from' in (content.get('meta') or {})
 
 
 def _check_position_code(released: dict[str, Tensor], source: str | Path) -> None:

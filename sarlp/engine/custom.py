@@ -6,12 +6,20 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from sarlp.datasets.converters.label_source import read_source
+from sarlp.datasets.nesting import annotation_path, keyed_leaves, leaves, spread_lists
 from sarlp.embeddings import EmbeddingError
 from sarlp.engine.terminal import is_brief, speaks
 from sarlp.errors import UserError
 
 AUTO = 'auto'
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def spread_data_sets(cfg: Config) -> None:
+    """:func:`~sarlp.datasets.nesting.spread_lists` for every data set of a config, in place."""
+    for name in LOADERS:
+        if (cfg.get(name) or {}).get('dataset') is not None:
+            cfg[name].dataset = spread_lists(cfg[name].dataset, f'{name}.dataset')
 
 
 def fill_in(cfg: Config, options: Collection[str] = ()) -> None:
@@ -28,19 +36,29 @@ def fill_in(cfg: Config, options: Collection[str] = ()) -> None:
             to every data set, whatever that has.
 
     Raises:
-        UserError: ``image_size`` is no size, or the record is damaged.
+        UserError: ``image_size`` is no size, the record is damaged, or ``data_root`` is set by hand for a data set that
+            is made of several in different folders.
     """
-    for name in _LOADERS:
+    for name in LOADERS:
         dataset = (cfg.get(name) or {}).get('dataset')
-        if dataset is None or 'ann_file' not in dataset:  # a wrapper, such as RepeatDataset
+        if dataset is None:
             continue
-        forced = 'data_root' in options and f'{name}.dataset.data_root' not in options
-        if cfg.get('data_root') is not None and (forced or dataset.get('data_root') is None):
-            dataset.data_root = cfg.data_root
-            if forced or dataset.get('data_prefix') is None:
-                _find_images(dataset)
-        if cfg.get('image_size') is not None:
-            _resize(dataset, cfg.image_size, cfg.model.get('size_divisor', 32), 'image_size' in options)
+        found = list(keyed_leaves(dataset, f'{name}.dataset'))
+        own = {f'{name}.dataset.data_root', *(f'{key}.data_root' for key, _ in found)}
+        forced = 'data_root' in options and own.isdisjoint(options)
+        roots = dict.fromkeys(leaf.get('data_root') for _, leaf in found)
+        if forced and len(roots) > 1:
+            raise UserError(
+                f'data_root={cfg.data_root} is for every data set, but those of {name} lie in {len(roots)} folders, '
+                f'{", ".join(map(str, roots))}; set {found[0][0]}.data_root and so on'
+            )
+        for _, leaf in found:
+            if cfg.get('data_root') is not None and (forced or leaf.get('data_root') is None):
+                leaf.data_root = cfg.data_root
+                if forced or leaf.get('data_prefix') is None:
+                    _find_images(leaf)
+            if cfg.get('image_size') is not None:
+                _resize(leaf, cfg.image_size, cfg.model.get('size_divisor', 32), 'image_size' in options)
 
 
 def _find_images(dataset: ConfigDict) -> None:
@@ -74,9 +92,8 @@ def choose_embeddings(cfg: Config) -> None:
     embedding = cfg.model.head.get('label_embedding') or {}
     if embedding.get('file') != AUTO:
         return
-    dataset = cfg.train_dataloader.dataset
-    root = Path(dataset.get('data_root') or '')
-    annotation, file = root / dataset.ann_file, root / 'labels' / 'bert.npz'
+    first = leaves(cfg.train_dataloader.dataset)[0]
+    annotation, file = annotation_path(first), Path(first.get('data_root') or '') / 'labels' / 'bert.npz'
     said = f'label embeddings: {file}'
     if not file.is_file() and annotation.is_file():
         reason = _make_embeddings(annotation, file, cfg.get('text_encoder'))

@@ -1,5 +1,7 @@
 """The average of the weights that is evaluated and saved."""
 
+import contextlib
+from collections.abc import Iterator
 from itertools import chain
 
 import torch
@@ -8,6 +10,7 @@ from mmengine.hooks import EMAHook
 from mmengine.model import ExponentialMovingAverage
 from torch import Tensor, nn
 
+from sarlp.errors import UserValueError
 from sarlp.registry import HOOKS, MODELS
 
 
@@ -35,6 +38,14 @@ class ForeachEMA(ExponentialMovingAverage):
         self.steps += 1
 
 
+@contextlib.contextmanager
+def _options() -> Iterator[None]:
+    try:
+        yield
+    except (AssertionError, TypeError, KeyError) as error:  # by which MMEngine refuses them
+        raise UserValueError(f'default_hooks.ema: {error}') from error
+
+
 @HOOKS.register_module()
 class EMAFromStartHook(EMAHook):
     """MMEngine's EMA, averaging from the initial weights on.
@@ -45,13 +56,21 @@ class EMAFromStartHook(EMAHook):
     Args:
         ema_type: kind of average.
         **kwargs: of :class:`mmengine.hooks.EMAHook`.
+
+    Raises:
+        UserValueError: before the first step, options that MMEngine refuses.
     """
 
     def __init__(self, ema_type: str = 'sarlp.ForeachEMA', **kwargs):
         super().__init__(ema_type, **kwargs)
 
+    def before_run(self, runner) -> None:
+        with _options():
+            super().before_run(runner)
+
     def before_train(self, runner) -> None:
-        super().before_train(runner)
+        with _options():
+            super().before_train(runner)
         if self.ema_model.steps == 0:
             self.ema_model.update_parameters(self.src_model)  # the first update copies
 

@@ -1,5 +1,6 @@
 """Hooks of the training run."""
 
+import os
 import random
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from sarlp.class_names import require_same
 from sarlp.errors import UserError, shorten
 from sarlp.labels import UNKNOWN
 from sarlp.registry import HOOKS
@@ -51,13 +53,16 @@ class DataCheckHook(Hook):
     def before_train(self, runner) -> None:
         train = runner.train_dataloader.dataset
         if runner.val_loop is not None:
-            self._same_classes(train, runner.val_dataloader.dataset)
+            test = runner.val_dataloader.dataset
+            advice = 'Build the run by sarlp.engine.build_runner, which matches them by name'
+            require_same(train.classes, test.classes, train.source, test.source, advice)
         head = _bare(runner.model).head
         if head.num_classes != len(train.classes):
             raise UserError(
-                f'the model has {head.num_classes} classes (model.head.num_classes), but {train.ann_file} '
+                f'the model has {head.num_classes} classes (model.head.num_classes), but {train.source} '
                 f'has {len(train.classes)}; leave num_classes out of the config to take it from the data'
             )
+        self._report_repeated(runner, train)
         counts = train.label_counts()
         known = int(sum(count.sum() for count in counts.values()))
         total = len(train) * len(train.classes)
@@ -72,6 +77,20 @@ class DataCheckHook(Hook):
                     f'{len(missing)} classes have no known {kind} label and cannot be learnt: {shorten(missing)}'
                 )
 
+    @staticmethod
+    def _report_repeated(runner, train) -> None:
+        """Images that lie in more than one part of the data: their labels may contradict each other."""
+        files: dict[str, list[str]] = {}
+        for part in getattr(train, 'leaves', ()):
+            for image in {os.path.realpath(part.image_path(index)) for index in range(len(part))}:
+                files.setdefault(image, []).append(part.source)
+        shared = sorted(image for image, sources in files.items() if len(sources) > 1)
+        if shared:
+            runner.logger.warning(
+                f'{len(shared)} images are in more than one of {train.source}, and trained on as often, each time with '
+                f'the labels of that file: {shorten(shared)}'
+            )
+
     def before_train_epoch(self, runner) -> None:
         self._unknown = 0
 
@@ -84,14 +103,3 @@ class DataCheckHook(Hook):
                 f'{self._unknown} of {len(runner.train_dataloader)} batches of this epoch had no known label and '
                 'taught nothing about known labels; a larger batch avoids them'
             )
-
-    @staticmethod
-    def _same_classes(train, test) -> None:
-        if train.classes == test.classes:
-            return
-        differing = sorted(set(train.classes) ^ set(test.classes)) or ['their order']
-        raise UserError(
-            f'{train.ann_file} and {test.ann_file} have different class lists ({len(train.classes)} and '
-            f'{len(test.classes)} classes; they differ in {shorten(differing)}); convert both '
-            'splits in one run of the converter'
-        )

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from sarlp.clip_weights import HOW_TO_GET
+from sarlp.datasets.nesting import annotation_path, image_folder, leaves
 from sarlp.errors import UserError
 
 
@@ -39,9 +40,8 @@ def _entry(what: str, *remedies: str) -> str:
 def _missing_data(cfg: Config, dataloaders: Sequence[Mapping]):
     files = []
     for loader in dataloaders:
-        dataset = loader['dataset']
-        root = Path(dataset.get('data_root', ''))
-        files += [root / dataset['ann_file'], root / dataset.get('data_prefix', {}).get('img_path', '')]
+        for leaf in leaves(loader['dataset']):
+            files += [annotation_path(leaf), image_folder(leaf)]
     absent = [str(path) for path in dict.fromkeys(files) if not path.exists()]
     if absent:
         command = cfg.get('prepare_data', 'a tool in tools/dataset_converters')

@@ -7,7 +7,6 @@ from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
 
 from sarlp.engine.workers import sigterm_held
-from sarlp.errors import UserError
 from sarlp.registry import DATA_SAMPLERS, LOOPS
 
 
@@ -39,6 +38,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train')
         if self._epoch > 0 and self._seen() == 0:
             self._validate()
+        if self._epoch == self._max_epochs:
+            self.runner.logger.warning(
+                f'the run is finished: all of its {self._max_epochs} epochs are trained, so there is nothing to train; '
+                'train_cfg.max_epochs of more makes it longer'
+            )
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._validate()
@@ -59,18 +63,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         seen = self._seen()
-        if seen:
-            if not 0 < seen < len(self.dataloader):
-                raise UserError(
-                    f'the checkpoint is of iteration {self._iter} in epoch {self._epoch + 1}, but an epoch has '
-                    f'{len(self.dataloader)} iterations here; resume with the data, the batch size and the number '
-                    'of processes that the run began with'
-                )
-            if not hasattr(self.dataloader.sampler, 'start'):
-                raise UserError(
-                    f'the checkpoint is from within an epoch, where a {type(self.dataloader.sampler).__name__} cannot '
-                    'go on; set train_dataloader.sampler.type=ResumableSampler'
-                )
+        if seen:  # fewer than an epoch has, see sarlp.engine.resuming
             self.dataloader.sampler.start = seen * self.dataloader.batch_size
         with sigterm_held():  # workers begin here
             batches = iter(self.dataloader)

@@ -1,80 +1,39 @@
 """MMEngine's Runner, with checkpoints that are whole or absent, strict loading, and options that make it fast."""
 
+import contextlib
+import copy
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process, master_only
+from mmengine.config import Config
+from mmengine.dist import barrier, broadcast_object_list, is_main_process, master_only
+from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sarlp.engine.checkpoints import newest_checkpoint
+from sarlp.class_names import require_same
+from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.loaders import fit_loader
 from sarlp.engine.progress import ProgressHook
+from sarlp.engine.resuming import check_resumable, sampling_of, take_over
+from sarlp.engine.run_options import check_metrics
+from sarlp.engine.run_record import RunRecord, new_run, read_record, set_aside
+from sarlp.engine.start import Start, is_in_place, read_start
+from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.terminal import set_up_terminal
 from sarlp.engine.trainable import restore_frozen
 from sarlp.engine.workers import shield_workers
-from sarlp.errors import UserError, shorten
+from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.files import sync_folder
-
-
-def read_file(path: str | Path) -> object:
-    """Read what ``torch.save`` wrote onto the CPU, running no code from the file.
-
-    Raises:
-        UserError: no such file, or nothing that can be read safely.
-    """
-    try:
-        return CheckpointLoader.load_checkpoint(str(path), map_location='cpu', logger='silent')
-    except FileNotFoundError as error:
-        raise UserError(f'{path}: no such checkpoint') from error
-    except Exception as error:  # unpickling, zip and type errors, by what the file is
-        reason = re.search(r'Unsupported (?:global|operand|class)[^.]*', str(error))  # out of half a page
-        reason = reason[0] if reason else (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f'{path}: is no checkpoint that can be loaded safely ({reason})') from error
-
-
-def read_checkpoint(path: str | Path) -> dict:
-    """Read a checkpoint of the Runner onto the CPU, running no code from the file.
-
-    Raises:
-        UserError: no such file, or no checkpoint.
-    """
-    checkpoint = read_file(path)
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get('state_dict'), dict):
-        raise UserError(
-            f"{path}: is no checkpoint of sarlp: expected a dict with 'state_dict', got {_describe(checkpoint)}"
-        )
-    return checkpoint
-
-
-def find_checkpoint(path: str | Path) -> str:
-    """A checkpoint by its file, or the best one of a work directory (the newest, if none was selected).
-
-    Raises:
-        UserError: there is none.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        return str(path)
-    best = sorted(path.glob('best_*.pth'), key=lambda file: file.stat().st_mtime)
-    any_epoch = sorted(path.glob('*.pth'), key=lambda file: file.stat().st_mtime)
-    if not any_epoch:
-        raise UserError(f'{path}: holds no checkpoint (*.pth)')
-    return str((best or any_epoch)[-1])
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, dict):
-        return f'a dict with {", ".join(map(repr, list(value)[:5]))}{", ..." if len(value) > 5 else ""}'
-    return type(value).__name__
+from sarlp.json_file import show
 
 
 def load_weights(model, checkpoint: dict, path: str | Path) -> None:
@@ -130,22 +89,16 @@ def compile_parts(model: nn.Module, options: Mapping | None = None) -> None:
         part.compile(**(options or {}))
 
 
-def adapt_resumed(optimizer: torch.optim.Optimizer) -> None:
-    """Let an optimizer that was loaded from a checkpoint compute as its own config says, in place.
-
-    A checkpoint brings along whether the optimizer is fused, and the memory format of what it remembers of each
-    parameter. Fused optimizers walk through parameter and memory side by side; if the two are laid out differently,
-    they stop, or on the CPU mix up the values silently.
-    """
-    for group in optimizer.param_groups:
-        group.update({name: value for name, value in optimizer.defaults.items() if name in ('fused', 'foreach')})
-        for parameter in group['params']:
-            state = optimizer.state.get(parameter, {})
-            for name, value in state.items():
-                if name == 'step' and group.get('fused'):
-                    state[name] = value.to(parameter.device)
-                elif isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                    state[name] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+@contextlib.contextmanager
+def _options_of(part: Any, where: str) -> Iterator[None]:
+    """Report what a part of MMEngine or torch refuses as it is built from the config."""
+    shown = show(dict(part) if isinstance(part, Mapping) else part)  # before it is taken apart
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError, AssertionError, ArithmeticError) as error:
+        raise UserValueError(f'{where}: {shown} can not be built: {error}') from error
 
 
 @RUNNERS.register_module()
@@ -155,7 +108,14 @@ class MultiLabelRunner(Runner):
     Besides what MMEngine reads it reads from the config ``channels_last`` (bool), ``env_cfg.tf32`` (bool) and
     ``compile`` (bool, or options of :func:`compile_parts`, which takes the place of MMEngine's compiling of the whole
     step).
+
+    Attributes:
+        record: of the run, once it starts; None before, and of a Runner that was not built from a config.
     """
+
+    record: RunRecord | None = None
+    _start: Start | None = None
+    _resumed: dict | None = None
 
     def setup_env(self, env_cfg: dict) -> None:
         super().setup_env(env_cfg)
@@ -194,22 +154,107 @@ class MultiLabelRunner(Runner):
         compile_parts(self.model, None if options is True else options)
         self.logger.info('backbone and head are compiled; the first steps take minutes')
 
-    def load_or_resume(self) -> None:
-        """Resume from the newest checkpoint of the work directory that is whole, unless the config names one."""
-        if self._resume and self._load_from is None and not self._has_loaded:
-            newest = [None]
-            if is_main_process():  # to look through gigabytes once is enough
-                newest = [newest_checkpoint(self.work_dir, len(self.train_dataloader), self.logger.warning)]
-            broadcast_object_list(newest)
-            if newest[0] is None:
-                self.logger.info(f'{self.work_dir} holds no checkpoint to resume from; the run starts at its beginning')
-                return
-            self._load_from = str(newest[0])
-        super().load_or_resume()
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'MultiLabelRunner':
+        """Build a Runner; one that trains starts as :func:`~sarlp.engine.start.read_start` reads from the config.
 
-    def resume(self, *args, **kwargs) -> None:
-        super().resume(*args, **kwargs)
-        adapt_resumed(self.optim_wrapper.optimizer)
+        The copy of the config that is kept and saved does not say how this one training began.
+
+        Raises:
+            UserError: the work directory holds checkpoints of another run.
+        """
+        if cfg.get('train_dataloader') is None:
+            return super().from_cfg(cfg)
+        start, cfg = read_start(cfg), copy.deepcopy(cfg)
+        cfg.pop('fresh', None)
+        cfg.resume, cfg.load_from = False, start.weights
+        runner = super().from_cfg(cfg)
+        runner._start = start
+        return runner
+
+    def register_hook(self, hook: Hook | Mapping, *args, **kwargs) -> None:
+        with _options_of(hook, 'default_hooks or custom_hooks'):
+            super().register_hook(hook, *args, **kwargs)
+
+    def build_optim_wrapper(self, optim_wrapper: OptimWrapper | Mapping) -> OptimWrapper:
+        with _options_of(optim_wrapper, 'optim_wrapper'):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> list:
+        with _options_of(scheduler, 'param_scheduler'):
+            return super().build_param_scheduler(scheduler)
+
+    def load_or_resume(self) -> None:
+        """Bring the runner to where its training starts, and its work directory into order for it."""
+        if self._start is None or self._has_loaded:
+            super().load_or_resume()
+            return
+        check_metrics(self)
+        outcome = [None]
+        if is_main_process():  # to look through gigabytes once is enough
+            try:
+                outcome = [self._choose()]
+            except UserError as error:  # the other ranks would wait for it
+                outcome = [error]
+        broadcast_object_list(outcome)
+        if isinstance(outcome[0], UserError):
+            raise outcome[0]
+        file, self.record = outcome[0]
+        if file is not None:
+            self._resume, self._load_from = True, str(file)
+        elif self._start.resume:
+            self.logger.info(f'{self.work_dir} holds no checkpoint to resume from; the run starts at its beginning')
+        super().load_or_resume()
+        if self._start.fresh:
+            if is_main_process():
+                target = set_aside(self.work_dir, self._start.folder, self.timestamp)
+                if target is not None:
+                    self.logger.warning(f'what was in {self.work_dir} of an earlier run is in {target} now')
+            barrier()
+
+    def _choose(self) -> tuple[Path | None, RunRecord]:
+        """The checkpoint to go on from, and the record to go on with."""
+        start = self._start
+        folder = None if start.folder.resolve() == Path(self.work_dir).resolve() else str(start.folder.resolve())
+        record = read_record(self.work_dir)
+        file = start.file
+        if start.resume and file is None:
+            file = newest_checkpoint(self.work_dir, self.logger.warning)
+        if file is None or start.fresh or not is_in_place(self.work_dir, file):
+            return file, RunRecord(new_run(), folder)
+        if record is None or not record.files():
+            record = adopt(self.work_dir, file, new_run())
+        if record.folder != folder:
+            raise UserError(
+                f'{self.work_dir}: the checkpoints of its run lie in {record.place(self.work_dir)}, and are to be '
+                f'written to {start.folder} now; resume with the default_hooks.checkpoint.out_dir of before'
+            )
+        number = [saved.file for saved in record.resumable].index(file.name)
+        record.resumable = record.resumable[: number + 1]  # those after it are damaged
+        here = record.resumable[-1]
+        record.best = {
+            metric: saved
+            for metric, saved in record.best.items()
+            if (saved.epoch, saved.iter) <= (here.epoch, here.iter) and file.with_name(saved.file).is_file()
+        }
+        return file, record
+
+    def resume(self, filename: str, *args, **kwargs) -> None:
+        """Go on from a checkpoint, see :mod:`sarlp.engine.resuming`."""
+        seed = self.seed
+        super().resume(filename, resume_optimizer=False, resume_param_scheduler=False)
+        checkpoint, self._resumed = self._resumed, None
+        name = checkpoint['meta'].get('run')
+        ours = self.record is not None and Path(filename).name in {saved.file for saved in self.record.resumable}
+        if ours and name is not None and name != self.record.run:
+            raise UserError(
+                f'{filename}: is of the run {name}, but lies among the checkpoints of the run {self.record.run}. To go '
+                'on from it name it, in another --work-dir: --resume FILE --work-dir DIR'
+            )
+        sampler = self.train_dataloader.sampler
+        if getattr(sampler, 'seed', None) == seed:  # was made before the seed of the run was known
+            sampler.seed = self.seed
+        take_over(self, checkpoint, filename)
 
     def get_hooks_info(self) -> str:
         """The hooks in their order, once each; MMEngine's own list repeats them for all stages over a hundred lines."""
@@ -218,6 +263,12 @@ class MultiLabelRunner(Runner):
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Write under a temporary name, sync, rename: a process killed meanwhile leaves the older file whole."""
+        kwargs['meta'] = {
+            **(kwargs.get('meta') or {}),
+            'sampling': sampling_of(self),
+            'optimizer': type(getattr(self.optim_wrapper, 'optimizer', self.optim_wrapper)).__name__,
+            **({} if self.record is None else {'run': self.record.run}),
+        }
         temporary = Path(out_dir) / f'.{filename}.tmp'
         try:
             super().save_checkpoint(out_dir, temporary.name, *args, **kwargs)
@@ -229,14 +280,46 @@ class MultiLabelRunner(Runner):
             temporary.unlink(missing_ok=True)  # on a full disk its half would take the room of the next attempt
             raise
 
+    def _check_classes(self, checkpoint: dict, path: str | Path) -> None:
+        """Weights for a class are weights for its name, also where their number fits."""
+        trained = trained_classes(checkpoint, path)
+        for loop in (self._train_loop, self._val_loop, self._test_loop):
+            dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+            if trained is not None and hasattr(dataset, 'classes'):
+                require_same(
+                    trained,
+                    dataset.classes,
+                    path,
+                    dataset.source,
+                    'Weights belong to the classes that they were trained for: load those of a model of these classes, '
+                    'or, where only the order differs, set metainfo=dict(classes=(...)) of the first training data set '
+                    'to the order of the checkpoint',
+                )
+                return
+
     def load_checkpoint(self, filename: str, map_location: str = 'cpu', **kwargs) -> dict:
         """Load strictly; hooks see the checkpoint first, as in MMEngine."""
         checkpoint = read_checkpoint(filename)
         checkpoint.setdefault('meta', {}).pop('config', None)  # a config is code, and MMEngine would run it
+        self._check_classes(checkpoint, filename)
+        if self._resume:
+            check_resumable(checkpoint, filename)
         model = self.model.module if hasattr(self.model, 'module') else self.model
         restore_frozen(model, checkpoint, filename)
+        if self._resume:
+            self._without_average(checkpoint)
+            self._resumed = checkpoint
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         load_weights(model, checkpoint, filename)
         self._has_loaded = True
         self.logger.info(f'loaded {filename}')
         return checkpoint
+
+    def _without_average(self, checkpoint: dict) -> None:
+        """Take the trained weights where a run is resumed without EMA; a checkpoint holds the average as the model."""
+        average = checkpoint.get('ema_state_dict')
+        if average is None or any(isinstance(hook, EMAHook) for hook in self._hooks):
+            return
+        trained = {name.removeprefix('module.'): value for name, value in average.items() if name.startswith('module.')}
+        checkpoint['state_dict'].update(trained)
+        self.logger.warning('EMA is off now: the trained weights of the checkpoint are taken, their average is dropped')

@@ -39,7 +39,7 @@ class _OneCycle(_ParamScheduler):
     def __init__(self, optimizer, *args, warmup: float = 0.2, begin: int = 0, end: int = INF, **kwargs):
         if end == INF:
             raise UserValueError(f'{type(self).__name__} needs the length of the run: set `end` to the last epoch')
-        if not 0 <= warmup <= 1:
+        if not isinstance(warmup, int | float) or not 0 <= warmup <= 1:
             raise UserValueError(f'{type(self).__name__}: warmup must be in [0, 1], got {warmup}')
         self.warmup = warmup
         super().__init__(optimizer, *args, begin=begin, end=end, **kwargs)
@@ -76,6 +76,8 @@ class OneCycleLR(_OneCycle):
     """
 
     def __init__(self, optimizer, *args, div_factor: float = 25.0, final_div_factor: float = 1e4, **kwargs):
+        if div_factor <= 0 or final_div_factor <= 0:
+            raise UserValueError(f'OneCycleLR: its factors must be positive, got {div_factor} and {final_div_factor}')
         self.div_factor = div_factor
         self.final_div_factor = final_div_factor
         super().__init__(optimizer, 'lr', *args, **kwargs)
@@ -97,6 +99,8 @@ class OneCycleMomentum(MomentumSchedulerMixin, _OneCycle):
     """
 
     def __init__(self, optimizer, *args, low: float = 0.85, high: float = 0.95, **kwargs):
+        if not 0 <= low < 1 or not 0 <= high < 1:
+            raise UserValueError(f'OneCycleMomentum: low and high must be in [0, 1), got {low} and {high}')
         self.low = low
         self.high = high
         super().__init__(optimizer, *args, **kwargs)

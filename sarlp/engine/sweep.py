@@ -1,5 +1,6 @@
 """Many runs, one after another: models x settings x known ratios x seeds."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from itertools import product
 from pathlib import Path
 
 from sarlp.errors import UserError
+from sarlp.files import atomic_write
 from sarlp.json_file import read_json
 from sarlp.paths import find_config, shipped
 
 RESULTS = 'results'
+ASKED = 'sweep.json'
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,25 @@ class Run:
     @property
     def metrics_file(self) -> Path:
         return self.work_dir / RESULTS / 'metrics.json'
+
+    def claim(self) -> None:
+        """Note in the work directory what is asked for.
+
+        Raises:
+            UserError: something else was, and what lies there is of that.
+        """
+        file, asked = (
+            self.work_dir / ASKED,
+            {'config': self.config.name, 'seed': self.seed, 'options': list(self.options)},
+        )
+        if file.is_file() and read_json(file) != asked:
+            raise UserError(
+                f'{self.work_dir}: was run with {read_json(file)}, and now {asked} is asked for; give another --root, '
+                'or remove that folder'
+            )
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file) as stream:
+            json.dump(asked, stream, indent=1)
 
     def commands(self) -> Iterator[list[str]]:
         """The commands that train, unless that is done, and test."""
@@ -91,14 +113,18 @@ def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None) -> list[Run
 
     Returns:
         The runs that failed.
+
+    Raises:
+        UserError: one of the folders is of a sweep with other options; before the first run.
     """
     failed = []
+    for run in runs:
+        run.claim()
     for number, run in enumerate(runs, 1):
         state = 'finished before' if run.is_finished else 'starts; sweep.log there says how it fares'
         print(f'[{number}/{len(runs)}] {run.work_dir}: {state}', flush=True)
         if run.is_finished:
             continue
-        run.work_dir.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         if slurm is not None:
             script = ' && '.join(map(shlex.join, run.commands()))

@@ -8,57 +8,95 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.registry import LOOPS
 
-from sarlp.engine.build import annotation_path, build_runner
+from sarlp.datasets.nesting import (
+    each_once,
+    leaves,
+    name_files,
+    option_of,
+    order_classes,
+    require_each_once,
+    with_options,
+)
+from sarlp.engine.build import build_runner
+from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.progress import describe_device
-from sarlp.engine.runner import read_checkpoint
-from sarlp.errors import UserError, shorten
-from sarlp.evaluation.report import format_table, write_metrics_json, write_predictions_csv, write_recovered_csv
+from sarlp.engine.run_record import BEST
+from sarlp.errors import UserError
+from sarlp.evaluation.metrics import MultiLabelMetric
+from sarlp.evaluation.report import (
+    METRICS,
+    PREDICTIONS,
+    RECOVERED,
+    check_results,
+    format_table,
+    write_metrics_json,
+    write_predictions_csv,
+    write_recovered_csv,
+)
 
 
 def loader_for_testing(cfg: Config, dataset: Mapping) -> ConfigDict:
-    """The loader of the test images, for another data set: in order and through the test pipeline."""
+    """The loader of the test images, for another data set: each image once, in order, through the test pipeline."""
     loader = copy.deepcopy(cfg.test_dataloader)
-    pipeline = loader.dataset.pipeline
-    loader.dataset = ConfigDict(copy.deepcopy(dict(dataset)))
-    loader.dataset.update(pipeline=pipeline, test_mode=True)
+    loader.dataset = with_options(each_once(dataset), pipeline=pipeline_for_testing(cfg), test_mode=True)
     return loader
 
 
-def _check_classes(checkpoint: dict, classes: tuple[str, ...], checkpoint_path: str, source: Path) -> None:
-    trained = (checkpoint.get('meta', {}).get('dataset_meta') or {}).get('classes')
-    if trained is not None and tuple(trained) != tuple(classes):
-        differing = sorted(set(trained) ^ set(classes)) or ['their order']
-        raise UserError(
-            f'{checkpoint_path} was trained on {len(trained)} classes, {source} has {len(classes)}; they '
-            f'differ in {shorten(differing)}'
-        )
+def pipeline_for_testing(cfg: Config) -> list[Mapping]:
+    """The steps of a config that make test images ready.
+
+    Raises:
+        UserError: it has data sets with different ones.
+    """
+    first, *others = [leaf.get('pipeline', []) for leaf in leaves(cfg.test_dataloader.dataset)]
+    if any(pipeline != first for pipeline in others):
+        raise UserError('the data sets of test_dataloader have different pipelines; give them the same one')
+    return first
+
+
+def _metric_in(name: str) -> str | None:
+    """By which metric a checkpoint of an earlier version was selected, which only its name says; None: by none."""
+    found = BEST.fullmatch(name)
+    return None if found is None else found['metric']
 
 
 def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: dict) -> dict:
     """What the numbers depend on, for ``metrics.json``."""
     train = cfg.get('train_dataloader') or {}
-    held_out = (cfg.get('val_dataloader') or {}).get('dataset', {}).get('holdout')
-    if not Path(checkpoint).name.startswith('best_'):
+    validation = (cfg.get('val_dataloader') or {}).get('dataset')
+    held_out = None if validation is None else option_of(validation, 'holdout')
+    metric = meta.get('selected_by') or _metric_in(Path(checkpoint).name)
+    average = 'EMA ' if (cfg.get('default_hooks') or {}).get('ema') is not None else ''
+    if metric is None:
         selection = 'the epoch of this checkpoint'
     elif held_out is None:
-        selection = 'best EMA mAP on the test set'
+        selection = f'best {average}{metric} on the test set'
     else:
-        selection = f'best EMA mAP on held-out training images ({dict(held_out)})'
+        selection = f'best {average}{metric} on held-out training images ({held_out})'
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    evaluator = next((one for one in evaluators if 'threshold' in one), evaluators[0])
     return {
         'checkpoint': str(checkpoint),
+        'run': meta.get('run'),
         'epoch': meta.get('epoch'),
         'epoch_selection': selection,
         'seed': meta.get('seed'),
-        'test_annotations': str(annotation_path(cfg.test_dataloader.dataset)),
+        'test_annotations': name_files(cfg.test_dataloader.dataset),
         'difficult': dataset_meta.get('difficult'),
-        'label_mask': dict(train.get('dataset', {}).get('label_mask') or {}),
+        'label_mask': option_of(train['dataset'], 'label_mask') or {} if train else {},
         'mAP': 'area under the precision made monotone from the right (voc12)',
         'mAP_plain': 'non-interpolated',
         'CF1': '2 CP CR / (CP + CR), CP and CR means over classes',
-        'threshold': cfg.test_evaluator.get('threshold'),
-        'top_k': cfg.test_evaluator.get('top_k'),
+        'threshold': evaluator.get('threshold'),
+        'top_k': evaluator.get('top_k'),
         'units': 'percent',
     }
+
+
+def hides_labels(cfg: Config) -> bool:
+    """Whether a label mask hides labels of the training images, whose recovery can be measured."""
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset')
+    return dataset is not None and any(leaf.get('label_mask') is not None for leaf in leaves(dataset))
 
 
 def test(
@@ -79,21 +117,30 @@ def test(
     Returns:
         The metrics, in percent; on every rank.
     """
+    if out_dir is not None:
+        check_results(out_dir)
     meta = read_checkpoint(checkpoint)
     protocol_cfg = copy.deepcopy(cfg)
-    mask = (cfg.get('train_dataloader') or {}).get('dataset', {}).get('label_mask')
-    recover = recovery and mask is not None and cfg.get('recovery_evaluator') is not None
+    recover = recovery and hides_labels(cfg) and cfg.get('recovery_evaluator') is not None
     recovery_loader = loader_for_testing(cfg, cfg.train_dataloader.dataset) if recover else None
+    classes = trained_classes(meta, checkpoint)
+    for loader in (cfg.test_dataloader, recovery_loader):
+        if classes is not None and loader is not None:
+            order_classes(loader.dataset, classes, checkpoint)
+    if recover:
+        require_each_once(recovery_loader.dataset, 'train_dataloader.dataset, whose hidden labels are measured')
     cfg.load_from, cfg.resume = checkpoint, False
     runner = build_runner(cfg, launcher, training=False)
     dataset_meta = runner.test_loop.dataloader.dataset.metainfo
-    _check_classes(meta, dataset_meta['classes'], checkpoint, annotation_path(cfg.test_dataloader.dataset))
 
+    measuring = next((one for one in runner.test_evaluator.metrics if isinstance(one, MultiLabelMetric)), None)
+    if measuring is None:
+        raise UserError('test_evaluator: the table and the files need a MultiLabelMetric; add one, or take it alone')
     further = ', then the labels hidden in training' if recover else ''
     images = f'{len(runner.test_loop.dataloader.dataset):,} images'
     runner.logger.info(f'testing on {images}{further}; {describe_device(runner.model)}')
     metrics = runner.test()
-    report = runner.test_evaluator.metrics[0].report
+    report = measuring.report
     recovered = None
     if recover:
         runner._test_loop = LOOPS.build(  # the runner's own, so that its log counts the right batches
@@ -110,12 +157,12 @@ def test(
 
 
 def _write(out_dir: Path, metrics: dict, report: dict, recovered: dict | None, protocol: dict) -> None:
-    write_metrics_json(out_dir / 'metrics.json', metrics, report['AP'], protocol)
-    write_predictions_csv(out_dir / 'predictions.csv', report['image_ids'], report['classes'], report['scores'])
-    files = ['metrics.json', 'predictions.csv']
+    write_metrics_json(out_dir / METRICS, metrics, report['AP'], protocol)
+    write_predictions_csv(out_dir / PREDICTIONS, report['image_ids'], report['classes'], report['scores'])
+    files = [METRICS, PREDICTIONS]
     if recovered is not None:
         write_recovered_csv(
-            out_dir / 'recovered_labels.csv',
+            out_dir / RECOVERED,
             recovered['image_ids'],
             recovered['classes'],
             recovered['scores'],
@@ -123,5 +170,5 @@ def _write(out_dir: Path, metrics: dict, report: dict, recovered: dict | None, p
             recovered['full'],
             recovered['threshold'],
         )
-        files.append('recovered_labels.csv')
+        files.append(RECOVERED)
     print(f'\nwritten to {out_dir}: {", ".join(files)}')

@@ -177,6 +177,13 @@ class _ScoresMetric(BaseMetric):
         """The metrics of the report's arrays; adds to the report what else is known afterwards."""
         raise NotImplementedError
 
+    def names(self) -> list[str]:
+        """The names of what is measured, in order."""
+        report = {name: np.zeros((2, 1), dtype) for name, dtype in self.kept.items()}
+        report['full'][0] = 1
+        measured = self._measure({**report, 'classes': ('any',)})  # rather than say them twice
+        return [f'{self.prefix}/{name}' if self.prefix else name for name in measured]
+
     def _check_sample(self, sample: dict) -> None:
         missing = [key for key in ('img_id', 'pred_score', *self.label_keys) if sample.get(key) is None]
         if missing:

@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ import numpy as np
 from sarlp.files import atomic_write
 from sarlp.json_file import plain
 from sarlp.labels import UNKNOWN
+from sarlp.outputs import check_output, has_keys, is_table
 
+METRICS, PREDICTIONS, RECOVERED = 'metrics.json', 'predictions.csv', 'recovered_labels.csv'
+_RECOVERED_HEADER = ('image', 'class', 'probability', 'decision', 'truth')
 F1_NAMES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 _RECOVERY = 'recovery_'
 
@@ -96,6 +100,20 @@ def write_metrics_json(
         file.write('\n')
 
 
+def check_results(folder: str | os.PathLike) -> None:
+    """See that ``metrics.json``, ``predictions.csv`` and ``recovered_labels.csv`` replace nothing but earlier ones.
+
+    Raises:
+        UserError: see :func:`~sarlp.outputs.check_output`.
+    """
+    folder = Path(folder)
+    check_output(folder / METRICS, (), has_keys('AP', 'protocol'))
+    check_output(folder / RECOVERED, (), is_table(_RECOVERED_HEADER))
+    # labels of a person may look like predictions; the metrics beside them, which are written first, tell
+    is_ours, tested = is_table(['image'], numbers_after=True), (folder / METRICS).is_file()
+    check_output(folder / PREDICTIONS, (), lambda path: tested and is_ours(path))
+
+
 def write_predictions_csv(
     path: str | os.PathLike, image_ids: Sequence[str], classes: Sequence[str], scores: np.ndarray
 ) -> None:
@@ -144,7 +162,7 @@ def write_recovered_csv(
     decisions = scores > threshold
     with atomic_write(path, newline='') as file:
         writer = csv.writer(file)
-        writer.writerow(['image', 'class', 'probability', 'decision', 'truth'])
+        writer.writerow(_RECOVERED_HEADER)
         for row, image_id in enumerate(image_ids):
             for column in np.flatnonzero(observed[row] == UNKNOWN):
                 truth = full[row, column]

@@ -14,8 +14,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sarlp.errors import UserError
+from sarlp.files import atomic_write
+from sarlp.outputs import begins_with, check_output
+from sarlp.visualization.figure_files import is_figure, save_named
 
 METRICS = ('mAP', 'mAP_plain', 'CF1', 'OF1', 'CF1_top3', 'OF1_top3', 'recovery AP', 'recovery F1')
+_MARK = 'results'
 _NAME = re.compile(r'(?P<series>.+)_p(?P<ratio>[\d.]+)')
 
 
@@ -82,9 +86,25 @@ def comma_separated(table: dict) -> str:
     return stream.getvalue()
 
 
+def write_results(table: dict, prefix: str) -> None:
+    """Write ``<prefix>.md``, ``.csv`` and ``.png``.
+
+    Raises:
+        UserError: a file of such a name is there, and is no such table or plot.
+    """
+    texts = {'md': markdown(table) + '\n', 'csv': comma_separated(table)}
+    for suffix, text in texts.items():
+        check_output(f'{prefix}.{suffix}', (), begins_with(text.partition('\n')[0]))
+    check_output(f'{prefix}.png', (), is_figure(_MARK))
+    for suffix, text in texts.items():
+        with atomic_write(f'{prefix}.{suffix}') as file:
+            file.write(text)
+    save_named(plot(table), f'{prefix}.png', _MARK)
+
+
 def plot(table: dict, metric: str = 'mAP') -> Figure:
     """``metric`` against the known ratio, one line a config, bars of one standard deviation over the runs."""
-    figure = Figure(figsize=(6.4, 4.2), layout='constrained')
+    figure = Figure(figsize=(6.4, 4.2), dpi=120, layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for series, marker in zip(dict.fromkeys(name for name, _ in table), 'osD^vPX*<>' * 10, strict=False):

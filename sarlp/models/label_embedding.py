@@ -1,6 +1,7 @@
 """Label embeddings: one row of text features a class."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,11 +25,20 @@ class LabelEmbedding(BaseModule):
         dim: width T; must be that of the file.
         file: ``.npz`` made by ``tools/dataset_converters/label_embeddings.py``; None learns the rows from a
             Kaiming-uniform start.
+        classes: C names, by which the rows of the file are found; None takes them in their order.
     """
 
-    def __init__(self, num_classes: int, dim: int = 768, file: str | Path | None = None, init_cfg: dict | None = None):
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int = 768,
+        file: str | Path | None = None,
+        classes: Sequence[str] | None = None,
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg)
         self.file = file
+        self.classes = classes
         self.dim = dim
         if file is None:
             self.weight = nn.Parameter(torch.empty(num_classes, dim))
@@ -40,7 +50,7 @@ class LabelEmbedding(BaseModule):
         super().init_weights()
         if self.file is None:
             return
-        rows = torch.from_numpy(load_embeddings(self.file))
+        rows = torch.from_numpy(load_embeddings(self.file, self.classes))
         if rows.shape != self.weight.shape:
             raise UserValueError(
                 f'{self.file}: holds {rows.shape[0]} rows of width {rows.shape[1]}, but the model has '

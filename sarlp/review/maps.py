@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import torch
 
+from sarlp.class_names import columns_by_name
 from sarlp.completion import Record
+from sarlp.devices import AUTO
 from sarlp.errors import UserError
+from sarlp.pixels import show
 from sarlp.visualization.attention import attention_maps, overlay, scale_map
 
 if TYPE_CHECKING:  # the model is loaded with the first map
@@ -29,10 +33,10 @@ class AttentionMaps:
 
     Args:
         record: names config and checkpoints.
-        device: of torch.
+        device: of :func:`~sarlp.devices.choose_device`.
     """
 
-    def __init__(self, record: Record, device: str = 'cpu'):
+    def __init__(self, record: Record, device: str | torch.device = AUTO):
         self.record = record
         self.device = device
         self._lock = threading.Lock()
@@ -74,7 +78,8 @@ class AttentionMaps:
             outputs = predictor(path)
         except UserError as error:
             raise PictureError(str(error)) from None
-        return attention_maps(outputs['token_scores'], outputs['grid'])
+        maps = attention_maps(outputs['token_scores'], outputs['grid'])
+        return maps[[predictor.model.classes.index(name) for name in self.record.classes]]
 
     def _load(self, checkpoint: Path) -> 'Predictor | str':
         """The model, or why there is none: that is found out once and not at every image."""
@@ -86,8 +91,10 @@ class AttentionMaps:
             return str(error)
         except RuntimeError as error:  # of torch: a device that is not there, or is full
             return f'the model can not be used on {self.device} ({str(error).splitlines()[0]})'
-        if model.classes != self.record.classes:
-            return f'{checkpoint}: it has other classes than the labels'
+        try:
+            columns_by_name(model.classes, self.record.classes, checkpoint, 'the record', 'Complete the labels anew')
+        except UserError as error:
+            return str(error)
         return Predictor(model)
 
 
@@ -98,8 +105,7 @@ def read_picture(path: Path, longest: int | None = None) -> np.ndarray:
         PictureError: it can not be read.
     """
     try:
-        content = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+        image = show(np.fromfile(path, np.uint8))
     except (OSError, cv2.error) as error:
         raise PictureError(f'{path}: the image can not be read ({error})') from None
     if image is None:
@@ -108,7 +114,7 @@ def read_picture(path: Path, longest: int | None = None) -> np.ndarray:
     if factor < 1:
         size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def encode(image: np.ndarray) -> bytes:

@@ -1,7 +1,6 @@
 """One review: the labels, what is known beside them, the decisions, and what comes of them."""
 
 import os
-import re
 import shlex
 import threading
 import warnings
@@ -12,14 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sarlp.class_names import columns_by_name
 from sarlp.completion import Record, read_recovered, read_suspects, record_path, suspects_path, write_completed
 from sarlp.datasets.converters.label_source import label_arrays
+from sarlp.datasets.nesting import keyed_leaves
 from sarlp.errors import UserError
 from sarlp.labels import POSITIVE, UNKNOWN
 from sarlp.review.decisions import DecisionLog, log_path
 from sarlp.review.queue import ReviewQueue
-
-_LOST = re.compile(r"""[\s,'"\[\]()]""")  # in a path, MMEngine's DictAction takes these out or reads them as a list
 
 
 class Known(NamedTuple):
@@ -181,28 +180,31 @@ class Review:
 
 def training_command(record: Record, files: Mapping[str, Path]) -> str:
     """The next training, on the written labels, with none of them hidden; or, as a comment, why it can not be said."""
-    unspeakable = [str(path.absolute()) for path in files.values() if _LOST.search(str(path.absolute()))]
+    unspeakable = [str(path.absolute()) for path in files.values() if ',' in str(path.absolute())]
     if unspeakable:
         return (
-            f'# --cfg-options can not take this path, for its spaces, commas, quotes or brackets: {unspeakable[0]}\n'
+            f'# --cfg-options would take this path for a list, for its comma: {unspeakable[0]}\n'
             '# move the files, or set train_dataloader.dataset.ann_file, and label_mask=None, in a config of your own'
         )
-    options: dict[str, Any] = {
-        key: value
-        for key, value in record.cfg_options.items()
-        if not key.startswith('train_dataloader.dataset.label_mask')
+    cfg = record.load_config()
+    keys = {
+        loader: next(keyed_leaves(cfg[loader].dataset, f'{loader}.dataset'))[0]
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+        if cfg.get(loader) is not None
     }
-    if 'train' in files:
-        options['train_dataloader.dataset.ann_file'] = files['train'].absolute()
-        options['train_dataloader.dataset.label_mask'] = None
-    for loader in ('val_dataloader', 'test_dataloader') if 'test' in files else ():
-        options[f'{loader}.dataset.ann_file'] = files['test'].absolute()
+    mask = f'{keys["train_dataloader"]}.label_mask'
+    options: dict[str, Any] = {k: value for k, value in record.cfg_options.items() if not k.startswith(mask)}
+    for loader, key in keys.items():
+        split = 'train' if loader == 'train_dataloader' else 'test'
+        if split in files:
+            options[f'{key}.ann_file'] = files[split].absolute()
+            options |= {mask: None} if split == 'train' else {}
     words = ['python', 'tools/train.py', str(record.config), '--cfg-options']
     return shlex.join([*words, *(f'{key}={_spell(value)}' for key, value in options.items())])
 
 
 def _spell(value: Any) -> str:
-    """As MMEngine's DictAction reads it."""
+    """As :func:`~sarlp.engine.options.read_options` reads it."""
     if isinstance(value, list | tuple):
         brackets = '[]' if isinstance(value, list) else '()'
         return brackets[0] + ','.join(map(_spell, value)) + brackets[1]
@@ -215,12 +217,12 @@ def _known_labels(record: Record, in_question: Mapping[str, set[str]]) -> dict[s
     The annotation files may hold more than was known to the model: what a label mask hid is in question.
     """
     classes, labels = label_arrays(record.annotations.values())
-    if classes != record.classes:
-        raise UserError('the annotation files have other classes than the record')
-    place = {name: index for index, name in enumerate(classes)}
+    advice = 'Complete the labels anew'
+    columns = columns_by_name(classes, record.classes, 'the annotation file', 'the record', advice)
+    place = {name: index for index, name in enumerate(record.classes)}
     known = {}
     for image, names in in_question.items():
         if image in labels:
-            known[image] = labels[image].copy()
+            known[image] = labels[image][columns]
             known[image][[place[name] for name in names if name in place]] = UNKNOWN
     return known

@@ -15,7 +15,7 @@ class LoadResizedImage(BaseTransform):
 
     Args:
         scale: (width, height).
-        min_side: of :class:`LoadImage`.
+        min_side, bits: of :class:`LoadImage`.
         interpolation: of ``Resize``.
         cache_dir: folder that keeps the resized images (see :class:`~sarlp.transforms.image_cache.ImageCache`), which
             takes 3 * width * height bytes an image; None keeps none. Data sets, splits and runs may share it.
@@ -27,10 +27,12 @@ class LoadResizedImage(BaseTransform):
         min_side: int | None = None,
         interpolation: str = 'bilinear',
         cache_dir: str | os.PathLike | None = None,
+        bits: int | None = None,
     ):
-        self.load = LoadImage(min_side=min_side)
+        self.load = LoadImage(min_side=min_side, bits=bits)
         self.resize = Resize(scale=tuple(scale), interpolation=interpolation)
-        self.cache = None if cache_dir is None else ImageCache(cache_dir, scale, (min_side, interpolation))
+        settings = (min_side, interpolation) if bits is None else (min_side, interpolation, bits)
+        self.cache = None if cache_dir is None else ImageCache(cache_dir, scale, settings)
 
     def transform(self, results: dict) -> dict:
         path = results['img_path']

@@ -6,10 +6,12 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 
 from sarlp.errors import UserError, UserValueError
+from sarlp.pixels import check_bits, rescale
 from sarlp.registry import TRANSFORMS
 
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # of the markers 0xC0 to 0xCF, those that are not a frame header
+_HEIC = (b'heic', b'heix', b'hevc', b'mif1', b'msf1', b'heif')  # brands of its container
 
 
 class BadImageError(UserError):
@@ -44,39 +46,49 @@ class LoadImage(LoadImageFromFile):
             pixels. libjpeg does so within the inverse cosine transform, which saves about half the time, and averages
             pixels that a later Resize would skip, so the image is another, slightly. ``ori_shape`` stays that of the
             file. None decodes every image in full; what is no JPEG always is.
-        kwargs: of mmcv's ``LoadImageFromFile``; with ``min_side`` only ``backend_args``.
+        bits: how many of the 16 bits a channel of a PNG or TIFF hold data, 8 to 16; see :func:`~sarlp.pixels.rescale`.
+        kwargs: of mmcv's ``LoadImageFromFile``; with ``min_side`` or ``bits`` only ``backend_args``.
 
     Raises:
         BadImageError: the file is missing or does not decode.
+        UserError: a file with 16 bits a channel has other ``bits``.
     """
 
-    def __init__(self, *, min_side: int | None = None, **kwargs):
+    def __init__(self, *, min_side: int | None = None, bits: int | None = None, **kwargs):
         super().__init__(**kwargs)
+        check_bits(bits)
         if min_side is not None and (type(min_side) is not int or min_side < 1):
             raise UserValueError(f'LoadImage: min_side must be a positive whole number or None, got {min_side!r}')
-        if min_side is not None and kwargs.keys() - {'backend_args'}:
-            raise UserValueError(f'LoadImage: min_side goes with backend_args only, got also {", ".join(kwargs)}')
+        self._plain = not kwargs.keys() - {'backend_args'}
+        if (min_side, bits) != (None, None) and not self._plain:
+            name = 'bits' if min_side is None else 'min_side'
+            raise UserValueError(f'LoadImage: {name} goes with backend_args only, got also {", ".join(kwargs)}')
         self.min_side = min_side
+        self.bits = bits
 
     def transform(self, results: dict) -> dict:
         try:
-            return super().transform(results) if self.min_side is None else self._load_reduced(results)
+            return self._load(results) if self._plain else super().transform(results)
+        except UserError:
+            raise
         except Exception as error:  # whatever the file system or the decoder raises
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise BadImageError(
-                f'{results["img_path"]}: the image cannot be read ({reason[0]}); replace the file, or '
-                "pass over it by on_bad_image='skip'"
+                f'{results["img_path"]}: the image cannot be read ({reason[0]}); replace or remove the file'
             ) from error
 
-    def _load_reduced(self, results: dict) -> dict:
+    def _load(self, results: dict) -> dict:
         path = results['img_path']
         content = fileio.get(path, backend_args=self.backend_args)
         width, height = jpeg_size(content) or (0, 0)
-        # libjpeg rounds the sides up
-        factor = next((k for k in _REDUCED if -(-min(width, height) // k) >= self.min_side), 1)
-        image = mmcv.imfrombytes(content, flag=_REDUCED.get(factor, 'color'))
-        assert image is not None, f'failed to load image: {path}'  # mmcv's words
-        results['img'] = image
+        factor = 1
+        if self.min_side is not None:  # libjpeg rounds the sides up
+            factor = next((k for k in _REDUCED if -(-min(width, height) // k) >= self.min_side), 1)
+        image = mmcv.imfrombytes(content, flag=_REDUCED.get(factor, 'color'), backend='cv2')
+        if image is None:
+            heic = content[4:8] == b'ftyp' and content[8:12] in _HEIC
+            raise ValueError('it is a HEIC image; save it as JPEG' if heic else f'failed to load image: {path}')
+        image = results['img'] = rescale(image, content, self.bits, path)
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         if factor > 1:
             turned = image.shape[:2] != (-(-height // factor), -(-width // factor))
@@ -84,4 +96,4 @@ class LoadImage(LoadImageFromFile):
         return results
 
     def __repr__(self) -> str:
-        return f'{super().__repr__()[:-1]}, min_side={self.min_side})'
+        return f'{super().__repr__()[:-1]}, min_side={self.min_side}, bits={self.bits})'

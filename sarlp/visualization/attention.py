@@ -253,7 +253,11 @@ def draw_figure(image: np.ndarray, panels: Sequence[Mapping[str, Any]], title: s
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
-    """Save a figure in the format that the suffix of ``path`` names; its folder is made if needed."""
+    """Save a figure in the format that the suffix of ``path`` names; its folder is made if needed.
+
+    An older file is replaced; see :class:`~sarlp.visualization.figure_files.FigureFiles` for figures of images, and
+    :func:`~sarlp.visualization.figure_files.save_named` for others.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)

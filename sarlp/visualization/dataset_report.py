@@ -12,12 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sarlp.datasets.annotation import load_annotation, summary
+from sarlp.datasets.annotation import load_annotation, put_in_order, summary
 from sarlp.datasets.statistics import LabelCounts, count_labels, positives_together
-from sarlp.errors import UserError
-from sarlp.visualization.attention import font_families, save_figure
+from sarlp.outputs import check_output
+from sarlp.visualization.attention import font_families
+from sarlp.visualization.figure_files import is_figure, save_named
 
 MOST_CLASSES = 40  # that a figure shows: those with the most known positives
+_FIGURES = ('classes', 'together', 'known')
+_MARK = 'data set'
 # told apart with any colour vision, and in grey
 _COLOURS = {'positive': '#0072B2', 'negative': '#E69F00', 'unknown': '#D9D9D9'}
 
@@ -33,15 +36,17 @@ def write_dataset_report(ann_files: Sequence[str | os.PathLike], out: str | os.P
         ``'classes'``, ``'together'`` and ``'known'``: the PNG files.
 
     Raises:
-        UserError: a file is not as it must be, or the files have different classes.
+        UserError: a file is not as it must be, the files have different classes, or a file would be replaced that is
+            no earlier figure of a data set.
     """
+    files = {name: Path(out) / f'{name}.png' for name in _FIGURES}
+    for file in files.values():
+        check_output(file, (), is_figure(_MARK))
     data_list, classes = [], None
     for file in ann_files:
         metainfo, entries = load_annotation(file)
-        if classes not in (None, metainfo['classes']):
-            raise UserError(f'{file}: it has other classes than {ann_files[0]}; draw them one by one.')
-        classes = metainfo['classes']
-        data_list += entries
+        classes = classes or metainfo['classes']  # of the first file
+        data_list += put_in_order(metainfo['classes'], entries, classes, file, ann_files[0])
     counts = count_labels(classes, data_list)
     print(f'{", ".join(map(str, ann_files))}: {summary({"classes": classes}, data_list)}')
     shares = np.quantile(counts.known_share, (0, 0.25, 0.5, 0.75, 1))
@@ -51,16 +56,13 @@ def write_dataset_report(ann_files: Sequence[str | os.PathLike], out: str | os.P
             print(f'classes without a known {kind}, which cannot be learnt: {", ".join(counts.without(kind))}')
 
     chosen = most_positive(counts)
-    figures = {
-        'classes': draw_classes(counts, chosen),
-        'together': draw_together(
-            [classes[index] for index in chosen], *positives_together(data_list, len(classes), chosen)
-        ),
-        'known': draw_known(counts),
-    }
-    files = {name: Path(out) / f'{name}.png' for name in figures}
-    for name, figure in figures.items():
-        save_figure(figure, files[name])
+    drawn = (
+        draw_classes(counts, chosen),
+        draw_together([classes[index] for index in chosen], *positives_together(data_list, len(classes), chosen)),
+        draw_known(counts),
+    )
+    for file, figure in zip(files.values(), drawn, strict=True):
+        save_named(figure, file, _MARK)
     print(f'\nwritten to {out}: {", ".join(file.name for file in files.values())}')
     return files
 

@@ -1,6 +1,6 @@
 """Figures of where a trained model sees each class, for image files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,32 +8,17 @@ from mmengine.config import Config
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sarlp.engine.build import annotation_path
+from sarlp.datasets.nesting import annotation_paths, build_labels, each_once, order_classes
 from sarlp.errors import UserError
-from sarlp.image_files import SUFFIXES, is_image, read_rgb
+from sarlp.image_files import ImageFile, as_text, has_frames
 from sarlp.inference import Predictor
-from sarlp.registry import DATASETS
-from sarlp.visualization.attention import attention_maps, draw_figure, save_figure, select_panels
+from sarlp.inferencer import warn_of_frames
+from sarlp.pixels import read_rgb
+from sarlp.visualization.attention import attention_maps, draw_figure, select_panels
+from sarlp.visualization.figure_files import FigureFiles
 from sarlp.visualization.gradcam import grad_cam_maps
 
 METHODS = ('attention', 'gradcam')
-
-
-def find_images(path: str | Path) -> list[Path]:
-    """An image file, or the images of a folder in alphabetical order.
-
-    Raises:
-        UserError: there is no such file or folder, or no image in it.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(f'{path}: no such image or folder')
-    images = sorted(file for file in path.iterdir() if is_image(file.name))
-    if not images:
-        raise UserError(f'{path}: no image in this folder ({", ".join(SUFFIXES)})')
-    return images
 
 
 class _Logits(nn.Module):
@@ -51,21 +36,25 @@ class KnownLabels:
     """The labels that the data sets of a config hold for image files; a config whose data are elsewhere knows none.
 
     Args:
-        cfg: config with ``train_dataloader`` and ``test_dataloader``.
+        cfg: config with ``train_dataloader`` and ``test_dataloader``; not changed.
+        classes: C names, of the model; labels are in their order.
+
+    Raises:
+        UserError: a data set has other classes.
     """
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config, classes: Sequence[str]):
         self.datasets = {}
         self._found: dict[Path, tuple[str, int]] = {}
         for split in ('test', 'train'):
-            dataset = cfg[f'{split}_dataloader'].dataset
-            if not annotation_path(dataset).is_file():
+            dataset = each_once(cfg[f'{split}_dataloader'].dataset)
+            if not all(file.is_file() for file in annotation_paths(dataset)):
                 continue
-            dataset = DATASETS.build({**dataset, 'pipeline': []})
+            order_classes(dataset, tuple(classes), 'the checkpoint')
+            dataset = build_labels(dataset)
             self.datasets[split] = dataset
-            root = Path(dataset.data_prefix['img_path'])
             for index in range(len(dataset)):
-                self._found.setdefault((root / dataset.get_labels(index)[0]).resolve(), (split, index))
+                self._found.setdefault(dataset.image_path(index).resolve(), (split, index))
 
     def __getitem__(self, image: Path) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Observed and complete labels, (C,) int8 of 1 / 0 / -1; None for an image that no data set has."""
@@ -74,16 +63,18 @@ class KnownLabels:
             return None, None
         return self.datasets[split].get_labels(index)[1:3]
 
-    def images(self, split: str) -> Iterator[Path]:
-        """The images of ``'train'`` or ``'test'`` in the order of the annotation file."""
+    def images(self, split: str) -> Iterator[ImageFile]:
+        """The images of ``'train'`` or ``'test'``, named as in the annotation file, and in its order."""
         if split not in self.datasets:
             raise UserError(f'the annotation file of the {split} split is not there, so its images are not known')
-        return (image for image, (owner, _) in self._found.items() if owner == split)
+        dataset = self.datasets[split]
+        own = ((image, index) for image, (owner, index) in self._found.items() if owner == split)
+        return (ImageFile(dataset.get_labels(index)[0], str(image)) for image, index in own)
 
 
 def draw_maps(
     model,
-    images: list[Path],
+    images: Sequence[ImageFile],
     out_dir: str | Path,
     labels: Mapping | None = None,
     method: str = 'attention',
@@ -94,22 +85,26 @@ def draw_maps(
 
     Args:
         model: of :func:`~sarlp.inference.init_model`.
-        images: files.
-        out_dir: where ``<image name>.png`` goes.
+        images: of :func:`~sarlp.image_files.find_images` or :meth:`KnownLabels.images`.
+        out_dir: where the figures go, see :class:`~sarlp.visualization.figure_files.FigureFiles`.
         labels: image path to (observed, complete) labels, such as :class:`KnownLabels`; None where nothing is known.
         method: ``'attention'``, the softmax of the head's token scores; ``'gradcam'``, of the last backbone stage.
         threshold: a class is predicted if its score is above it.
         max_panels: at most so many maps a figure.
 
     Returns:
-        The files written.
+        The files written, one an image. Of a file with several frames the first is drawn, with one warning at the end.
+
+    Raises:
+        UserError: an image does not decode; or a figure would replace what is no earlier figure of the same image.
     """
     if method not in METHODS:
         raise UserError(f'method must be one of {", ".join(METHODS)}, got {method!r}')
     predictor = Predictor(model)
-    out_dir = Path(out_dir)
-    written = []
-    for image_path in tqdm(images, desc='maps', unit='image', disable=None, leave=False):
+    figures = FigureFiles(out_dir, images)
+    written, frames = [], []
+    for image in tqdm(images, desc='maps', unit='image', disable=None, leave=False):
+        image_path = Path(image.path)
         outputs = predictor(image_path)
         observed, full = labels[image_path] if labels is not None else (None, None)
         scores = outputs['scores']
@@ -121,7 +116,9 @@ def draw_maps(
             maps = grad_cam_maps(_Logits(model), layer, predictor.load(image_path), ids)
             for panel, panel_map in zip(panels, maps, strict=True):
                 panel['map'] = panel_map
-        out = out_dir / f'{image_path.stem}.png'
-        save_figure(draw_figure(read_rgb(image_path), panels, title=image_path.name), out)
-        written.append(out)
+        figure = draw_figure(read_rgb(image_path), panels, title=as_text(image_path.name))
+        written.append(figures.save(figure, image))
+        if has_frames(image_path):
+            frames.append(image.name)
+    warn_of_frames(frames)
     return written

@@ -277,7 +277,9 @@ def test_truth_from_an_annotation_file_is_that_from_the_spreadsheet(scenes):
         scenes / 'labels' / 'trainval.json', scenes, classes, [f'JPEGImages/{name}' for name in images]
     )
     assert np.array_equal(sheet, annotation) and (sheet[:2] >= 0).any() and (sheet[2] == -1).all()
-    with pytest.raises(UserError, match=r'labels_complete\.csv: lacks 1 of 2 classes: ten'):
+    with pytest.raises(
+        UserError, match=r'labels_complete\.csv has 10 classes, the data set has 2; only the latter has ten'
+    ):
         read_truth(scenes / 'labels_complete.csv', scenes / 'JPEGImages', ('two', 'ten'), images)
 
 
@@ -307,3 +309,9 @@ def test_a_class_out_of_reach_is_named(informed):
     record = replace(informed.record, calibration=replace(informed.record.calibration, thresholds=thresholds))
     text = format_completion(replace(informed, record=record))
     assert record.classes[3] in next(line for line in text.splitlines() if 'so nothing is' in line)
+
+
+def test_tables_that_a_spreadsheet_program_saved_again(tmp_path):
+    text = 'image,class,probability,decision\n1.jpg,caf\u00e9,0.25,negative\n'
+    (tmp_path / 'recovered.csv').write_text(text, encoding='utf-8-sig')  # with a byte-order mark
+    assert read_recovered(tmp_path / 'recovered.csv') == [('1.jpg', 'caf\u00e9', 0.25, 'negative')]

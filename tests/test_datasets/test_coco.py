@@ -147,7 +147,10 @@ def without_first(key):
         (change(images=without_first('file_name')), ['images[0] (id 13)', '"file_name" to be a text', 'found None']),
         (change(images=with_first(file_name='')), ["found ''"]),
         (change(images=with_first(id=None)), ['images[0]: expected "id"', 'found None']),
-        (change(images=with_first(id=26)), ['images[1]: the image id 26 is there already, with the file f.jpg']),
+        (
+            change(images=with_first(id=26)),
+            ['images[1]: the image id 26 is there already, with the file val2014/f.jpg'],
+        ),
         (
             change(images=with_first(file_name='h.jpg'), annotations=lambda a: a),
             ['data_list[1]', 'in the file already'],

@@ -193,7 +193,10 @@ class TestFileLabelMask:
             build(type='FileLabelMask', file=bad)
 
     def test_other_classes(self, mask_file):
-        with pytest.raises(UserError, match=r'mask\.npz: the mask is for the classes cat, dog.* but ann\.json has ant'):
+        with pytest.raises(
+            UserError,
+            match=r'mask\.npz has 7 classes, ann\.json has 7; only the former has cat, only the latter has ant\. ',
+        ):
             build(('ant', *CLASSES[1:]), type='FileLabelMask', file=mask_file[0])
 
     def test_unknown_image(self, mask_file):

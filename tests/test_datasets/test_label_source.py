@@ -133,6 +133,15 @@ class TestSpreadsheet:
         expected[0] = [mark + expected[0][0], *expected[0][1:]]
         assert cells(found, encoding, delimiter) == expected
 
+    @pytest.mark.parametrize('newline', ['\r\n', '\n', '\r'])
+    def test_line_breaks_within_cells_stay(self, data, newline):
+        rows = [['file', 'note', 'cat'], ['0.jpg', 'a\rb', 'y'], ['1.jpg', 'a\nb', 'n'], ['2.jpg', 'a\r\nb', '']]
+        content = ''.join(','.join(f'"{cell}"' for cell in row) + newline for row in rows)
+        root = data(content + f'3.jpg,,{newline}4.jpg,,{newline}', ignore_columns=['note'])
+        found = write(root, {'2.jpg': [1]})[0]
+        assert cells(found) == [*rows[:3], ['2.jpg', 'a\r\nb', 'y'], ['3.jpg', '', ''], ['4.jpg', '', '']]
+        assert found.decode().startswith(f'file,note,cat{newline}0.jpg,')
+
     def test_delimiter_line_of_excel_stays(self, data):
         content = 'sep=|\r\n' + table([['file', 'cat'], ['0.jpg', 'y'], ['1.jpg', ''], ['2.jpg', 'n']], '|')
         root = data(content)
@@ -251,6 +260,16 @@ class TestRefusals:
         with pytest.raises(AnnotationError, match='is in an annotation file before it'):
             label_arrays([root / 'labels/test.json'] * 2)
         first = (root / 'labels/test.json').rename(tmp_path / 'first.json')
-        data(FORMS['wide.csv'](NAMES, CLASSES[::-1], random_labels(4)))
-        with pytest.raises(AnnotationError, match='has other classes'):
+        data(FORMS['wide.csv'](NAMES, [*CLASSES[:4], 'yak'], random_labels(4)))
+        with pytest.raises(AnnotationError, match=r'trainval\.json has 5 classes, .*; only the former has yak'):
             label_arrays([first, root / 'labels/trainval.json'])
+
+    def test_annotation_files_in_another_order_are_matched_by_name(self, data, tmp_path):
+        root = data(FORMS['wide.csv'](NAMES, CLASSES, random_labels(4)))
+        first = (root / 'labels/test.json').rename(tmp_path / 'first.json')
+        data(FORMS['wide.csv'](NAMES, CLASSES[::-1], random_labels(4)))
+        second = root / 'labels/trainval.json'
+        classes, labels = label_arrays([first, second])
+        names, alone = label_arrays([second])
+        assert classes == names[::-1]
+        assert alone and all(labels[image].tolist() == codes[::-1].tolist() for image, codes in alone.items())

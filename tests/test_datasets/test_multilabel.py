@@ -299,7 +299,8 @@ class TestBadImages:
         with pytest.raises(UserError) as error:
             dataset[4]
         assert str(error.value).startswith(f'{path}: the image cannot be read (')
-        assert "on_bad_image='skip'" in str(error.value)
+        # testing has no such option
+        assert ('train_dataloader.dataset.on_bad_image=skip' in str(error.value)) is not bool(options)
 
     def test_skip_takes_the_next_one_and_counts(self, root):
         for name in ('a/1.jpg', 'b/5.jpg', 'b/6.jpg'):

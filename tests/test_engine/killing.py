@@ -58,7 +58,7 @@ def main() -> None:
         known = set(work_dir.glob('*.pth'))
         # every other time in the middle of a checkpoint, else somewhere on the way to the next ones
         wait_for_writing = hits % 2 == 1
-        deadline = time.monotonic() + chance.uniform(0.5, 2.5)
+        deadline = time.monotonic() + chance.uniform(0.1, 1.0)
         while not ended(child):
             half = list(work_dir.glob('.*.pth.tmp'))
             moved = set(work_dir.glob('*.pth')) - known

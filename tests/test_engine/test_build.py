@@ -4,7 +4,7 @@ import torch
 
 from sarlp.datasets.annotation import load_annotation
 from sarlp.embeddings import save_embeddings
-from sarlp.engine import build_runner, load_config
+from sarlp.engine import MultiLabelRunner, build_runner, load_config
 from sarlp.engine.build import set_num_classes, use_amp
 from sarlp.errors import UserError
 
@@ -41,15 +41,18 @@ class TestNumberOfClasses:
 
 class TestEmbeddings:
     def test_rows_in_another_order(self, make_config, classes, tmp_path):
-        write_embeddings(tmp_path / 'rows.npz', classes[::-1])
-        cfg = make_config(**{'model.head.label_embedding.file': str(tmp_path / 'rows.npz')})
-        with pytest.raises(UserError, match=r'rows\.npz: it is for the same classes in another order: row 0 is'):
-            build_runner(cfg)
+        rows = np.random.default_rng(0).random((10, 16)).astype(np.float32)
+        save_embeddings(tmp_path / 'rows.npz', rows[::-1], classes[::-1], 'random', 'test')
+        runner = build_runner(make_config(**{'model.head.label_embedding.file': str(tmp_path / 'rows.npz')}))
+        runner.model.init_weights()
+        np.testing.assert_array_equal(runner.model.head.label_embedding.weight, rows)
 
     def test_other_number_of_rows(self, make_config, classes, tmp_path):
         write_embeddings(tmp_path / 'rows.npz', [*classes, 'ten'])
         cfg = make_config(**{'model.head.label_embedding.file': str(tmp_path / 'rows.npz')})
-        with pytest.raises(UserError, match=r'rows\.npz: it has 11 rows, one a class, but the data set has 10 classes'):
+        with pytest.raises(
+            UserError, match=r'rows\.npz has 11 classes, the data set has 10; only the former has ten\. '
+        ):
             build_runner(cfg)
 
     def test_right_rows(self, make_config, classes, tmp_path):
@@ -108,15 +111,17 @@ class TestInputs:
 
 class TestBatch:
     def test_must_be_shared_evenly(self, make_config, monkeypatch):
-        monkeypatch.setenv('WORLD_SIZE', '3')
+        monkeypatch.setattr(MultiLabelRunner, 'world_size', 3)
         with pytest.raises(UserError, match=r'batch_size = 8 is the total over all processes .* their number, 3$'):
             build_runner(make_config())
 
-    def test_is_shared(self, make_config, monkeypatch):
-        monkeypatch.setenv('WORLD_SIZE', '4')
+    def test_is_shared(self, make_config, monkeypatch, tmp_path):
+        monkeypatch.setattr(MultiLabelRunner, 'world_size', 4)
         cfg = make_config()
-        build_runner(cfg)
-        assert cfg.train_dataloader.batch_size == 2
+        runner = build_runner(cfg)
+        assert runner._train_dataloader.batch_size == 2
+        (file,) = (tmp_path / 'work').glob('*.py')
+        assert load_config(file).train_dataloader.batch_size == 8  # for any number of processes
 
 
 @pytest.mark.parametrize(('has_bfloat16', 'dtype'), [(True, 'bfloat16'), (False, 'float16')])

@@ -117,10 +117,16 @@ class TestFillIn:
         fill_in(cfg)
         assert cfg.to_dict() == before
 
-    def test_wrapped_data_sets_are_left_alone(self):
-        cfg = Config(dict(data_root='x', train_dataloader=dict(dataset=dict(type='RepeatDataset', times=2))))
+    def test_data_sets_in_wrappers(self):
+        inner = dict(type='MultiLabelDataset', ann_file='a.json')
+        parts = [inner, dict(inner, data_root='y'), dict(type='ClassBalancedDataset', dataset=inner)]
+        data = dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=parts))
+        cfg = Config(dict(data_root='x', train_dataloader=dict(dataset=data)))
         fill_in(cfg)
-        assert cfg.train_dataloader.dataset == dict(type='RepeatDataset', times=2)
+        parts = cfg.train_dataloader.dataset.dataset.datasets
+        assert [parts[0].data_root, parts[1].data_root, parts[2].dataset.data_root] == ['x', 'y', 'x']
+        with pytest.raises(UserError, match='data_root=x is for every data set, but those of train.* 2 folders, x, y'):
+            fill_in(cfg, ['data_root'])
 
     def test_other_configs_follow_options(self):
         options = {'data_root': 'here', 'image_size': 224}

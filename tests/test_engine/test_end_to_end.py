@@ -336,19 +336,20 @@ class TestMaps:
         def draw(*arguments, config=config, checkpoint=work):
             out = tmp_path / 'maps'
             call(repository / 'tools/visualize_cam.py', config, checkpoint, '--out-dir', out, *arguments)
-            for path in out.iterdir():
+            figures = sorted(path for path in out.rglob('*') if path.is_file())
+            for path in figures:
                 with Image.open(path) as image:
                     pixels = np.asarray(image.convert('RGB'))
                 assert min(pixels.shape[:2]) > 48
                 assert pixels.std() > 5  # something is drawn
-            return sorted(path.name for path in out.iterdir())
+            return [path.relative_to(out).as_posix() for path in figures]
 
         return draw
 
     def test_one_image(self, draw, digits, tmp_path):
         outside = tmp_path / 'from elsewhere.png'
         Image.open(digits / 'JPEGImages' / '000003.jpg').resize((80, 64)).save(outside)
-        assert draw('--img', outside, '--threshold', '0') == ['from elsewhere.png']
+        assert draw('--img', outside, '--threshold', '0') == [f'{outside.relative_to(outside.anchor)}.png']
 
     def test_folder(self, draw, digits, tmp_path, capsys):
         folder = tmp_path / 'images'
@@ -356,11 +357,14 @@ class TestMaps:
         for name in ('b.png', 'a.JPG'):
             Image.open(digits / 'JPEGImages' / '000003.jpg').save(folder / name)
         (folder / 'notes.txt').write_text('no image')
-        assert draw('--img', folder) == ['a.png', 'b.png']
+        assert draw('--img', folder) == ['a.JPG.png', 'b.png.png']
         assert '2 figures in ' in capsys.readouterr().out
 
     def test_split(self, draw):
-        assert draw('--split', 'test', '--max-images', '2') == ['000025.png', '000026.png']
+        assert draw('--split', 'test', '--max-images', '2') == [
+            'JPEGImages/000025.jpg.png',
+            'JPEGImages/000026.jpg.png',
+        ]
 
     def test_baseline_by_gradcam(self, draw, digits, make_config, tmp_path):
         pytest.importorskip('pytorch_grad_cam')
@@ -370,7 +374,7 @@ class TestMaps:
         config = tmp_path / 'work' / 'baseline_r18_digits_p0.1.py'
         cfg.dump(config)
         arguments = ('--split', 'train', '--max-images', '1', '--method', 'gradcam')
-        assert draw(*arguments, config=config, checkpoint=tmp_path / 'work') == ['000001.png']
+        assert draw(*arguments, config=config, checkpoint=tmp_path / 'work') == ['JPEGImages/000001.jpg.png']
 
     def test_no_image(self, draw, tmp_path, capsys):
         with pytest.raises(SystemExit) as exit_:

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from sarlp.engine import EMAFromStartHook, build_runner, compile_parts, load_config, read_checkpoint
-from sarlp.engine.runner import adapt_resumed
+from sarlp.engine.resuming import adapt_resumed
 
 from .conftest import LOADERS, reduced
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sarlp.engine import newest_checkpoint, read_checkpoint
-from sarlp.engine.checkpoints import is_whole
+from sarlp.engine.checkpoint_file import is_whole
 from sarlp.engine.loop import ResumableSampler
 from sarlp.errors import UserError
 
@@ -122,12 +122,12 @@ class TestWithinAnEpoch:
         runner = make_runner(**options)
         runner.train()
         options |= {'train_dataloader.batch_size': 8, 'work_dir': str(tmp_path / 'b'), 'resume': True}
-        again = make_runner(**options, load_from=str(Path(runner.work_dir) / 'iter_9.pth'))
-        (Path(runner.work_dir) / 'iter_9.pth').write_bytes((Path(runner.work_dir) / 'epoch_2.pth').read_bytes())
-        content = read_checkpoint(Path(runner.work_dir) / 'epoch_2.pth')
-        content['meta'].update(epoch=1, iter=9)
-        torch.save(content, Path(runner.work_dir) / 'iter_9.pth')
-        with pytest.raises(UserError, match=r'iteration 9 in epoch 2, but an epoch has\s+3 iterations'):
+        again = make_runner(**options, load_from=str(Path(runner.work_dir) / 'iter_8.pth'))
+        message = (
+            r'iter_8\.pth: is from within epoch 2 \(iteration 8 of the run\).*epoch length 5, batch size 5, '
+            r'processes 1, images 24; now epoch length 3, batch size 8'
+        )
+        with pytest.raises(UserError, match=message):
             again.train()
 
     def test_the_sampler_leaves_out_once(self):
@@ -140,22 +140,23 @@ class TestWithinAnEpoch:
 
 class TestDamage:
     def checkpoint(self, path, number):
-        torch.save({'state_dict': {'weight': torch.full((97,), float(number))}, 'meta': {'iter': number}}, path)
+        meta = {'epoch': number // 5, 'iter': number}
+        torch.save({'state_dict': {'weight': torch.full((97,), float(number))}, 'meta': meta}, path)
 
     def test_the_one_before_is_taken(self, tmp_path):
         for name, number in (('epoch_1.pth', 5), ('iter_7.pth', 7), ('epoch_2.pth', 10), ('iter_12.pth', 12)):
             self.checkpoint(tmp_path / name, number)
         (tmp_path / 'best_mAP_epoch_9.pth').write_bytes(b'not one to resume from')
         said = []
-        assert newest_checkpoint(tmp_path, 5, said.append).name == 'iter_12.pth'
+        assert newest_checkpoint(tmp_path, said.append).name == 'iter_12.pth'
         content = bytearray((tmp_path / 'iter_12.pth').read_bytes())
         content[len(content) // 2] ^= 1  # one bit
         (tmp_path / 'iter_12.pth').write_bytes(content)
-        assert newest_checkpoint(tmp_path, 5, said.append).name == 'epoch_2.pth'
+        assert newest_checkpoint(tmp_path, said.append).name == 'epoch_2.pth'
         assert len(said) == 1 and 'iter_12.pth: is damaged' in said[0]
         whole = (tmp_path / 'epoch_2.pth').read_bytes()
         (tmp_path / 'epoch_2.pth').write_bytes(whole[: len(whole) // 2])
-        assert newest_checkpoint(tmp_path, 5, said.append).name == 'iter_7.pth'
+        assert newest_checkpoint(tmp_path, said.append).name == 'iter_7.pth'
 
     def test_every_flipped_bit_of_the_weights_is_seen(self, tmp_path):
         self.checkpoint(tmp_path / 'epoch_1.pth', 1)
@@ -170,10 +171,10 @@ class TestDamage:
     def test_all_damaged(self, tmp_path):
         (tmp_path / 'epoch_1.pth').write_bytes(b'')
         with pytest.raises(UserError, match='all of its 1 checkpoints are damaged'):
-            newest_checkpoint(tmp_path, 5, print)
+            newest_checkpoint(tmp_path, print)
 
     def test_none(self, tmp_path):
-        assert newest_checkpoint(tmp_path, 5, print) is None
+        assert newest_checkpoint(tmp_path, print) is None
 
     def test_a_resumed_run_passes_over_a_damaged_file(self, make_runner, caplog):
         options = {'default_hooks.checkpoint.max_keep_ckpts': 2}

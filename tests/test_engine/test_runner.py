@@ -202,20 +202,27 @@ class TestStrictLoading:
 
 
 class TestFindCheckpoint:
-    def make(self, folder, *names):
-        for time, name in enumerate(names):
-            (folder / name).write_bytes(b'')
-            os.utime(folder / name, (10**9 + time, 10**9 + time))
+    def make(self, folder, *names, best=None):
+        """Of an earlier version, without a record; the times of the files say the opposite of their order."""
+        for name in names:
+            epoch = int(re.search(r'\d+', name)[0])
+            hub = {'runtime_info': {'best_ckpt': best and f'/where/it/was/{best}', 'resumable': list(names)}}
+            torch.save(
+                {'state_dict': {}, 'meta': {'epoch': epoch, 'iter': 3 * epoch}, 'message_hub': hub}, folder / name
+            )
+            os.utime(folder / name, (10**9 - epoch, 10**9 - epoch))
 
     def test_file_is_taken_as_it_is(self, tmp_path):
         assert find_checkpoint(tmp_path / 'any.pth') == str(tmp_path / 'any.pth')
 
     def test_best_comes_first(self, tmp_path):
-        self.make(tmp_path, 'best_mAP_epoch_3.pth', 'best_mAP_epoch_20.pth', 'epoch_30.pth', 'epoch_9.pth')
+        names = 'best_mAP_epoch_3.pth', 'best_mAP_epoch_20.pth', 'epoch_30.pth', 'epoch_9.pth'
+        self.make(tmp_path, *names, best='best_mAP_epoch_20.pth')
         assert find_checkpoint(tmp_path) == str(tmp_path / 'best_mAP_epoch_20.pth')
 
     def test_newest_where_none_is_best(self, tmp_path):
-        self.make(tmp_path, 'epoch_9.pth', 'epoch_10.pth', '.epoch_11.pth.tmp')
+        self.make(tmp_path, 'epoch_9.pth', 'epoch_10.pth')
+        (tmp_path / '.epoch_11.pth.tmp').touch()
         assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
 
     def test_none(self, tmp_path):

@@ -156,7 +156,7 @@ def test_slim_checkpoint_is_saved_resumed_and_loaded(tmp_path, slim_config, weig
 
     other = slim_config(str(tmp_path / 'clip1.pt'))
     torch.save({'meta': {}, 'state_dict': whole}, tmp_path / 'whole.pth')
-    other.load_from = str(tmp_path / 'whole.pth')
+    other.load_from, other.work_dir = str(tmp_path / 'whole.pth'), str(tmp_path / 'other')
     with pytest.raises(UserError, match='frozen part of the model is not that of .*clip1.pt'):
         build_runner(other).train()
 

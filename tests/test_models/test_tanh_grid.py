@@ -86,7 +86,8 @@ def test_torch_accepts_the_operator():
 def test_the_grid_is_never_held():
     """The largest allocation within a step stays within what a block may have."""
     u, v = torch.randn(1, 97, 128, requires_grad=True), torch.randn(1, 1009, 128, requires_grad=True)
-    with torch.profiler.profile(profile_memory=True) as profile:
+    activities = [torch.profiler.ProfilerActivity.CPU]  # by default also those of a GPU
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
         tanh_grid(u, v, torch.ones(128)).sum().backward()
     largest = max(event.cpu_memory_usage for event in profile.events() if event.name == 'aten::empty')
     assert 0 < largest <= 4 * max(module._BLOCK['cpu'], 97 * 1009)
@@ -117,7 +118,8 @@ assert_equal(actual, by_the_formula(u, v, w, grad), 1e-5)
 @needs_triton
 def test_kernels_give_the_formula_in_the_interpreter():
     """A process of its own: Triton decides when a kernel is defined whether it is interpreted."""
-    environment = {**os.environ, 'TRITON_INTERPRET': '1', 'PYTHONPATH': os.path.dirname(__file__)}
+    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])  # also where sarlp is not installed
+    environment = {**os.environ, 'TRITON_INTERPRET': '1', 'PYTHONPATH': path}
     done = subprocess.run([sys.executable, '-c', KERNELS], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 

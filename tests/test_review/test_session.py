@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from mmengine.config import DictAction
 
 from sarlp.completion import suspects_path
 from sarlp.datasets.converters.label_source import label_arrays
@@ -121,7 +120,7 @@ def test_next_training(review, made, tmp_path):
     assert words[:4] == ['python', 'tools/train.py', str(made.place.root / 'config.py'), '--cfg-options']
     parser = argparse.ArgumentParser()
     parser.add_argument('config')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
+    parser.add_argument('--cfg-options', nargs='+', action='extend')
     args = parser.parse_args(words[2:])
     cfg = load_config(args.config, args.cfg_options)
     assert cfg.train_dataloader.num_workers == 0
@@ -136,11 +135,18 @@ def test_next_training(review, made, tmp_path):
     assert str(cfg.val_dataloader.dataset.ann_file) == str(exported.files['test'].absolute())
 
 
-@pytest.mark.parametrize('name', ['a folder', 'a,b', '(a)', 'a"b'])
-def test_paths_that_options_can_not_hold(review, tmp_path, name):
-    command = review.export(tmp_path / name).command
+@pytest.mark.parametrize('name', ['a folder', '(a)', 'a"b', "'[1]'"])
+def test_odd_paths(review, tmp_path, name):
+    exported = review.export(tmp_path / name)
+    options = shlex.split(exported.command)[4:]
+    cfg = load_config(review.record.config, options)
+    assert cfg.train_dataloader.dataset.ann_file == str(exported.files['train'].absolute())
+
+
+def test_path_that_options_can_not_hold(review, tmp_path):
+    command = review.export(tmp_path / 'a,b').command
     assert all(line.startswith('# ') for line in command.splitlines())
-    assert str(tmp_path / name) in command
+    assert str(tmp_path / 'a,b') in command
 
 
 def test_images_outside(review, made, tmp_path):

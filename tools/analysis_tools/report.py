@@ -19,7 +19,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--recovered', metavar='CSV', help='what tools/recover_labels.py --out wrote (default: WORK_DIR/recovered.csv)'
     )
-    parser.add_argument('--device', default='cpu', help='of torch, for the model that draws the maps (default: cpu)')
+    parser.add_argument(
+        '--device',
+        default='auto',
+        help='of the maps: auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+    )
     parser.add_argument(
         '--images', type=int, default=6, help='how many of the best and how many of the worst images (default: 6)'
     )
@@ -29,10 +33,12 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors
+    from sarlp.devices import announce_device
     from sarlp.visualization.run_report import write_run_report
 
     with friendly_errors():
-        out = write_run_report(args.work_dir, args.out, args.results, args.recovered, args.device, args.images)
+        device = announce_device(args.device)
+        out = write_run_report(args.work_dir, args.out, args.results, args.recovered, device, args.images)
         print(f'written to {out}')
 
 

@@ -18,17 +18,13 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors
-    from sarlp.evaluation.results import collect, comma_separated, markdown, plot
-    from sarlp.files import atomic_write
+    from sarlp.evaluation.results import collect, markdown, write_results
 
     with friendly_errors():
         table = collect(args.root)
         print(markdown(table))
         if args.out is not None:
-            for suffix, text in (('md', markdown(table) + '\n'), ('csv', comma_separated(table))):
-                with atomic_write(f'{args.out}.{suffix}') as file:
-                    file.write(text)
-            plot(table).savefig(f'{args.out}.png', dpi=120)
+            write_results(table, args.out)
 
 
 if __name__ == '__main__':

@@ -8,15 +8,13 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
     parser.add_argument('out', metavar='OUT.npz', help='file to write')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action='extend',
         metavar='KEY=VALUE',
         help='change the config, e.g. train_dataloader.dataset.label_mask.seed=1',
     )
@@ -27,12 +25,12 @@ def main() -> None:
     args = parse_args()
     from sarlp.cli import friendly_errors  # after parsing: the import takes seconds, --help should not
     from sarlp.datasets.label_masks import export_label_mask
+    from sarlp.datasets.nesting import build_labels
     from sarlp.engine import load_config
-    from sarlp.registry import DATASETS
 
     with friendly_errors():
         cfg = load_config(args.config, args.cfg_options)
-        dataset = DATASETS.build({**cfg.train_dataloader.dataset, 'pipeline': []})
+        dataset = build_labels(cfg.train_dataloader.dataset)
         checksum, known = export_label_mask(args.out, dataset)
         print(
             f'{args.out}: {known.shape[0]:,} images x {known.shape[1]:,} classes, {known.mean():.2%} of the labels '

@@ -12,8 +12,6 @@ import argparse
 
 
 def parse_args() -> argparse.Namespace:
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('source', metavar='IN', help='the released file')
     parser.add_argument('target', metavar='OUT', help='the checkpoint to write')
@@ -22,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--embeddings', metavar='NPZ', help='the label embeddings it was trained with; default: those of the config'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change the config')
+    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
     return parser.parse_args()
 
 

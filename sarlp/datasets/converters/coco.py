@@ -9,7 +9,8 @@
 
 A class is positive in an image if the image has any annotation of that category, crowd ones too, and negative
 otherwise. Images without any annotation are dropped, as published results have it. The classes are the categories in
-the order of the file; their ids, which have gaps, are not used.
+the order of the file; their ids, which have gaps, are not used. An image without ``file_name`` is where its
+``coco_url`` says; one that says which classes were looked for (LVIS) is refused, since there the others are unknown.
 """
 
 import os
@@ -18,8 +19,19 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from sarlp.clean_names import capitals_note
 from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, summary, validate
+from sarlp.datasets.converters.coco_records import (
+    NEGATIVES,
+    VERIFIED,
+    Categories,
+    RecordError,
+    get_value,
+    image_file,
+    place,
+)
 from sarlp.datasets.converters.json_stream import stream_members
+from sarlp.datasets.near_names import hint_below
 from sarlp.errors import shorten
 
 SPLITS = ('train', 'val')
@@ -63,14 +75,16 @@ def convert_coco2014(data_dir: str | os.PathLike, save_dir: str | os.PathLike | 
                 f'{folder}: missing. Unpack annotations_trainval2014.zip, train2014.zip and val2014.zip into {root}, '
                 'or name the folder where they are.'
             )
-    contents = {split: _Instances(sources[split]) for split in SPLITS}
+    contents = {split: _Instances(sources[split], f'{split}2014') for split in SPLITS}
     _same_categories(contents['train'], contents['val'])
-    classes = [name for _, name in contents['train'].categories]
+    classes = contents['train'].categories.names
 
-    data_lists = {split: contents[split].data_list(f'{split}2014') for split in SPLITS}
+    data_lists = {split: contents[split].data_list() for split in SPLITS}
     for split in SPLITS:
         validate(classes, data_lists[split], sources[split])
         _check_images(root, data_lists[split], sources[split])
+    for note in capitals_note(classes):
+        print(note)
     files = {}
     for split in SPLITS:
         kept, dropped = len(data_lists[split]), len(contents[split].images) - len(data_lists[split])
@@ -91,18 +105,26 @@ def convert_coco2014(data_dir: str | os.PathLike, save_dir: str | os.PathLike | 
 class _Instances:
     """What of an ``instances_*.json`` is needed.
 
+    Args:
+        path: the file.
+        folder: of its images, relative to that of the data set.
+
     Attributes:
-        categories: (id, name) in the order of the file.
-        images: file names by image id.
+        categories: in the order of the file.
+        images: paths relative to the folder of the data set, by image id.
     """
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.categories: list[tuple[Any, str]] = []
+    def __init__(self, path: Path, folder: str):
+        self.path, self.folder = path, folder
+        self.categories = Categories()
         self.images: dict[Any, str] = {}
         # of each image with annotations: the first annotation of each category, as (number in the file, id)
         self._found: dict[Any, dict[Any, tuple[int, Any]]] = {}
-        readers = {'categories': self._category, 'images': self._image, 'annotations': self._annotation}
+        readers = {
+            'categories': lambda number, record: self.categories.add(record),
+            'images': self._image,
+            'annotations': self._annotation,
+        }
         counts = dict.fromkeys(readers, 0)
         # Nine tenths of the file are outlines of objects: as numbers they take most of the time. `bool` is the cheapest
         # thing to make of them, and can not be taken for an id.
@@ -116,6 +138,8 @@ class _Instances:
                     counts[key] += 1
         except AnnotationError:
             raise
+        except RecordError as error:
+            self._fail(place(error, key, counts[key], record))
         except ValueError as error:  # also what is no UTF-8
             self._fail(f'expected JSON of COCO, but it does not parse ({error}). Unpack the archive again')
         for key, count in counts.items():
@@ -123,62 +147,45 @@ class _Instances:
                 self._fail(f'expected "{key}" to be a list with something in it. Is this an instances file of COCO?')
         self._check_annotations()
 
-    def data_list(self, folder: str) -> list[dict[str, Any]]:
+    def data_list(self) -> list[dict[str, Any]]:
         """Entries of an annotation file; images without annotation are left out."""
-        class_of = {category: index for index, (category, _) in enumerate(self.categories)}
         return [
             {
-                'img_path': f'{folder}/{name}',
-                'positive': sorted(class_of[category] for category in self._found[image]),
+                'img_path': path,
+                'positive': sorted(self.categories.ids[category] for category in self._found[image]),
                 'negative': REST,
             }
-            for image, name in self.images.items()
+            for image, path in self.images.items()
             if image in self._found
         ]
 
     def _fail(self, message: str) -> NoReturn:
         raise AnnotationError(f'{self.path}: {message}{"" if message.endswith("?") else "."}')
 
-    def _get(self, record: dict, key: str, where: str, kinds: tuple = (int, str)) -> Any:
-        value = record.get(key)
-        if type(value) not in kinds or value == '':
-            expected = 'a text' if kinds == (str,) else 'a whole number or a text'
-            found = 'a fraction or a truth value' if isinstance(value, bool) else repr(value)
-            self._fail(f'{where}: expected "{key}" to be {expected}, found {found}')
-        return value
-
-    def _category(self, number: int, record: dict) -> None:
-        where = f'categories[{number}]'
-        category, name = self._get(record, 'id', where), self._get(record, 'name', where, (str,))
-        for known, known_name in self.categories:
-            if category == known or name == known_name:
-                self._fail(
-                    f'{where} ({category}, {name!r}): the category ({known}, {known_name!r}) has the same id or name'
-                )
-        self.categories.append((category, name))
-
     def _image(self, number: int, record: dict) -> None:
-        where = f'images[{number}]'
-        image = self._get(record, 'id', where)
-        name = self._get(record, 'file_name', f'{where} (id {image})', (str,))
+        image, path = get_value(record, 'id'), image_file(record, f'{self.folder}/')
         if image in self.images:
-            self._fail(f'{where}: the image id {image} is there already, with the file {self.images[image]}')
-        self.images[image] = name
+            self._fail(f'images[{number}]: the image id {image} is there already, with the file {self.images[image]}')
+        if NEGATIVES in record or VERIFIED in record:
+            self._fail(
+                f'images[{number}] (id {image}) says which classes were looked for, as those of LVIS do, and the '
+                'others are unknown; here they would be negative. Convert it with '
+                'tools/dataset_converters/csv_labels.py'
+            )
+        self.images[image] = path
 
     def _annotation(self, number: int, record: dict) -> None:
-        where = f'annotations[{number}] (id {record.get("id")})'
-        image, category = self._get(record, 'image_id', where), self._get(record, 'category_id', where)
+        image, category = get_value(record, 'image_id'), get_value(record, 'category_id')
         self._found.setdefault(image, {}).setdefault(category, (number, record.get('id')))
 
     def _check_annotations(self) -> None:
         """Only now, since the categories come last in COCO's own files."""
-        known = {category for category, _ in self.categories}
         for image, found in self._found.items():
             for category, (number, annotation) in found.items():
                 what = None
                 if image not in self.images:
                     what = f'an unknown image, {image!r}'
-                elif category not in known:
+                elif category not in self.categories.ids:
                     what = f'an unknown category, {category!r}'
                 if what is not None:
                     self._fail(
@@ -188,9 +195,10 @@ class _Instances:
 
 
 def _same_categories(train: _Instances, val: _Instances) -> None:
-    if train.categories == val.categories:
+    first, second = list(train.categories), list(val.categories)
+    if first == second:
         return
-    only = [[c for c in a.categories if c not in b.categories] for a, b in ((train, val), (val, train))]
+    only = [[c for c in a if c not in b] for a, b in ((first, second), (second, first))]
     difference = (
         f'only the first has {shorten(only[0]) or "none"}, only the second {shorten(only[1]) or "none"}'
         if only[0] or only[1]
@@ -207,5 +215,5 @@ def _check_images(root: Path, data_list: list[dict[str, Any]], source: Path) -> 
     if missing:
         raise AnnotationError(
             f'{source}: {len(missing):,} of its {len(data_list):,} images with annotations are missing under {root}: '
-            f'{shorten(missing)}. Unpack the archives of images again.'
+            f'{shorten(missing)}.{hint_below(missing, root)} Unpack the archives of images again.'
         )

@@ -15,7 +15,7 @@ Tables may also be JSON lines, with keys for columns. What is blank, or not ther
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ import numpy as np
 from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, summary, validate
 from sarlp.datasets.converters.label_files import ImageFolder, LabelFile, Merged, merge, open_labels
 from sarlp.datasets.converters.label_source import write_source
+from sarlp.datasets.near_names import hint
 from sarlp.datasets.statistics import count_labels
 from sarlp.errors import shorten
+from sarlp.image_files import has_frames
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN, holdout_number
 
 SPLITS = ('trainval', 'test')
@@ -74,7 +76,14 @@ def convert_csv_labels(
     folder = ImageFolder(img_root)
     file = open_labels(csv, is_image=folder.has, **form)
     merged = merge(file, folder.find)
-    _check(csv, img_root, merged, on_conflict, allow_missing)
+    near = hint(list(merged.missing), folder.images) if merged.missing else ''
+    _check(csv, img_root, merged, near, on_conflict, allow_missing)
+    unread = sorted(merged.labels.keys() & {*folder.listing.unread})
+    if unread:
+        raise AnnotationError(
+            f'{csv}: {len(unread):,} images are of a format that is not read here: {shorten(unread)}. Save them as '
+            'JPEG or PNG, and name those in the file, or take their rows out.'
+        )
     unlisted = [name for name in folder.images if name not in merged.labels]
     labels = dict(merged.labels)
     if include_unlabelled:
@@ -103,7 +112,12 @@ def convert_csv_labels(
     files = {split: save_dir / 'labels' / f'{split}.json' for split in SPLITS}
     for split in SPLITS:
         dump_annotation(files[split], file.classes, entries[split], layout='labels', split=split, source=source)
-    print('\n'.join(_what_was_read(csv, file, merged, unlisted, include_unlabelled)))
+    print('\n'.join(_what_was_read(csv, file, merged, near, unlisted, include_unlabelled)))
+    for sentence in folder.listing.left_out():
+        print(f'images of the folder: {sentence}')
+    frames = [name for name in labels if has_frames(folder.root / name)]
+    if frames:
+        print(f'images with several frames or pages, of which the first is taken: {len(frames):,}: {shorten(frames)}')
     print(f'\nboth splits: {summary({"classes": file.classes}, everything)}\n')
     print('\n'.join(_splits(file.classes, files, entries)))
     return files
@@ -123,19 +137,19 @@ def _entry(path: str, codes: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _check(csv: Any, img_root: Any, merged: Merged, on_conflict: str, allow_missing: bool) -> None:
+def _check(csv: Any, img_root: Any, merged: Merged, near: str, on_conflict: str, allow_missing: bool) -> None:
     if merged.missing and not allow_missing:
         found = [f'{name!r} ({place})' for name, place in merged.missing.items()]
-        hint = ''
         above = f'{Path(img_root).resolve().name}/'
         if all(name.strip().replace('\\', '/').startswith(above) for name in merged.missing):
-            hint = f' Their paths start with {above}, so --img-root should be the folder above it.'
-        raise AnnotationError(
-            f'{csv}: {len(found):,} images are not in {img_root}: {shorten(found)}.'
-            f'{hint or " Fetch them, correct --img-root, or leave their rows out with --allow-missing."}'
-        )
+            advice = f'Their paths start with {above}, so --img-root should be the folder above it.'
+        elif near:  # to leave out rows of images that are there is no advice
+            advice = f'{near} Fetch the others, or correct --img-root.'
+        else:
+            advice = 'Fetch them, correct --img-root, or leave their rows out with --allow-missing.'
+        raise AnnotationError(f'{csv}: {len(found):,} images are not in {img_root}: {shorten(found)}. {advice}')
     if not merged.labels:
-        raise AnnotationError(f'{csv}: none of its images is in {img_root}. Correct --img-root.')
+        raise AnnotationError(f'{csv}: none of its images is in {img_root}. {near or "Correct --img-root."}')
     if merged.contradictions and on_conflict == 'refuse':
         raise AnnotationError(
             f'{csv}: {len(merged.contradictions):,} labels contradict each other: {shorten(merged.contradictions)}. '
@@ -143,7 +157,9 @@ def _check(csv: Any, img_root: Any, merged: Merged, on_conflict: str, allow_miss
         )
 
 
-def _what_was_read(csv: Any, file: LabelFile, merged: Merged, unlisted: Sequence[str], included: bool) -> list[str]:
+def _what_was_read(
+    csv: Any, file: LabelFile, merged: Merged, near: str, unlisted: Sequence[str], included: bool
+) -> list[str]:
     settings = file.settings()
     head = [f'{csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
     for key in ('encoding', 'delimiter', 'image_column', 'class_column', 'value_column'):
@@ -156,19 +172,28 @@ def _what_was_read(csv: Any, file: LabelFile, merged: Merged, unlisted: Sequence
         what = 'rows of an image that has one already' if file.once else 'rows of a label that has one already'
         lines.append(f'{what}, merged: {merged.repeated:,}')
     noted = {
+        'note: images named with accents or spaces of another kind, or the suffix in other capitals, and found': (
+            _names_otherwise(merged.names)
+        ),
         'labels that contradict each other, made unknown': merged.contradictions,
         'images that are not in the folder, left out': list(map(repr, merged.missing)),
         'images of the folder in no row, '
         + ('all labels unknown' if included else 'left out (--include-unlabelled lists them)'): unlisted,
     }
     lines += [f'{what}: {len(items):,}: {shorten(items)}' for what, items in noted.items() if items]
-    by_case: dict[str, list[str]] = {}
-    for name in file.classes:
-        by_case.setdefault(name.casefold(), []).append(name)
-    alike = [' and '.join(names) for names in by_case.values() if len(names) > 1]
-    if alike:
-        lines.append(f'note: these classes differ only in capitals: {shorten(alike)}')
-    return lines
+    if near:
+        lines.append(f'note: images that were left out may be there. {near}')
+    return lines + file.spellings.notes()
+
+
+def _names_otherwise(names: Mapping[str, str]) -> list[str]:
+    """Images of which the file writes more than slashes and the suffix otherwise than the folder does."""
+    found = []
+    for name, path in names.items():
+        written = '/'.join(part for part in name.strip().replace('\\', '/').split('/') if part not in ('', '.'))
+        if not written.endswith((path, path.rpartition('.')[0])):
+            found.append(f'{ascii(name)} is {path}')
+    return found
 
 
 def _splits(classes: Sequence[str], files: dict[str, Path], entries: dict[str, list]) -> list[str]:

@@ -9,17 +9,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation
+from sarlp.class_names import columns_by_name
+from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation, put_in_order
 from sarlp.datasets.converters.label_files import LabelFile, Merged, merge, open_labels, settings_of
 from sarlp.files import atomic_write
 from sarlp.json_file import read_json
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.outputs import check_output
 
 RECORD = 'labels/source.json'
 _VERSION = 1
@@ -48,6 +50,8 @@ def write_source(
     """
     root, path = Path(root), Path(path)
     copy = f'source{path.suffix.lower()}' if path.suffix.lower() != '.json' else 'source_labels.json'
+    # a spreadsheet does not tell who wrote it, but the record beside it does
+    check_output(root / 'labels' / copy, (), lambda file: (root / RECORD).is_file() or file.samefile(path))
     with open(path, 'rb') as source, atomic_write(root / 'labels' / copy, 'wb') as target:
         shutil.copyfileobj(source, target)
     with open(root / 'labels' / copy, 'rb') as stream:
@@ -61,6 +65,7 @@ def write_source(
         # relative where the two can be moved together
         'img_root': os.path.relpath(img_root, root) if inside else os.path.abspath(img_root),
         'settings': settings_of(file),
+        'classes': list(file.classes),
         'spelling': {str(code): cell for code, cell in file.habits().items()},
         'options': dict(options),
         'names': merged.names,
@@ -85,8 +90,9 @@ def read_source(root: str | os.PathLike) -> dict[str, Any] | None:
 
     Returns:
         ``file`` (name), ``copy`` (beside the record), ``sha256``, ``img_root`` (relative to ``root``, or absolute),
-        ``settings`` (arguments that open the copy as it was opened), ``spelling`` (cell by label code, as text),
-        ``options`` (of the conversion) and ``names`` (path by how the file writes it, where the two differ).
+        ``settings`` (arguments that open the copy as it was opened), ``classes`` (in the order of the annotation files;
+        records of earlier versions lack them), ``spelling`` (cell by label code, as text), ``options`` (of the
+        conversion) and ``names`` (path by how the file writes it, where the two differ).
 
     Raises:
         AnnotationError: the record is damaged, or of another version.
@@ -107,7 +113,7 @@ def label_arrays(ann_files: Iterable[str | os.PathLike]) -> tuple[tuple[str, ...
     """The labels of annotation files of the same classes, taken together.
 
     Returns:
-        The classes, and (C,) int8 of 1 / 0 / -1 by path of the image.
+        The classes in the order of the first file, and (C,) int8 of 1 / 0 / -1 by path of the image.
 
     Raises:
         AnnotationError: the files have different classes, or share an image.
@@ -115,10 +121,8 @@ def label_arrays(ann_files: Iterable[str | os.PathLike]) -> tuple[tuple[str, ...
     classes, labels = None, {}
     for file in ann_files:
         metainfo, data_list = load_annotation(file)
-        if classes not in (None, metainfo['classes']):
-            raise AnnotationError(f'{file}: it has other classes than the annotation files before it.')
-        classes = metainfo['classes']
-        for entry in data_list:
+        classes = classes or metainfo['classes']  # of the first file
+        for entry in put_in_order(metainfo['classes'], data_list, classes, file, 'the annotation file before it'):
             if entry['img_path'] in labels:
                 raise AnnotationError(f'{file}: {entry["img_path"]} is in an annotation file before it.')
             labels[entry['img_path']] = labels_of(entry, len(classes))[0]
@@ -126,7 +130,10 @@ def label_arrays(ann_files: Iterable[str | os.PathLike]) -> tuple[tuple[str, ...
 
 
 def write_labels_like_source(
-    labels: Mapping[str, np.ndarray], source: str | os.PathLike, out: str | os.PathLike
+    labels: Mapping[str, np.ndarray],
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    classes: Sequence[str] | None = None,
 ) -> dict[str, int]:
     """Write labels in the form, and into a copy, of the file that the data set was made from.
 
@@ -134,10 +141,11 @@ def write_labels_like_source(
     as that file does mostly. Images and labels for which the file has no row get one at its end if they are known.
 
     Args:
-        labels: (C,) of 1 / 0 / -1 by path of the image, classes in the order of the annotation files; images that are
-            left out stay as they are. :func:`label_arrays` reads them from annotation files.
+        labels: (C,) of 1 / 0 / -1 by path of the image; images that are left out stay as they are.
+            :func:`label_arrays` reads them from annotation files.
         source: folder of the data set.
         out: the file to write, in the encoding of the source.
+        classes: C names in the order of the labels; None for that of the data set's annotation files.
 
     Returns:
         Number of labels that became ``positive``, ``negative`` and ``unknown``.
@@ -161,6 +169,9 @@ def write_labels_like_source(
         raise AnnotationError(f'{copy}: this copy of {record["file"]} is gone or was changed. Convert the labels anew.')
     file = open_labels(copy, **record['settings'])
     names = record['names']
+    advice = 'Convert the labels anew'
+    of_labels = classes or _classes_of(record, Path(source))
+    columns = columns_by_name(of_labels, file.classes, 'the data set', record['file'], advice, error=AnnotationError)
 
     def path_of(name: str) -> str:
         return names.get(name, name)
@@ -176,6 +187,7 @@ def write_labels_like_source(
                 f'{path}: expected {len(file.classes)} labels of 1, 0 and -1, one for each class of {record["file"]}, '
                 f'found shape {codes.shape}.'
             )
+        codes = codes[columns]
         different = np.flatnonzero(codes != before.get(path, nothing))
         if len(different):
             changes[path] = {int(index): int(codes[index]) for index in different}
@@ -185,3 +197,12 @@ def write_labels_like_source(
     with atomic_write(out, 'wb') as stream:
         stream.write(file.rewrite(path_of, changes, habits))
     return {'positive': counts[POSITIVE], 'negative': counts[NEGATIVE], 'unknown': counts[UNKNOWN]}
+
+
+def _classes_of(record: Mapping[str, Any], source: Path) -> Sequence[str]:
+    """The classes of a data set, in the order of its annotation files.
+
+    An earlier version may have sorted names before accents were composed, so that of the source can be another.
+    """
+    classes = record.get('classes')
+    return load_annotation(source / 'labels' / 'trainval.json')[0]['classes'] if classes is None else classes

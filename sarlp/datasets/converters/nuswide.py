@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from sarlp.clean_names import Spellings, look_alike, match_names, show_spellings
 from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, summary, validate
+from sarlp.datasets.near_names import hint_below
 from sarlp.errors import shorten
 
 SPLITS = ('train', 'test')
@@ -50,15 +52,22 @@ def convert_nuswide(
     save_dir = root / 'labels' if save_dir is None else Path(save_dir)
     if not (root / 'Flickr').is_dir():
         raise AnnotationError(f'{root / "Flickr"}: the folder of images is missing. Unpack the images there.')
-    classes = _read_lines(_find_concepts(root))
-    for name in classes:  # each is part of the name of a file
+    spellings = Spellings()
+    concepts = _read_lines(_find_concepts(root))  # as they are in the names of files
+    classes = [spellings[name] for name in concepts]
+    for name in concepts:
         if '/' in name or '\\' in name or '\0' in name:
             raise AnnotationError(f'{_find_concepts(root)}: the concept {name!r} can not be the name of a file.')
+    for group in look_alike(concepts):
+        raise AnnotationError(
+            f'{_find_concepts(root)}: the concepts {show_spellings(group)} differ only in how accents, spaces or '
+            'invisible characters are stored. Remove all but one.'
+        )
     lists = root / 'ImageList'
     row_of = _read_images(lists / 'Imagelist.txt')
     images = {split: list(_read_images(lists / f'{split.capitalize()}Imagelist.txt')) for split in SPLITS}
     _check_splits(lists, row_of, images)
-    labels = _read_labels(root, classes, len(row_of))
+    labels = _read_labels(root, concepts, len(row_of))
 
     kept, missing = {}, []
     for split in SPLITS:
@@ -67,10 +76,11 @@ def convert_nuswide(
         absent = set(labelled) - set(there)
         missing += [name for name in labelled if name in absent]
         kept[split] = (there, len(images[split]) - len(labelled), len(absent))
+    near = hint_below(missing, root / 'Flickr') if missing else ''
     if missing and not allow_missing:
         raise AnnotationError(
             f'{root / "Flickr"}: {len(missing):,} of the listed images that have a label are missing: '
-            f'{shorten(missing)}. Fetch them, or drop them with --allow-missing.'
+            f'{shorten(missing)}.{near} Fetch {"the others" if near else "them, or drop them with --allow-missing"}.'
         )
 
     data_lists = {
@@ -83,7 +93,9 @@ def convert_nuswide(
     for split in SPLITS:
         validate(classes, data_lists[split], lists / f'{split.capitalize()}Imagelist.txt')
     if missing:
-        print(f'{len(missing):,} of the listed images are missing and dropped: {shorten(missing)}')
+        print(f'{len(missing):,} of the listed images are missing and dropped: {shorten(missing)}.{near}')
+    for note in spellings.notes():
+        print(note)
     files = {}
     for split, (_, unlabelled, absent) in kept.items():
         files[split] = save_dir / f'{split}.json'
@@ -157,11 +169,15 @@ def _check_splits(lists: Path, row_of: dict[str, int], images: dict[str, list[st
         )
 
 
-def _read_labels(root: Path, classes: list[str], num_images: int) -> np.ndarray:
+def _read_labels(root: Path, concepts: list[str], num_images: int) -> np.ndarray:
     """(images, classes) bool; one label file is in memory at a time."""
-    labels = np.zeros((num_images, len(classes)), bool)
-    for index, name in enumerate(tqdm(classes, 'reading labels', disable=None, leave=False)):
-        path = root / 'Groundtruth' / 'AllLabels' / f'Labels_{name}.txt'
+    labels = np.zeros((num_images, len(concepts)), bool)
+    folder = root / 'Groundtruth' / 'AllLabels'
+    files = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+    names = [f'Labels_{name}.txt' for name in concepts]
+    places = match_names(names, files)  # the file system may store accents otherwise than the list
+    for index, name in enumerate(tqdm(concepts, 'reading labels', disable=None, leave=False)):
+        path = folder / (names[index] if places[index] is None else files[places[index]])
         try:
             column = path.read_bytes().split()
         except OSError as error:

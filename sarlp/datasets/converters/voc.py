@@ -6,7 +6,7 @@
       ImageSets/Main/trainval.txt   one image id a line; trains
       ImageSets/Main/test.txt       tests
       Annotations/<id>.xml          <object><name>dog</name><difficult>0</difficult>...</object>
-      JPEGImages/<id>.jpg           .jpeg and .png are found as well
+      JPEGImages/<id>.jpg           .png and whatever else is read are found as well
 
 A class is positive in an image if at least one of its objects there is not difficult, negative if it has none. What a
 class with only difficult objects is depends on ``difficult``; published results differ in this choice, so it is
@@ -20,12 +20,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sarlp.clean_names import Spellings, clean_name
 from sarlp.datasets.annotation import CONTROL, REST, AnnotationError, dump_annotation, summary
+from sarlp.datasets.near_names import hint
 from sarlp.errors import shorten
+from sarlp.image_files import is_hidden, suffixes
 
 SPLITS = ('trainval', 'test')
 POLICIES = ('ignore', 'negative', 'positive')
-_IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 _LARGEST_XML = 1 << 24  # bytes; one of VOC has about a thousand
 
 # to recognise the real data set, whose sizes are known; nothing else depends on the names
@@ -112,7 +114,8 @@ def convert_voc2007(
             f'{shorten(shared)}. Testing on training images measures nothing; remove them from one list.'
         )
     images = _find_images(root, [image_id for split in SPLITS for image_id in ids[split]])
-    objects = {split: _read_objects(root, ids[split], split) for split in SPLITS}
+    spellings = Spellings()
+    objects = {split: _read_objects(root, ids[split], split, spellings) for split in SPLITS}
 
     classes = sorted({name for split in SPLITS for found in objects[split] for name in found})
     id_of = {name: index for index, name in enumerate(classes)}
@@ -123,6 +126,8 @@ def convert_voc2007(
             for image_id, found in zip(ids[split], objects[split], strict=True)
         ]
 
+    for note in spellings.notes():
+        print(note)
     files = {}
     for split in SPLITS:
         files[split] = save_dir / f'{split}.json'
@@ -156,7 +161,7 @@ def _read_ids(path: Path) -> list[str]:
         raise AnnotationError(f'{path}: expected text in UTF-8 ({error}).') from None
     ids, seen = [], {}
     for number, line in enumerate(lines, 1):
-        image_id = line.strip()
+        image_id = clean_name(line)
         if not image_id:
             continue
         if len(image_id.split()) > 1 or '/' in image_id or '\\' in image_id or image_id in ('.', '..'):
@@ -181,14 +186,17 @@ def _find_images(root: Path, ids: Sequence[str]) -> dict[str, str]:
     names: dict[str, list[str]] = {}
     for item in os.scandir(root / 'JPEGImages'):
         stem, suffix = os.path.splitext(item.name)
-        if suffix.lower() in _IMAGE_SUFFIXES:
-            names.setdefault(stem, []).append(item.name)
+        if suffix.lower() in suffixes() and not is_hidden(item.name):
+            names.setdefault(clean_name(stem), []).append(item.name)
     missing = [image_id for image_id in ids if image_id not in names]
     if missing:
-        hint = ' The lists hold bare ids: remove the suffix.' if missing[0].lower().endswith(_IMAGE_SUFFIXES) else ''
+        if missing[0].lower().endswith(suffixes()):
+            advice = 'The lists hold bare ids: remove the suffix.'
+        else:
+            advice = hint(missing, [name for found in names.values() for name in found])
         raise AnnotationError(
             f'{root / "JPEGImages"}: {len(missing):,} of {len(ids):,} listed images are missing: {shorten(missing)}.'
-            f'{hint or " Unpack the archives again, or take these ids out of ImageSets/Main."}'
+            f' {advice or "Unpack the archives again, or take these ids out of ImageSets/Main."}'
         )
     for image_id in ids:
         if len(names[image_id]) > 1:
@@ -199,17 +207,22 @@ def _find_images(root: Path, ids: Sequence[str]) -> dict[str, str]:
     return {image_id: names[image_id][0] for image_id in ids}
 
 
-def _read_objects(root: Path, ids: Sequence[str], split: str) -> list[dict[str, bool]]:
-    """{class name: whether all its objects are difficult} for each image."""
+def _read_objects(root: Path, ids: Sequence[str], split: str, spellings: Spellings) -> list[dict[str, bool]]:
+    """{class name: whether all its objects are difficult} for each image; ``spellings`` notes how names are written."""
     folder = root / 'Annotations'
-    missing = [image_id for image_id in ids if not os.path.isfile(folder / f'{image_id}.xml')]
+    files = {clean_name(item.name): item.path for item in os.scandir(folder) if item.is_file()}
+    missing = [image_id for image_id in ids if f'{image_id}.xml' not in files]
     if missing:
         raise AnnotationError(
             f'{folder}: {len(missing):,} of {len(ids):,} annotation files of {split} are missing: {shorten(missing)}. '
-            'Unpack the archives again, or take these ids out of ImageSets/Main.'
+            + (
+                hint([f'{image_id}.xml' for image_id in missing], files)
+                or 'Unpack the archives again, or take these ids out of ImageSets/Main.'
+            )
         )
     found = [
-        _read_xml(folder / f'{image_id}.xml') for image_id in tqdm(ids, f'reading {split}', disable=None, leave=False)
+        _read_xml(Path(files[f'{image_id}.xml']), spellings)
+        for image_id in tqdm(ids, f'reading {split}', disable=None, leave=False)
     ]
     if not any(found):
         raise AnnotationError(
@@ -219,7 +232,7 @@ def _read_objects(root: Path, ids: Sequence[str], split: str) -> list[dict[str, 
     return found
 
 
-def _read_xml(path: Path) -> dict[str, bool]:
+def _read_xml(path: Path, spellings: Spellings) -> dict[str, bool]:
     with open(path, 'rb') as file:
         data = file.read(_LARGEST_XML + 1)
     if len(data) > _LARGEST_XML:
@@ -240,7 +253,7 @@ def _read_xml(path: Path) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for number, item in enumerate(tree.findall('object'), 1):
         names, flags = item.findall('name'), item.findall('difficult')
-        name = (names[0].text or '').strip() if names else ''
+        name = spellings[names[0].text or ''] if names else ''
         if not name:
             raise AnnotationError(f'{path}: object {number} has no name. Write its class as <name>dog</name>.')
         if len(names) > 1 or len(flags) > 1 or any(map(len, names + flags)):

@@ -1,5 +1,6 @@
 """The labels of a split, as the config of a run has them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from sarlp.class_names import columns_by_name
+from sarlp.datasets.nesting import build_labels
 from sarlp.datasets.statistics import LabelCounts, count_labels, positives_together
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
-from sarlp.registry import DATASETS
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Split:
     Attributes:
         classes: C names.
         image_ids: N ids.
-        root: the folder that ids are relative to.
+        paths: the N files.
         observed: (N, C) int8 of 1 / 0 / -1, after the label mask.
         full: (N, C) int8 of 1 / 0 / -1, as the annotation file has them.
         ignore: (N, C) bool.
@@ -27,10 +29,21 @@ class Split:
 
     classes: tuple[str, ...]
     image_ids: list[str]
-    root: Path
+    paths: list[Path]
     observed: np.ndarray
     full: np.ndarray
     ignore: np.ndarray
+
+    def in_order(self, classes: Sequence[str], source: object) -> 'Split':
+        """The same with the classes in another order.
+
+        Raises:
+            UserError: these are other classes than the split's; ``source`` is what they are from.
+        """
+        advice = 'Test and draw with the data that the run was trained on'
+        columns = columns_by_name(self.classes, classes, 'the split', source, advice)
+        labels = (array[:, columns] for array in (self.observed, self.full, self.ignore))
+        return Split(tuple(classes), self.image_ids, self.paths, *labels)
 
     def measured(self) -> np.ndarray:
         """(N, C) int8: the complete labels, unknown where metrics ignore them."""
@@ -65,11 +78,12 @@ def read_split(cfg: Config, name: str) -> Split:
         UserError: the annotation file or images are not there, or damaged.
     """
     init_default_scope(cfg.get('default_scope', 'sarlp'))
-    dataset = DATASETS.build({**cfg[f'{name}_dataloader'].dataset, 'pipeline': []})
+    dataset = build_labels(cfg[f'{name}_dataloader'].dataset)
     number = len(dataset)
     observed, full = (np.empty((number, len(dataset.classes)), np.int8) for _ in range(2))
     ignore, ids = np.empty(full.shape, bool), []
+    paths = [dataset.image_path(index) for index in range(number)]
     for index in range(number):
         image_id, observed[index], full[index], ignore[index] = dataset.get_labels(index)
         ids.append(image_id)
-    return Split(dataset.classes, ids, Path(dataset.data_prefix['img_path']), observed, full, ignore)
+    return Split(dataset.classes, ids, paths, observed, full, ignore)

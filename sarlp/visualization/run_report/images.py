@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sarlp.image_files import read_rgb
 from sarlp.inference import Predictor
 from sarlp.labels import POSITIVE, UNKNOWN
+from sarlp.pixels import read_rgb
 from sarlp.transforms.loading import BadImageError
 from sarlp.visualization.attention import attention_maps, draw_figure, select_panels
 from sarlp.visualization.run_report.data import Split
@@ -58,7 +58,7 @@ def draw_images(
     labels = split.measured()
     drawn, problems = [], []
     for index in chosen:
-        path = split.root / split.image_ids[index]
+        path = split.paths[index]
         try:
             outputs = predictor(path)
         except BadImageError as error:

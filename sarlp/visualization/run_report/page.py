@@ -1,5 +1,6 @@
 """One page about one run."""
 
+import contextlib
 import datetime
 import os
 from collections.abc import Mapping
@@ -7,12 +8,17 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+import torch
 from mmengine.config import Config
 
+from sarlp.devices import AUTO
+from sarlp.engine.run_record import read_record
+from sarlp.engine.testing import hides_labels
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
 from sarlp.inference import init_model
 from sarlp.labels import UNKNOWN
+from sarlp.outputs import check_output
 from sarlp.version import __version__
 from sarlp.visualization.run_report.data import Split, read_split
 from sarlp.visualization.run_report.images import best_and_worst, draw_images
@@ -48,7 +54,7 @@ def write_run_report(
     out: str | os.PathLike | None = None,
     results: str | os.PathLike | None = None,
     recovered: str | os.PathLike | None = None,
-    device: str = 'cpu',
+    device: str | torch.device = AUTO,
     images: int = 6,
 ) -> Path:
     """Write one self-contained HTML file about a run.
@@ -60,14 +66,15 @@ def write_run_report(
         out: the file; None for ``report.html`` in the work directory.
         results: folder that ``tools/test.py --out`` wrote; None for ``results`` in the work directory.
         recovered: table of ``tools/recover_labels.py``; None for ``recovered.csv`` in the work directory.
-        device: of torch, for the model that draws the maps.
+        device: of :func:`~sarlp.devices.choose_device`, for the model that draws the maps.
         images: how many of the best images and how many of the worst are drawn; 0 for none.
 
     Returns:
         The file.
 
     Raises:
-        UserError: ``work_dir`` holds no run, ``recovered`` is not there, or a file is damaged.
+        UserError: ``work_dir`` holds no run, ``recovered`` is not there, a file is damaged, or ``out`` is a file that
+            is no such page.
     """
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
@@ -75,6 +82,7 @@ def write_run_report(
     if images < 0:
         raise UserError(f'images must be at least 0, got {images}')
     out = work_dir / 'report.html' if out is None else Path(out)
+    check_output(out, (), lambda path: b' by sarlp ' in path.read_bytes())
     results = work_dir / RESULTS if results is None else Path(results)
     if recovered is not None and not Path(recovered).is_file():
         raise UserError(f'{recovered}: no such file; tools/recover_labels.py writes it')
@@ -94,7 +102,7 @@ def render(**content) -> str:
     return environment.from_string(template).render(**content).lstrip()
 
 
-def _collect(work_dir: Path, results: Path, recovered: Path, device: str, images: int) -> dict:
+def _collect(work_dir: Path, results: Path, recovered: Path, device: str | torch.device, images: int) -> dict:
     config_file, cfg = read_config(work_dir)
     resume = command('python', 'tools/train.py', config_file, '--work-dir', work_dir, '--resume')
     test = command('python', 'tools/test.py', config_file, work_dir, '--work-dir', work_dir, '--out', results)
@@ -118,6 +126,9 @@ def _collect(work_dir: Path, results: Path, recovered: Path, device: str, images
             splits[name] = None
             problems.append(str(error))
     train, tested = splits['train'], splits['test']
+    if predictions is not None and tested is not None:
+        with contextlib.suppress(UserError):  # that these are other classes is said below
+            tested = tested.in_order(predictions.classes, 'predictions.csv')
 
     rows = None if predictions is None or tested is None else align(predictions, tested)
     labels = None if rows is None else tested.measured()[rows]
@@ -134,14 +145,15 @@ def _collect(work_dir: Path, results: Path, recovered: Path, device: str, images
         classes_section(metrics, None if train is None else train.counts(), tested, how),
         recovery_section(
             read_hidden(results / 'recovered_labels.csv'),
-            cfg.train_dataloader.dataset.get('label_mask') is not None and cfg.get('recovery_evaluator') is not None,
+            hides_labels(cfg) and cfg.get('recovery_evaluator') is not None,
             how,
         ),
         completion,
         calibration,
         _images_section(cfg, checkpoint, predictions, tested, rows, device, images, how),
     ]
-    outdated = stale(metrics, checkpoint)
+    own = read_record(work_dir)
+    outdated = stale(metrics, checkpoint, None if own is None else own.run)
     if outdated is not None:
         note = f'The results are of {outdated}, but the best checkpoint is now {Path(checkpoint).name}; test it anew:'
         sections[3].notes.append((note, test))
@@ -190,7 +202,7 @@ def _images_section(
     predictions: Predictions | None,
     split: Split | None,
     rows: np.ndarray | None,
-    device: str,
+    device: str | torch.device,
     number: int,
     how: str,
 ) -> Section:
@@ -216,10 +228,10 @@ def _images_section(
     if not number or not len(order):
         return section
     model = init_model(cfg.copy(), checkpoint, device)
-    if model.classes != split.classes:
-        section.notes.append(
-            (f'{Path(checkpoint).name} has other classes than the test images, so no map is drawn.', '')
-        )
+    try:
+        split = split.in_order(model.classes, Path(checkpoint).name)
+    except UserError as error:
+        section.notes.append((f'No map is drawn: {error}', ''))
         return section
     threshold = (cfg.get('test_evaluator') or {}).get('threshold', 0.5)
     for heading, chosen in zip(('Best', 'Worst, the worst first'), best_and_worst(order, number), strict=True):

@@ -217,8 +217,10 @@ def calibration_section(
         ('Brier score', f'{found.brier:.4f}'),
     ]
     calibrated = None
-    if fitted is not None and fitted.classes == predictions.classes:
-        calibrated = reliability(fitted.probabilities(predictions.scores)[known], labels[known])
+    if fitted is not None and set(fitted.classes) == set(predictions.classes):
+        columns = [predictions.classes.index(name) for name in fitted.classes]
+        scores, truth = predictions.scores[:, columns], labels[:, columns]
+        calibrated = reliability(fitted.probabilities(scores)[truth != UNKNOWN], truth[truth != UNKNOWN])
         section.facts += [
             ('ECE, calibrated', f'{calibrated.ece:.4f}'),
             ('Brier score, calibrated', f'{calibrated.brier:.4f}'),
@@ -287,12 +289,21 @@ def align(predictions: Predictions, split: Split) -> np.ndarray | None:
     return None if -1 in rows or len(set(rows)) != len(rows) else np.array(rows, int)
 
 
-def stale(metrics: Mapping | None, checkpoint: str | None) -> str | None:
-    """The name of the checkpoint that the results are of, if the best is by now another."""
-    tested = ((metrics or {}).get('protocol') or {}).get('checkpoint')
-    if tested is None or checkpoint is None or Path(tested).name == Path(checkpoint).name:
+def stale(metrics: Mapping | None, checkpoint: str | None, run: str | None = None) -> str | None:
+    """The name of the checkpoint that the results are of, if the best is by now another.
+
+    Args:
+        metrics: ``metrics.json``.
+        checkpoint: the best one.
+        run: the name of its run, if it is known: another run may have a checkpoint of the same name.
+    """
+    protocol = (metrics or {}).get('protocol') or {}
+    tested, tested_run = protocol.get('checkpoint'), protocol.get('run')
+    if tested is None or checkpoint is None:
         return None
-    return Path(tested).name
+    if None not in (run, tested_run) and run != tested_run:
+        return f'{Path(tested).name} of another run, {tested_run}'
+    return None if Path(tested).name == Path(checkpoint).name else Path(tested).name
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> float | None:

@@ -5,6 +5,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from sarlp.datasets.nesting import leaves
+
 
 def important(cfg: Config) -> list[tuple[str, str]]:
     """Name and value of what matters most, as far as the config has it."""
@@ -14,9 +16,9 @@ def important(cfg: Config) -> list[tuple[str, str]]:
     hooks = cfg.get('default_hooks') or {}
     ema = (hooks.get('ema') or {}).get('momentum')
     found = {
-        'data': train.dataset.get('data_root'),
-        'label mask': _call(train.dataset.get('label_mask')) or 'none: every label of the file is seen',
-        'held out': _call(train.dataset.get('holdout')),
+        'data': _each(train.dataset, 'data_root'),
+        'label mask': _each(train.dataset, 'label_mask') or 'none: every label of the file is seen',
+        'held out': _each(train.dataset, 'holdout'),
         'classes': head.get('num_classes'),
         'head': _call(head, only=('encoder', 'srfl', 'sgfe', 'recovery', 'label_embedding')),
         'backbone': _call(backbone, only=('depth', 'base_channels', 'arch')),
@@ -35,7 +37,13 @@ def important(cfg: Config) -> list[tuple[str, str]]:
 
 
 def _steps(cfg: Config) -> list[Mapping]:
-    return [step for step in cfg.test_dataloader.dataset.get('pipeline', ()) if isinstance(step, Mapping)]
+    first = leaves(cfg.test_dataloader.dataset)[0]
+    return [step for step in first.get('pipeline', ()) if isinstance(step, Mapping)]
+
+
+def _each(dataset: Mapping, name: str) -> str:
+    """An option of a data set, or those of the several that it is made of."""
+    return ', '.join(dict.fromkeys(filter(None, (_call(leaf.get(name)) for leaf in leaves(dataset)))))
 
 
 def _call(value: Any, only: tuple[str, ...] | None = None) -> str:

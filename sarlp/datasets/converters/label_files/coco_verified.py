@@ -8,21 +8,33 @@
 
 A class is positive in an image with an annotation of it, or that lists it in ``pos_category_ids``; negative where
 ``neg_category_ids`` lists it, or ``verified_category_ids`` does and it is not positive; unknown otherwise.
-``not_exhaustive_category_ids`` is about instances, of which some may lack a box, and says nothing here.
+``not_exhaustive_category_ids`` is about instances, of which some may lack a box, and says nothing here. The images of
+LVIS v1 have no ``file_name`` but a ``coco_url``, whose end is taken: ``train2017/000000391895.jpg``.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import count
+from typing import Any, NoReturn
 
+from sarlp.clean_names import Spellings
 from sarlp.datasets.annotation import AnnotationError
+from sarlp.datasets.converters.coco_records import (
+    NEGATIVES,
+    VERIFIED,
+    Categories,
+    RecordError,
+    get_value,
+    image_file,
+    place,
+)
 from sarlp.datasets.converters.json_stream import stream_members
 from sarlp.datasets.converters.label_files.tables import Changes, Statement
-from sarlp.json_file import read_json
+from sarlp.json_file import read_json, show
 from sarlp.labels import NEGATIVE, POSITIVE
 
-POSITIVES, NEGATIVES, VERIFIED = 'pos_category_ids', 'neg_category_ids', 'verified_category_ids'
+POSITIVES = 'pos_category_ids'
 
 
 class VerifiedCoco:
@@ -40,55 +52,66 @@ class VerifiedCoco:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = str(path)
+        self.spellings = Spellings()  # of the classes
         self._images: dict[Any, tuple[str, dict[str, list]]] = {}
-        annotated: dict[Any, dict[Any, None]] = {}
-        names: dict[Any, str] = {}
-        says_which = False
+        self._annotated: dict[Any, dict[Any, None]] = {}
+        self._categories = Categories()
+        self._says_which = False
+        readers = {'images': self._image, 'annotations': self._annotation, 'categories': self._categories.add}
+        numbers = dict.fromkeys(readers, 0)
         try:
-            for key, value in stream_members(path):
-                if key == 'images':
-                    lists = {name: value.get(name) or [] for name in (POSITIVES, NEGATIVES, VERIFIED)}
-                    says_which |= any(name in value for name in (NEGATIVES, VERIFIED))
-                    if self._images.setdefault(value['id'], (value['file_name'], lists))[1] is not lists:
-                        raise AnnotationError(f'{path}: two images have the id {value["id"]!r}.')
-                elif key == 'annotations':
-                    annotated.setdefault(value['image_id'], {})[value['category_id']] = None
-                elif key == 'categories':
-                    if value['id'] in names:
-                        raise AnnotationError(f'{path}: two categories have the id {value["id"]!r}.')
-                    names[value['id']] = str(value['name']).strip()
-        except AnnotationError:
-            raise
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise AnnotationError(
-                f'{path}: expected COCO JSON: "images" with "id" and "file_name", "annotations" with "image_id" and '
-                f'"category_id", "categories" with "id" and "name" ({type(error).__name__}: {error}).'
-            ) from None
-        if not self._images or not names:
-            raise AnnotationError(f'{path}: expected COCO JSON with "images" and "categories", one of them is empty.')
-        if not says_which:
-            raise AnnotationError(
-                f'{path}: no image says which classes were looked for ("{NEGATIVES}" or "{VERIFIED}"), so no label '
+            for key, record in stream_members(path, lists=readers):
+                if key in readers:
+                    if not isinstance(record, dict):
+                        raise RecordError(f'expected an object, found {show(record)}')
+                    readers[key](record)
+                    numbers[key] += 1
+        except RecordError as error:
+            self._fail(place(error, key, numbers[key], record))
+        except ValueError as error:  # also what is no UTF-8
+            self._fail(f'expected COCO JSON, but it does not parse ({error})')
+        if not self._images or not self._categories.names:
+            self._fail('expected COCO JSON with "images" and "categories", one of them is empty')
+        if not self._says_which:
+            self._fail(
+                f'no image says which classes were looked for ("{NEGATIVES}" or "{VERIFIED}"), so no label '
                 'would be negative. If the labels are complete, convert the file with '
-                'tools/dataset_converters/mscoco.py.'
+                'tools/dataset_converters/mscoco.py'
             )
-        self.classes = tuple(names.values())
-        self._ids = {category: index for index, category in enumerate(names)}
-        self._categories = list(names)
-        self._annotated = annotated
+        self.classes = tuple(self._categories.names)
+        for name in self.classes:
+            self.spellings[name]
+        self._ids = self._categories.ids
         self._check_ids()
 
+    def _fail(self, message: str) -> NoReturn:
+        raise AnnotationError(f'{self.path}: {message}.')
+
+    def _image(self, record: dict) -> None:
+        image, file = get_value(record, 'id'), image_file(record)
+        if image in self._images:
+            raise RecordError(f'the id is that of an image before it, {self._images[image][0]}')
+        lists = {}
+        for key in (POSITIVES, NEGATIVES, VERIFIED):
+            lists[key] = [] if record.get(key) is None else record[key]
+            if not isinstance(lists[key], list):
+                raise RecordError(f'expected "{key}" to be a list of category ids, found {show(lists[key])}')
+        self._says_which |= NEGATIVES in record or VERIFIED in record
+        self._images[image] = file, lists
+
+    def _annotation(self, record: dict) -> None:
+        self._annotated.setdefault(get_value(record, 'image_id'), {})[get_value(record, 'category_id')] = None
+
     def _check_ids(self) -> None:
+        """Only now, since the categories may come last."""
         for image in self._annotated.keys() - self._images.keys():
-            raise AnnotationError(f'{self.path}: an annotation is of image {image!r}, which "images" has not.')
+            self._fail(f'an annotation is of image {image!r}, which "images" has not{_other_kind(image, self._images)}')
         for image, (name, lists) in self._images.items():
-            if not isinstance(name, str) or not all(isinstance(ids, list) for ids in lists.values()):
-                raise AnnotationError(f'{self.path}: image {image!r} must have a file name, and lists of categories.')
             for category in (*self._annotated.get(image, ()), *(c for ids in lists.values() for c in ids)):
-                if not isinstance(category, int | str) or category not in self._ids:
-                    raise AnnotationError(
-                        f'{self.path}: image {image!r} ({name}) has the category {category!r}, which is not in '
-                        '"categories".'
+                if type(category) not in (int, str) or category not in self._ids:
+                    self._fail(
+                        f'image {image!r} ({name}) has the category {category!r}, which is not in '
+                        f'"categories"{_other_kind(category, self._ids)}'
                     )
 
     def settings(self) -> dict[str, Any]:
@@ -128,18 +151,16 @@ class VerifiedCoco:
             raise AnnotationError(f'{self.path}: it can not be read as a whole ({error}).') from None
         records: dict[str, list] = {}
         for record in content['images']:
-            records.setdefault(path_of(record['file_name']), []).append(record)
-        gone = set()
-        numbers = [record['id'] for record in content['images'] if isinstance(record['id'], int)]
-        number = max(numbers, default=0)
+            records.setdefault(path_of(image_file(record)), []).append(record)
+        gone, categories = set(), list(self._ids)
+        new_ids = _new_ids(self._images)
         for path, codes in changes.items():
             if path not in records:
-                number += 1
-                records[path] = [{'id': number, 'file_name': path}]
+                records[path] = [{'id': next(new_ids), 'file_name': path}]
                 content['images'] += records[path]
             for record in records[path]:
                 for index, code in codes.items():
-                    category = self._categories[index]
+                    category = categories[index]
                     for key in (POSITIVES, NEGATIVES, VERIFIED):
                         if category in (record.get(key) or ()):
                             record[key] = [other for other in record[key] if other != category]
@@ -148,9 +169,21 @@ class VerifiedCoco:
                         record[key] = [*(record.get(key) or ()), category]
                     if code != POSITIVE:
                         gone.add((record['id'], category))
-        content['annotations'] = [
-            record
-            for record in content.get('annotations', [])
-            if (record['image_id'], record['category_id']) not in gone
-        ]
+        if gone and 'annotations' in content:
+            content['annotations'] = [
+                record for record in content['annotations'] if (record['image_id'], record['category_id']) not in gone
+            ]
         return json.dumps(content).encode()
+
+
+def _other_kind(wanted: Any, ids: Collection[Any]) -> str:
+    """That an id is a text in one place and a number in another; else nothing."""
+    alike = [known for known in ids if type(known) is not type(wanted) and str(known) == str(wanted)]
+    return f'; it has {alike[0]!r}, and a text is no number' if alike else ''
+
+
+def _new_ids(ids: Collection[int | str]) -> Iterator[int | str]:
+    """Ids that are not in use, numbers unless all that are there are texts."""
+    of_text = all(isinstance(known, str) for known in ids)
+    start = max((known for known in ids if isinstance(known, int)), default=0) + 1
+    return (new for number in count(start) if (new := str(number) if of_text else number) not in ids)

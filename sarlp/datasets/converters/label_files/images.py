@@ -1,13 +1,15 @@
 """Which file of a folder a cell names."""
 
+import itertools
 import os
 import re
-import unicodedata
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from sarlp.clean_names import clean_name
 from sarlp.datasets.annotation import AnnotationError
+from sarlp.datasets.near_names import clean_path
 from sarlp.errors import shorten
-from sarlp.image_files import is_image, walk_files
+from sarlp.image_files import is_image, list_images, stem_of
 
 
 class ImageFolder:
@@ -19,7 +21,8 @@ class ImageFolder:
         root: the folder.
 
     Attributes:
-        images: (sorted) paths relative to the folder, with ``/``, of the files that are images by their suffix.
+        listing: what is in the folder. Hidden files and those of unread formats are found only by their exact names.
+        images: those that are read, (sorted) paths relative to the folder, with ``/``.
 
     Raises:
         AnnotationError: there is no such folder.
@@ -29,20 +32,23 @@ class ImageFolder:
         if not os.path.isdir(root):
             raise AnnotationError(f'{root}: there is no such folder. --img-root is the folder of the images.')
         self.root = Path(root)
-        self._files = {*walk_files(self.root)}
-        self.images = sorted(filter(is_image, self._files))
-        # what a name may stand for: itself with its accents composed otherwise, as macOS does, and without its suffix
+        self.listing = list_images(self.root)
+        self.images = self.listing.images
+        self._files = {*itertools.chain(*self.listing)}
+        # what a name may stand for: itself with accents (macOS) and spaces of another kind and the suffix in other
+        # capitals, and without its suffix
         self._meant: dict[str, set[str]] = {}
-        for name in self._files:
-            self._meant.setdefault(unicodedata.normalize('NFC', name), set()).add(name)
+        for name in self._files.difference(self.listing.hidden):
+            self._meant.setdefault(_key(name), set()).add(name)
         for name in self.images:
-            stem = str(PurePosixPath(name).with_suffix(''))
-            self._meant.setdefault(unicodedata.normalize('NFC', stem), set()).add(name)
+            self._meant.setdefault(_key(stem_of(name)), set()).add(name)
 
     def find(self, cell: str) -> str | None:
         """The image that a cell names: a path relative to the folder, or an absolute one in it.
 
-        Back-slashes are slashes, ``./`` in front is nothing, and the suffix may be left out.
+        Back-slashes are slashes, ``./`` in front is nothing, and the suffix may be left out. Where no file has the very
+        name, it is one whose name is the same after cleaning (:mod:`sarlp.clean_names`), in whatever capitals its
+        suffix is.
 
         Returns:
             Its path relative to the folder, with ``/``; None if there is no such file.
@@ -52,7 +58,7 @@ class ImageFolder:
                 place.
         """
         name = cell.strip().replace('\\', '/')
-        if not name:
+        if not clean_name(name):
             raise AnnotationError('the name of the image is blank.')
         if name.startswith('/') or re.match('[A-Za-z]:', name):
             name = self._relative(name)
@@ -65,9 +71,12 @@ class ImageFolder:
         name = '/'.join(parts)
         if name in self._files:
             return name
-        meant = sorted(self._meant.get(unicodedata.normalize('NFC', name), ()))
+        meant = sorted(self._meant.get(_key(name), ()))
         if len(meant) > 1:
-            raise AnnotationError(f'{cell!r} stands for several files: {shorten(meant)}. Write the suffix.')
+            raise AnnotationError(
+                f'{cell!r} stands for several files: {shorten(meant)}. '
+                'Write the name as that of the file, with the suffix.'
+            )
         return meant[0] if meant else None
 
     def has(self, cell: str) -> bool:
@@ -86,3 +95,9 @@ class ImageFolder:
             f'{name!r} is refused: it is an absolute path outside of {self.root}. Write the path relative to that '
             'folder, or give the folder that holds it as --img-root.'
         )
+
+
+def _key(name: str) -> str:
+    name = clean_path(name)
+    stem, dot, suffix = name.rpartition('.')
+    return f'{stem}{dot}{suffix.lower()}' if is_image(name) else name

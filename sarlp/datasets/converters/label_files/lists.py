@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from sarlp.clean_names import Spellings
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.datasets.converters.label_files.sheets import JSONLinesSheet
 from sarlp.datasets.converters.label_files.tables import Changes, Statement
@@ -27,18 +28,21 @@ class NameLists:
 
     def __init__(self, sheet: JSONLinesSheet, image: int) -> None:
         self.sheet, self.image, self.path = sheet, image, sheet.path
-        names = {name for line, row in sheet.rows() for key in LISTS for name in self._names(line, row, key)}
+        self.spellings = Spellings()
+        names = {
+            self.spellings[n] for line, row in sheet.rows() for key in LISTS for n in self._written(line, row, key)
+        }
         if not names:
             raise AnnotationError(f'{self.path}: the lists {" and ".join(LISTS)} of all images are empty.')
         self.classes = tuple(sorted(names))
         self._ids = {name: index for index, name in enumerate(self.classes)}
 
-    def _names(self, line: int, row: Mapping[str, Any], key: str) -> list[str]:
+    def _written(self, line: int, row: Mapping[str, Any], key: str) -> list[str]:
         names = row.get(key)
         names = [] if names is None else names
-        if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+        if not isinstance(names, list) or not all(isinstance(name, str) and self.spellings[name] for name in names):
             raise AnnotationError(f'{self.path}, line {line}: expected {key!r} to be a list of class names.')
-        return [name.strip() for name in names]
+        return names
 
     def settings(self) -> dict[str, Any]:
         return {**self.sheet.settings(), 'image_column': self.sheet.header[self.image]}
@@ -54,7 +58,11 @@ class NameLists:
     def statements(self) -> Iterator[Statement]:
         """Line, image as written, and (class id, code) of each label that is known, of each row."""
         for line, row in self.sheet.rows():
-            pairs = [(self._ids[name], code) for key, code in LISTS.items() for name in self._names(line, row, key)]
+            pairs = [
+                (self._ids[self.spellings[name]], code)
+                for key, code in LISTS.items()
+                for name in self._written(line, row, key)
+            ]
             yield line, self.sheet.text(row, self.image), pairs
 
     def rewrite(self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str]) -> bytes:
@@ -84,6 +92,7 @@ class NameLists:
         if codes:
             moved = {self.classes[index] for index in codes}
             for key, code in LISTS.items():
-                stay = [name for name in self._names(line, row, key) if name not in moved]
-                row[key] = stay + [self.classes[index] for index in codes if codes[index] == code]
+                stay = [name for name in self._written(line, row, key) if self.spellings[name] not in moved]
+                came = [self.classes[index] for index in codes if codes[index] == code]
+                row[key] = stay + list(map(self.spellings.written, came))
         return row

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -38,10 +39,12 @@ def merge(file: LabelFile, find: Callable[[str], str | None]) -> Merged:
         find: path of an image by how the file writes it; None if there is no such image.
 
     Raises:
-        AnnotationError: a cell is no label, or ``find`` refused a name; the message says where.
+        AnnotationError: a cell is no label, ``find`` refused a name, or two names that differ in the capitals of their
+            suffixes are one file; the message says where.
     """
     merged = Merged()
     paths: dict[str, str | None] = {}
+    suffixes: dict[str, tuple[str, str]] = {}
     contradictions: dict[tuple[str, int], None] = {}
     for where, name, pairs in file.statements():
         if name not in paths:
@@ -53,6 +56,7 @@ def merge(file: LabelFile, find: Callable[[str], str | None]) -> Merged:
                 merged.missing[name] = file.place(where)
             elif paths[name] != name:
                 merged.names[name] = paths[name]
+            _one_suffix(file, where, name, paths[name], suffixes)
         path = paths[name]
         if path is None:
             continue
@@ -73,6 +77,20 @@ def merge(file: LabelFile, find: Callable[[str], str | None]) -> Merged:
     if contradictions:
         merged.contradictions = _places(file, paths, contradictions)
     return merged
+
+
+def _one_suffix(file: LabelFile, where: Any, name: str, path: str | None, seen: dict[str, tuple[str, str]]) -> None:
+    """Refuse 1.jpg and 1.JPG beside each other where only one of the files is there: the other may be lost."""
+    suffix = name.strip().rpartition('.')[2]
+    if path is None or suffix.lower() != path.rpartition('.')[2].lower():  # left out
+        return
+    other, place = seen.setdefault(path, (suffix, file.place(where)))
+    if other != suffix:
+        raise AnnotationError(
+            f'{file.path}, {file.place(where)}: the name {name!r} has its suffix in other capitals than in {place}, '
+            f'and of the two there is only {path}. If they are one image, write both in one way; if not, fetch the '
+            'other.'
+        )
 
 
 def _places(file: LabelFile, paths: dict, contradictions: dict) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sarlp.clean_names import clean_name
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.datasets.converters.label_files.coco_verified import VerifiedCoco
 from sarlp.datasets.converters.label_files.lists import LISTS, NameLists
@@ -92,7 +93,8 @@ def open_labels(
     possible = [column for column in sheet.class_columns or columns.free if column in columns.free and column != image]
     for name in class_columns or ():
         columns.named('--class-columns', name)
-    chosen = [column for column in possible if class_columns is None or sheet.header[column] in class_columns]
+    wanted = None if class_columns is None else set(map(clean_name, class_columns))
+    chosen = [column for column in possible if wanted is None or sheet.header[column] in wanted]
     return Wide(sheet, image, spelling, chosen)
 
 
@@ -109,12 +111,13 @@ class _Columns:
         self.free = [*range(len(sheet.header))]
         for name in ignored:
             self.named('--ignore-columns', name, once=False)
+        ignored = set(map(clean_name, ignored))
         self.free = [column for column in self.free if sheet.header[column] not in ignored]
         self._lower = [name.lower() for name in sheet.header]
 
     def named(self, option: str, name: str, once: bool = True) -> int:
         """The column that an option names."""
-        found = [column for column in self.free if self.sheet.header[column] == name]
+        found = [column for column in self.free if self.sheet.header[column] == clean_name(name)]
         if not found or (once and len(found) > 1):
             raise AnnotationError(
                 f'{self.sheet.path}: {len(found) or "no"} columns are called {name!r}, which {option} names; there are '
@@ -167,7 +170,7 @@ class _Columns:
 
 
 def _lower(name: str | None) -> tuple[str, ...]:
-    return () if name is None else (name.strip().lower(),)
+    return () if name is None else (clean_name(name).lower(),)
 
 
 def _has_lists(sheet: JSONLinesSheet) -> bool:

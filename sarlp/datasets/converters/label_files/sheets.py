@@ -1,6 +1,7 @@
 """Rows of cells, of a CSV file or of JSON lines: what :mod:`.tables` reads labels from and writes them to.
 
-A column is a number. A cell is the text that the file has, which in JSON lines is JSON: ``true``, ``1``, ``"yes"``.
+A column is a number; ``header`` has their names, cleaned (:mod:`sarlp.clean_names`), and ``spellings`` how the file
+writes them. A cell is the text that the file has, which in JSON lines is JSON: ``true``, ``1``, ``"yes"``.
 """
 
 import json
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any
 
+from sarlp.clean_names import clean_name, show_spellings
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.datasets.converters.label_files.text import CSVText, decode, encode
 from sarlp.json_file import finite_float, unique_keys
@@ -45,7 +47,8 @@ class CSVSheet:
         self._head = next((cells for _, cells in self.csv), None)
         if self._head is None:
             raise AnnotationError(f'{path}: the file is empty. Expected a line of column names, and a row an image.')
-        self.header = [name.strip() for name in self._head]
+        self.spellings = [(name,) for name in self._head]
+        self.header = [clean_name(name) for name in self._head]
         if next(self.rows(), None) is None:
             raise AnnotationError(f'{path}: there is no row below the line of column names.')
 
@@ -93,32 +96,42 @@ class CSVSheet:
 class JSONLinesSheet:
     """A file with a JSON object a line. A row is that object, a column one of its keys.
 
-    Where there is a key ``labels`` with an object in it, the keys of that are the classes; other keys are none.
+    Where there is a key ``labels`` with an object in it, the keys of that are the classes; other keys are none. Keys
+    that are one name after cleaning are one column, since another row may be another person's.
 
     Args:
         data, path, encoding: as for :class:`CSVSheet`.
 
     Raises:
-        AnnotationError: a line is no JSON object, or has a key twice.
+        AnnotationError: a line is no JSON object, or has a key twice, also in two spellings.
     """
 
     def __init__(self, data: bytes, path: str | os.PathLike, encoding: str | None = None, **_) -> None:
         self.path = str(path)
         text, self.encoding, self._mark = decode(data, path, encoding)
         self._lines = text.split('\n')  # not splitlines: a string may hold U+2028, which ends a line for Python
-        keys: dict[tuple[bool, str], None] = {}
-        for _, row in self.rows():
-            for key, value in row.items():
-                if key == NESTED and isinstance(value, dict):
-                    keys.update(dict.fromkeys((True, name) for name in value))
-                else:
-                    keys.setdefault((False, key))
-        if not keys:
+        columns: dict[tuple[bool, str], dict[str, None]] = {}  # spellings by whether they are nested, and name
+        for line, row in self.rows():
+            nested = row[NESTED] if isinstance(row.get(NESTED), dict) else None
+            self._collect(columns, line, False, [key for key in row if key != NESTED or nested is None])
+            self._collect(columns, line, True, nested or ())
+        if not columns:
             raise AnnotationError(f'{path}: the file is empty. Expected a JSON object a line.')
-        self._keys = [*keys]
-        self.header = [key.strip() for _, key in keys]
-        inner = [column for column, (nested, _) in enumerate(keys) if nested]
-        self.class_columns = inner or None
+        self._nested = [nested for nested, _ in columns]
+        self.spellings = [tuple(spellings) for spellings in columns.values()]
+        self.header = [name for _, name in columns]
+        self.class_columns = [column for column, nested in enumerate(self._nested) if nested] or None
+
+    def _collect(self, columns: dict, line: int, nested: bool, keys: Iterable[str]) -> None:
+        here: dict[str, str] = {}
+        for key in keys:
+            name = clean_name(key)
+            if here.setdefault(name, key) != key:
+                raise AnnotationError(
+                    f'{self.path}, line {line}: the keys {show_spellings((here[name], key))} are one name, {name!r}, '
+                    'written in two ways. Remove one.'
+                )
+            columns.setdefault((nested, name), {})[key] = None
 
     def settings(self) -> dict[str, Any]:
         return {'json_lines': True, 'encoding': self.encoding}
@@ -136,15 +149,15 @@ class JSONLinesSheet:
             yield line, row
 
     def text(self, row: dict[str, Any], column: int) -> str:
-        value = self._part(row, column).get(self._keys[column][1])
+        value = self._value(row, column)
         return value if isinstance(value, str) else '' if value is None else json.dumps(value, ensure_ascii=False)
 
     def cells(self, row: dict[str, Any], columns: Sequence[int]) -> Sequence[str]:
-        return [self._dump(self._part(row, column).get(self._keys[column][1])) for column in columns]
+        return [self._dump(self._value(row, column)) for column in columns]
 
     def change(self, row: dict[str, Any], column: int, cell: str) -> None:
-        nested, key = self._keys[column]
-        (row.setdefault(NESTED, {}) if nested else row)[key] = json.loads(cell)
+        part = row.setdefault(NESTED, {}) if self._nested[column] else row
+        part[self._key(part, column)] = json.loads(cell)
 
     def cell(self, text: str) -> str:
         return self._dump(text)
@@ -164,10 +177,18 @@ class JSONLinesSheet:
             text = json.dumps(row)
         return text
 
-    def _part(self, row: dict[str, Any], column: int) -> dict[str, Any]:
-        if not self._keys[column][0]:
-            return row
-        return row[NESTED] if isinstance(row.get(NESTED), dict) else {}
+    def _value(self, row: dict[str, Any], column: int) -> Any:
+        part = row
+        if self._nested[column]:
+            part = row[NESTED] if isinstance(row.get(NESTED), dict) else {}
+        return part.get(self._key(part, column))
+
+    def _key(self, part: dict[str, Any], column: int) -> str:
+        """How a row spells a column; how the first one did, where this row does not have it."""
+        spellings = self.spellings[column]
+        if len(spellings) == 1:
+            return spellings[0]
+        return next((key for key in spellings if key in part), spellings[0])
 
     @staticmethod
     def _dump(value: Any) -> str:

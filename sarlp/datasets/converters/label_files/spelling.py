@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
+from sarlp.clean_names import clean_name
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
@@ -50,7 +51,7 @@ class Spelling(dict):
 
     @staticmethod
     def _key(word: str) -> str:
-        return word.strip().casefold()
+        return clean_name(word).casefold()
 
     def _bare(self, cell: str) -> str:
         return json.loads(cell) if self.quoted and cell.startswith('"') else cell

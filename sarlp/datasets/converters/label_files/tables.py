@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sarlp.clean_names import Spellings, look_alike, show_spellings
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.datasets.converters.label_files.sheets import CSVSheet, JSONLinesSheet
 from sarlp.datasets.converters.label_files.spelling import NAMES, Spelling
@@ -34,6 +35,7 @@ class _Table:
     def __init__(self, sheet: CSVSheet | JSONLinesSheet, image: int, spelling: Spelling) -> None:
         self.sheet, self.image, self.spelling = sheet, image, spelling
         self.classes: tuple[str, ...] = ()
+        self.spellings = Spellings()  # of the classes
         self.used: Counter[str] = Counter()
         self._bad: dict[int, list] = {}
 
@@ -104,10 +106,16 @@ class Wide(_Table):
             raise AnnotationError(
                 f'{sheet.path}: the header names no class in column {shorten(nameless)}. Name or delete the column.'
             )
+        for column in self.columns:
+            for written in sheet.spellings[column]:
+                self.spellings[written]
         twice = [name for name, count in Counter(self.classes).items() if count > 1]
         if twice:
+            alike = [show_spellings(group) for group in look_alike(written.strip() for written in self.spellings)]
+            unseen = f' (written {shorten(alike)})' if alike else ''
             raise AnnotationError(
-                f'{sheet.path}: more than one column is called {shorten(list(map(repr, twice)))}. Rename or delete one.'
+                f'{sheet.path}: more than one column is called {shorten(list(map(repr, twice)))}{unseen}. Rename or '
+                'delete one.'
             )
         if not self.columns:
             raise AnnotationError(
@@ -167,7 +175,7 @@ class Long(_Table):
 
     Args:
         sheet, image, spelling: see above.
-        name: the column of the classes.
+        name: the column of the classes, which may spell one in several ways.
         value: the column of the values.
 
     Raises:
@@ -180,14 +188,12 @@ class Long(_Table):
     def __init__(self, sheet: CSVSheet | JSONLinesSheet, image: int, spelling: Spelling, name: int, value: int) -> None:
         super().__init__(sheet, image, spelling)
         self.name, self.value = name, value
-        names = set()
-        for line, row in sheet.rows():
-            names.add(self._class_of(line, row))
+        names = {self._class_of(line, row) for line, row in sheet.rows()}
         self.classes = tuple(sorted(names))
         self._ids = {name: index for index, name in enumerate(self.classes)}
 
     def _class_of(self, line: int, row: Any) -> str:
-        name = self.sheet.text(row, self.name).strip()
+        name = self.spellings[self.sheet.text(row, self.name)]
         if not name:
             raise AnnotationError(f'{self.path}, line {line}: the column {self.sheet.header[self.name]!r} is blank.')
         return name
@@ -218,6 +224,8 @@ class Long(_Table):
     def rewrite(self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str]) -> bytes:
         """As :meth:`Wide.rewrite`; a label that has no row yet gets one at the end."""
 
+        spelled = list(map(self.spellings.written, self.classes))
+
         def rows() -> Iterator[Any]:
             seen: set[tuple[str, int]] = set()
             written: dict[str, str] = {}
@@ -234,7 +242,7 @@ class Long(_Table):
                 for index, code in codes.items():
                     if (path, index) not in seen and code != UNKNOWN:
                         row = self._new_row(written.get(path, path))
-                        self.sheet.change(row, self.name, self.sheet.cell(self.classes[index]))
+                        self.sheet.change(row, self.name, self.sheet.cell(spelled[index]))
                         self.sheet.change(row, self.value, habits[code])
                         yield row
 

@@ -6,7 +6,9 @@ import io
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
+from types import SimpleNamespace
 
+from sarlp.clean_names import clean_name
 from sarlp.datasets.annotation import AnnotationError
 
 DELIMITERS = (',', ';', '\t', '|')
@@ -105,8 +107,9 @@ class CSVText:
         if len(delimiter) != 1 or delimiter in '"\r\n':
             raise AnnotationError(f'expected --delimiter to be one character, found {delimiter!r}.')
         self.delimiter = delimiter
-        ends = text.count('\r\n')
-        self.newline = '\r\n' if 2 * ends > text.count('\n') else '\n'
+        both = text.count('\r\n')
+        ends = {'\n': text.count('\n') - both, '\r\n': both, '\r': text.count('\r') - both}
+        self.newline = max(ends, key=ends.get)
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Line on which it starts, counted from 1, and cells of each record; empty ones are left out.
@@ -130,9 +133,11 @@ class CSVText:
 
     def format(self, records: Iterable[Sequence[str]]) -> str:
         """Records as text in the way of this file."""
-        stream = io.StringIO(newline='')
-        csv.writer(stream, delimiter=self.delimiter, lineterminator=self.newline).writerows(records)
-        return self.preamble + stream.getvalue()
+        lines: list[str] = []
+        # With another line end Python does not put a cell with a carriage return in it into quotation marks
+        writer = csv.writer(SimpleNamespace(write=lines.append), delimiter=self.delimiter, lineterminator='\r\n')
+        writer.writerows(records)
+        return self.preamble + ''.join(line.removesuffix('\r\n') + self.newline for line in lines)
 
 
 def _find_delimiter(text: str, names: Collection[str]) -> str | None:
@@ -151,7 +156,7 @@ def _find_delimiter(text: str, names: Collection[str]) -> str | None:
             pass
         if not records or len(records[0]) < 2:
             continue
-        named = any(cell.strip().lower() in names for cell in records[0])
+        named = any(clean_name(cell).lower() in names for cell in records[0])
         even = sum(len(cells) == len(records[0]) for cells in records) / len(records)
         score = (named, even, len(records[0]))
         if best_score is None or score > best_score:

@@ -1,0 +1,131 @@
+"""Changes of a config from the command line: ``KEY=VALUE``, read and merged, or refused in one message.
+
+Values are read as MMEngine reads them, with one exception. Where a text is wanted, such as a path, it is what was
+typed: a folder named ``2024`` is no number, and one named ``my photos`` keeps its space.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from sarlp.errors import UserError
+
+# last parts of the keys whose values are texts; those of the first line may also be lists of texts
+_LISTS = ('data_root', 'ann_file', 'img_path')
+_TEXTS = (
+    *_LISTS,
+    *('work_dir', 'load_from', 'experiment_name', 'default_scope', 'prepare_data', 'text_encoder', 'type'),
+    *('image_list', 'cache_dir', 'scores_dir'),
+    *('backbone.weights', 'init_cfg.checkpoint', 'label_embedding.file', 'label_mask.file'),
+)
+
+
+def _ends(key: str, names: Sequence[str]) -> bool:
+    return f'.{key}'.endswith(tuple(f'.{name}' for name in names))
+
+
+def read_options(options: Mapping[str, Any] | Sequence[str] | None) -> dict[str, Any]:
+    """The changes by key, the last one of a key.
+
+    Args:
+        options: ``KEY=VALUE`` each, as typed; a mapping is taken as it is.
+
+    Raises:
+        UserError: one has no key or no value, or its brackets do not close.
+    """
+    if options is None or isinstance(options, Mapping):
+        return dict(options or {})
+    result = {}
+    for option in options:
+        key, equals, typed = option.partition('=')
+        if not key or not equals or not typed.strip():
+            raise UserError(f'--cfg-options {option}: expected KEY=VALUE; None is the value for none, . is this folder')
+        result[key] = _read_text(key, typed) if _ends(key, _TEXTS) else _read_value(option, typed)
+    return result
+
+
+def _read_text(key: str, typed: str) -> str | list[str] | None:
+    bare = typed.strip()
+    if bare == 'None':
+        return None
+    if _ends(key, _LISTS) and (',' in bare or (bare[0], bare[-1]) in (('[', ']'), ('(', ')'))):
+        return [_unquote(part.strip()) for part in bare.strip('[]()').split(',') if part.strip()]
+    return _unquote(typed)
+
+
+def _unquote(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in '"\'' else text
+
+
+def _read_value(option: str, typed: str) -> Any:
+    try:
+        return DictAction._parse_iterable(typed)
+    except AssertionError as error:
+        raise UserError(f'--cfg-options {option}: its brackets do not close') from error
+
+
+def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
+    """Change a config in place.
+
+    Args:
+        cfg: config.
+        options: of :func:`read_options`; ``a.b.0`` is the first of a list ``b`` in ``a``.
+
+    Raises:
+        UserError: a key leads through something that has no parts.
+    """
+    for key in options:
+        _check_way(cfg, key)
+        for other, value in options.items():
+            if key.startswith(f'{other}.') and not isinstance(value, Mapping):
+                raise UserError(f'--cfg-options {key}: {other} is {value!r} by another option, and has no parts')
+    cfg.merge_from_dict(dict(options))
+
+
+def _check_way(cfg: Config, key: str) -> None:
+    at: Any = cfg
+    names = key.split('.')
+    for number, name in enumerate(names):
+        way = '.'.join(names[:number])
+        if isinstance(at, list):
+            if not name.isdigit() or int(name) >= len(at):
+                raise UserError(f'--cfg-options {key}: {way} is a list of {len(at)}; expected a place from 0')
+            at = at[int(name)]
+        elif not isinstance(at, Mapping | Config):
+            raise UserError(
+                f'--cfg-options {key}: {way} is {at!r} and has no parts; correct the key, or set {way} as a whole in a '
+                'config of your own'
+            )
+        elif not name:
+            raise UserError(f'--cfg-options {key}: a part of the key is empty')
+        elif name not in at:
+            return
+        else:
+            at = at[name]
+
+
+def check_texts(cfg: Config) -> None:
+    """See that what must be a text is one, wherever in the config.
+
+    Raises:
+        UserError: all that is not is named.
+    """
+    wrong = [f'{key} = {value!r}' for key, value in _values(cfg, '') if _ends(key, _TEXTS) and not _is_text(key, value)]
+    if wrong:
+        raise UserError(f'expected texts, in quotes, found {", ".join(wrong)}')
+
+
+def _values(part: Any, way: str) -> Iterator[tuple[str, Any]]:
+    items = enumerate(part) if isinstance(part, list | tuple) else part.items()
+    for name, value in items:
+        key = f'{way}.{name}' if way else str(name)
+        yield key, value
+        if isinstance(value, Mapping | list | tuple):
+            yield from _values(value, key)
+
+
+def _is_text(key: str, value: Any) -> bool:
+    if isinstance(value, list | tuple) and _ends(key, _LISTS):
+        return bool(value) and all(isinstance(part, str) for part in value)
+    return not isinstance(value, bool | int | float | list | tuple)

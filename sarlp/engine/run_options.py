@@ -1,0 +1,110 @@
+"""Options of a training that would stop it, or be passed over, only after hours: refused before it starts."""
+
+from collections.abc import Mapping
+
+from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from sarlp.engine.loop import ResumableTrainLoop
+from sarlp.errors import UserError
+from sarlp.registry import HOOKS, LOOPS
+
+_OF_MMENGINE = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')  # None: without
+
+
+def check_options(cfg: Config) -> None:
+    """Look over the options of MMEngine's that bear on a whole training; in place, hooks that are None are left out.
+
+    Raises:
+        UserError: some of them do not fit each other, or what sarlp does.
+    """
+    hooks = cfg.get('default_hooks') or {}
+    cfg.default_hooks = {name: hook for name, hook in hooks.items() if hook is not None or name in _OF_MMENGINE}
+    _check_hooks(cfg)
+    _check_loop(cfg)
+    _check_validation(cfg)
+
+
+def _check_hooks(cfg: Config) -> None:
+    hooks = cfg.default_hooks
+    for name in ('runtime_info', 'sampler_seed'):
+        if name in hooks and hooks[name] is None:
+            raise UserError(f'default_hooks.{name}=None: a training needs this hook; leave the option out')
+    if hooks.get('param_scheduler', 0) is None and cfg.get('param_scheduler'):
+        raise UserError(
+            'default_hooks.param_scheduler=None: the schedules would never be stepped, and every value stay that of '
+            'the first step. For a constant learning rate set param_scheduler=None'
+        )
+    checkpoint = hooks.get('checkpoint', {})
+    if checkpoint is not None and not _is_ours(checkpoint):
+        raise UserError(
+            f'default_hooks.checkpoint.type = {checkpoint.get("type", "CheckpointHook")}: its checkpoints are on no '
+            'record, so that the runs of one work directory would mix; set it to ResumableCheckpointHook, or '
+            'default_hooks.checkpoint to None for no checkpoints at all'
+        )
+    if (hooks.get('logger') or {}).get('log_metric_by_epoch', True) is not True:
+        raise UserError(
+            'default_hooks.logger.log_metric_by_epoch=False: evaluations are logged by epoch, as tools/analysis_tools/'
+            'report.py and the TensorBoard curves take them; leave the option out'
+        )
+
+
+def _is_ours(hook: Mapping) -> bool:
+    from sarlp.engine.checkpoints import ResumableCheckpointHook  # here: registers itself
+
+    kind = hook.get('type', CheckpointHook)
+    kind = HOOKS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, ResumableCheckpointHook)
+
+
+def _check_loop(cfg: Config) -> None:
+    loop = cfg.get('train_cfg') or {}
+    kind = loop.get('type')
+    kind = LOOPS.get(kind) if isinstance(kind, str) else kind
+    if not isinstance(kind, type) or not issubclass(kind, ResumableTrainLoop) or 'by_epoch' in loop:
+        raise UserError(
+            'train_cfg: a training goes by epochs, and on within one after an interruption: set '
+            f'type=ResumableTrainLoop and max_epochs, no by_epoch; got {dict(loop)}'
+        )
+    epochs = loop.get('max_epochs')
+    if type(epochs) is not int or epochs < 1:
+        raise UserError(f'train_cfg.max_epochs must be a whole number of at least 1, got {epochs!r}')
+    for name in ('val_interval', 'val_begin'):
+        if name in loop and (type(loop[name]) is not int or loop[name] < 1):
+            raise UserError(f'train_cfg.{name} must be a whole number of at least 1, got {loop[name]!r}')
+
+
+def _check_validation(cfg: Config) -> None:
+    names = ('val_dataloader', 'val_cfg', 'val_evaluator')
+    absent = [name for name in names if cfg.get(name) is None]
+    if absent and len(absent) < len(names):
+        others = [name for name in names if name not in absent]
+        raise UserError(
+            f'{" and ".join(absent)} is None, {" and ".join(others)} not: set all three, or all three to None to train '
+            'without evaluating'
+        )
+
+
+def check_metrics(runner: Runner) -> None:
+    """See that what selects, slows down or stops the run by a metric names one that is measured.
+
+    Args:
+        runner: built for training. Where an evaluator does not say beforehand what it measures, nothing is checked.
+
+    Raises:
+        UserError: it is not.
+    """
+    metrics = [] if runner.val_loop is None else runner.val_loop.evaluator.metrics
+    if not metrics or not all(hasattr(metric, 'names') for metric in metrics):
+        return
+    measured = [name for metric in metrics for name in metric.names()]
+    wanted = [('param_scheduler: monitor', getattr(one, 'monitor', None)) for one in runner.param_schedulers or ()]
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook):
+            wanted += [('default_hooks.checkpoint.save_best', name) for name in hook.save_best or () if name != 'auto']
+        else:
+            wanted.append((f'{type(hook).__name__}: monitor', getattr(hook, 'monitor', None)))
+    for where, name in wanted:
+        if name is not None and name not in measured:
+            raise UserError(f'{where} = {name!r} is not measured by val_evaluator; there are {", ".join(measured)}')

@@ -1,0 +1,165 @@
+"""Options of MMEngine: each works, or is refused before the first step."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sarlp.engine import find_checkpoint, read_checkpoint
+from sarlp.engine.run_record import read_record
+from sarlp.engine.testing import test as measure
+from sarlp.errors import UserError
+from sarlp.evaluation.metrics import LabelRecoveryMetric, MultiLabelMetric
+
+CHECKPOINT = 'default_hooks.checkpoint.'
+BOTH = {CHECKPOINT + 'save_best': ['CF1', 'mAP']}
+
+
+@pytest.fixture
+def train(make_runner):
+    """``train(**options)``: one epoch; the names of the checkpoints."""
+
+    def run(**options):
+        runner = make_runner('baseline', **{'train_cfg.max_epochs': 1, **options})
+        runner.train()
+        return sorted(path.name for path in Path(runner.work_dir).glob('*.pth'))
+
+    return run
+
+
+@pytest.fixture
+def refused(make_runner, monkeypatch):
+    """``refused(message, **options)``: before the first step."""
+
+    def run(message, **options):
+        steps = []
+        with pytest.raises(UserError, match=message):
+            runner = make_runner('baseline', **{'train_cfg.max_epochs': 1, **options})
+            monkeypatch.setattr(runner.model, 'train_step', lambda *args, **kwargs: steps.append(1))
+            runner.train()
+        assert not steps
+
+    return run
+
+
+WORKS = [
+    ({CHECKPOINT + 'save_best': None}, ['epoch_1.pth']),
+    ({CHECKPOINT + 'save_best': []}, ['epoch_1.pth']),
+    ({CHECKPOINT + 'save_best': 'auto'}, ['best_mAP_epoch_1.pth', 'epoch_1.pth']),
+    (BOTH, ['best_CF1_epoch_1.pth', 'best_mAP_epoch_1.pth', 'epoch_1.pth']),
+    (
+        {**BOTH, CHECKPOINT + 'rule': ['greater', 'less']},
+        ['best_CF1_epoch_1.pth', 'best_mAP_epoch_1.pth', 'epoch_1.pth'],
+    ),
+    ({'default_hooks.ema': None}, ['best_mAP_epoch_1.pth', 'epoch_1.pth']),
+    ({'default_hooks.checkpoint': None}, []),
+    ({'default_hooks.logger': None}, ['best_mAP_epoch_1.pth', 'epoch_1.pth']),
+    ({'default_hooks.timer': None, 'default_hooks.data_check': None}, ['best_mAP_epoch_1.pth', 'epoch_1.pth']),
+    ({'val_cfg': None, 'val_dataloader': None, 'val_evaluator': None}, ['epoch_1.pth']),
+    ({'train_cfg.val_begin': 2}, ['epoch_1.pth']),
+    ({CHECKPOINT + 'interval': -1}, ['best_mAP_epoch_1.pth', 'epoch_1.pth']),
+    ({'param_scheduler': None}, ['best_mAP_epoch_1.pth', 'epoch_1.pth']),
+    (
+        {
+            'val_evaluator': [dict(type='MultiLabelMetric', prefix='b'), dict(type='MultiLabelMetric')],
+            CHECKPOINT + 'save_best': ['b/mAP', 'mAP'],
+        },
+        ['best_b_mAP_epoch_1.pth', 'best_mAP_epoch_1.pth', 'epoch_1.pth'],
+    ),
+]
+REFUSED = [
+    (
+        {CHECKPOINT + 'save_best': 'mAPP'},
+        "save_best = 'mAPP' is not measured by val_evaluator; there are mAP, mAP_plain",
+    ),
+    ({CHECKPOINT + 'save_best': 3}, 'should be a str or list of str or None'),
+    ({CHECKPOINT + 'rule': 'bigger'}, 'rule must be greater, less or None'),
+    ({CHECKPOINT + 'rule': ['greater', 'less']}, 'Number of "rule" must be 1 or the same'),
+    ({CHECKPOINT + 'by_epoch': False}, 'iter_interval=N saves every N iterations'),
+    ({CHECKPOINT + 'save_optimizer': False}, 'is none to go on from'),
+    ({CHECKPOINT + 'iter_interval': 0}, 'must be a whole number of at least 1, got 0'),
+    ({CHECKPOINT + 'type': 'CheckpointHook'}, 'its checkpoints are on no record'),
+    ({'default_hooks.ema.momentum': 2.0}, r'default_hooks.ema: momentum must be in range'),
+    ({'default_hooks.ema.begin_epoch': 9}, 'default_hooks.ema: .*begin_epoch'),
+    ({'default_hooks.ema.nonsense': 9}, 'default_hooks.ema: .*nonsense'),
+    ({'default_hooks.logger.interval': 0}, 'interval must be greater than 0'),
+    ({'default_hooks.logger.log_metric_by_epoch': False}, 'evaluations are logged by epoch'),
+    ({'default_hooks.param_scheduler': None}, 'the schedules would never be stepped'),
+    ({'default_hooks.runtime_info': None}, 'a training needs this hook'),
+    ({'val_cfg': None}, 'val_cfg is None, val_dataloader and val_evaluator not'),
+    ({'train_cfg.type': 'EpochBasedTrainLoop'}, 'set type=ResumableTrainLoop'),
+    ({'train_cfg.by_epoch': False}, 'set type=ResumableTrainLoop'),
+    ({'train_cfg.max_epochs': 0}, 'max_epochs must be a whole number of at least 1, got 0'),
+    ({'param_scheduler.0.end': 0}, 'end should be larger than begin'),
+    ({'param_scheduler.0.div_factor': 0}, 'its factors must be positive'),
+    ({'param_scheduler.1.high': 1.5}, r'low and high must be in \[0, 1\)'),
+    ({'param_scheduler': [dict(type='ReduceOnPlateauLR', monitor='loss')]}, "monitor = 'loss' is not measured"),
+    (
+        {'param_scheduler': [dict(type='mmengine.OneCycleLR', eta_max=0.1, total_steps=9, by_epoch=False)]},
+        'keeps anneal_func = function in its state',
+    ),
+    ({'custom_hooks': [dict(type='EarlyStoppingHook', monitor='accuracy')]}, "monitor = 'accuracy' is not measured"),
+    ({'optim_wrapper.optimizer.lr': -1.0}, 'optim_wrapper: .*Invalid learning rate'),
+]
+
+
+@pytest.mark.parametrize(('options', 'expected'), WORKS)
+def test_works(train, options, expected):
+    assert train(**options) == expected
+
+
+@pytest.mark.parametrize(('options', 'message'), REFUSED)
+def test_is_refused_before_the_first_step(refused, options, message):
+    refused(message, **options)
+
+
+class TestBestOfSeveralMetrics:
+    def test_each_has_its_own_and_the_first_counts(self, train, make_config, tmp_path):
+        work = tmp_path / 'work'
+        train(**BOTH)
+        assert find_checkpoint(work) == str(work / 'best_CF1_epoch_1.pth')
+        # another first metric from now on; of each metric one file is kept, the score of neither is forgotten
+        train(resume=True, **{'train_cfg.max_epochs': 4, CHECKPOINT + 'save_best': 'mAP'})
+        record = read_record(work)
+        assert list(record.best) == ['mAP', 'CF1'] and record.best['CF1'].file == 'best_CF1_epoch_1.pth'
+        assert find_checkpoint(work) == str(work / record.best['mAP'].file)
+        best = [path.name for path in work.glob('best_*.pth')]
+        assert sorted(best) == sorted(saved.file for saved in record.best.values())
+        hub = read_checkpoint(work / 'epoch_4.pth')['message_hub']['runtime_info']
+        assert {'best_score', 'best_score_CF1'} <= set(hub) and hub['best_score'] != hub['best_score_CF1']
+
+    def test_a_score_is_not_compared_with_that_of_another_metric(self, train, tmp_path):
+        train()
+        train(resume=True, **{'train_cfg.max_epochs': 2, CHECKPOINT + 'save_best': 'classes_left_out'})
+        # 1 class is left out of the mAP, which is far below any mAP in percent, and yet the first of its kind
+        assert read_record(tmp_path / 'work').best['classes_left_out'].epoch == 1
+
+    def test_the_metric_is_in_the_results(self, train, make_config, tmp_path):
+        train(**BOTH)
+        cfg = make_config('baseline', test_evaluator=[dict(type='MultiLabelMetric', top_k=2)])
+        measure(cfg, find_checkpoint(tmp_path / 'work'), tmp_path / 'out', recovery=False)
+        text = (tmp_path / 'out' / 'metrics.json').read_text()
+        assert '"epoch_selection": "best EMA CF1 on the test set"' in text and '"top_k": 2' in text
+        assert f'"run": "{read_record(tmp_path / "work").run}"' in text
+
+
+def test_names_of_metrics_are_those_that_are_measured(make_runner):
+    runner = make_runner('baseline')
+    assert MultiLabelMetric(prefix='a', top_k=None).names()[0] == 'a/mAP'
+    assert 'recovery_AP' in LabelRecoveryMetric().names()
+    measured = runner.val()
+    (metric,) = runner.val_loop.evaluator.metrics
+    assert metric.names() == list(measured)
+    assert not list(Path(runner.work_dir).glob('*.pth'))
+
+
+def test_sigterm_in_an_epoch_that_is_not_saved(make_runner, tmp_path):
+    """With interval=2 the end of epoch 1 is saved for the scheduler's sake, and named."""
+    runner = make_runner('baseline', **{CHECKPOINT + 'interval': 2, 'train_cfg.max_epochs': 4})
+    (hook,) = (hook for hook in runner.hooks if hasattr(hook, '_terminated'))
+    hook._terminated = True
+    hook.after_train_iter = lambda runner, batch_idx, data_batch=None, outputs=None: None
+    with pytest.raises(SystemExit):
+        runner.train()
+    assert (tmp_path / 'work' / 'last_checkpoint').read_text() == str(tmp_path / 'work' / 'epoch_1.pth')
+    shutil.rmtree(tmp_path / 'work')
