@@ -155,7 +155,7 @@ class MultiLabelInferencer:
         skipped = []
         frames: list[str | int] = []
         read = partial(self._read, frames)
-        with tqdm(total=total, desc='predicting', unit='image', disable=None if progress else True, leave=False) as bar:
+        with tqdm(total=total, desc='predicting', unit='image', disable=not progress, leave=False) as bar:
             decoded = _ahead(read, images, num_workers, 2 * batch_size)
             while batch := list(islice(decoded, batch_size)):
                 good = []

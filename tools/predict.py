@@ -12,6 +12,7 @@ each class. .jsonl: an object an image. .json: one object, with the thresholds, 
 """
 
 import argparse
+import sys
 
 
 def parse_args() -> argparse.Namespace:
@@ -82,6 +83,7 @@ def main() -> None:
                 args.annotated,
                 about=dict(config=args.config, checkpoint=checkpoint),
                 batch_size=args.batch_size,
+                progress=sys.stderr.isatty(),
                 on_bad_image='skip' if args.skip_bad_images else 'raise',
                 num_workers=args.num_workers,
             )
