@@ -1,4 +1,4 @@
-# make demo: everything once, on the built-in data. make test: the tests. Each sets up .venv first.
+# make demo: everything once, on the built-in data; a second time it goes on with what is there. make test: the tests. Each sets up .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml setup.py requirements/constraints.txt
 
 demo: install
 	$(BIN)/python tools/dataset_converters/digits.py --out data/digits
-	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO)
+	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(DEMO) --resume
 	$(BIN)/python tools/test.py $(CONFIG) $(DEMO) --work-dir $(DEMO) --out $(DEMO)/results
 	$(BIN)/python tools/visualize_cam.py $(CONFIG) $(DEMO) --split train --max-images 12 --out-dir $(DEMO)/maps
 	$(BIN)/python tools/analysis_tools/report.py $(DEMO)

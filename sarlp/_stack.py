@@ -19,6 +19,9 @@ _IDLE_WARNINGS = (
     dict(message='Fail to import ``MultiScaleDeformableAttention``', category=UserWarning),
     # mmpretrain 1.2 has "\d" in plain strings, of which Python >= 3.12 warns where its files are not compiled yet
     dict(message='.*invalid escape sequence', category=SyntaxWarning, module=r'.*\bmmpretrain\b'),
+    # what Python 3.12 and 3.13 say of MMEngine 0.10; shown only to who asks for such warnings, as tests do
+    dict(message="'maxsplit' is passed as positional argument", category=DeprecationWarning, module='mmengine'),
+    dict(message="'pkgutil.find_loader' is deprecated", category=DeprecationWarning, module='mmengine'),
     # MMEngine 0.10 asks torch's DistributedDataParallel for it; the name in its place is too new for torch 2.4
     dict(message='`broadcast_buffers` is deprecated', category=FutureWarning),
     # of torch.compile, on how it chose to compute a softmax

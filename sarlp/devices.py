@@ -36,18 +36,22 @@ def choose_device(name: str | torch.device = AUTO) -> torch.device:
 def announce_device(name: str | torch.device = AUTO) -> torch.device:
     """:func:`choose_device`, and one line on the standard output that names it."""
     device = choose_device(name)
-    model = f' ({torch.cuda.get_device_name(device)})' if device.type == 'cuda' else ''
-    print(f'device: {device}{model}', flush=True)
+    print(f'device: {describe_device(device)}', flush=True)
     return device
 
 
+def describe_device(device: torch.device) -> str:
+    """``cpu``, ``cuda:0 (NVIDIA H100)``."""
+    return f'{device} ({torch.cuda.get_device_name(device)})' if device.type == 'cuda' else str(device)
+
+
 def use_device(name: str | torch.device = AUTO) -> torch.device:
-    """Let MMEngine's runner of this process compute there, and announce it; the runner has no argument for it.
+    """Let MMEngine's runner of this process compute there, which it has no argument for; the runner says where it is.
 
     Raises:
         UserValueError: see :func:`choose_device`.
     """
-    device = announce_device(name)
+    device = choose_device(name)
     mmengine_devices.DEVICE = device.type
     if device.type == 'cuda' and device.index is not None:
         torch.cuda.set_device(device)

@@ -5,7 +5,7 @@ import itertools
 import mimetypes
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -201,6 +201,17 @@ def has_frames(path: str | os.PathLike) -> bool:
             return bool(getattr(image, 'is_animated', False))
     except Exception:  # whether it can be read at all is for others to say
         return False
+
+
+def warn_of_frames(names: Sequence[str | int]) -> None:
+    """One warning about images with several frames, if there are any."""
+    if names:
+        many = 'image has' if len(names) == 1 else 'images have'
+        warnings.warn(
+            f'{len(names):,} {many} several frames or pages, of which only the first was taken: '
+            f'{shorten(sorted(map(str, names)))}',
+            stacklevel=2,
+        )
 
 
 def fingerprint(path: str | os.PathLike) -> str:

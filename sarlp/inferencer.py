@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from sarlp.class_names import require_same
 from sarlp.devices import AUTO
 from sarlp.engine import find_checkpoint
 from sarlp.errors import UserValueError, shorten
-from sarlp.image_files import ImageFile, find_images, has_frames, image_file, images_below
+from sarlp.image_files import ImageFile, find_images, has_frames, image_file, images_below, warn_of_frames
 from sarlp.inference import Predictor, init_model, prepare_for_inference
 from sarlp.transforms import BadImageError
 
@@ -155,7 +155,7 @@ class MultiLabelInferencer:
         skipped = []
         frames: list[str | int] = []
         read = partial(self._read, frames)
-        with tqdm(total=total, desc='predicting', unit='image', disable=None if progress else True, leave=False) as bar:
+        with tqdm(total=total, desc='predicting', unit='image', disable=not progress, leave=False) as bar:
             decoded = _ahead(read, images, num_workers, 2 * batch_size)
             while batch := list(islice(decoded, batch_size)):
                 good = []
@@ -231,17 +231,6 @@ def read_calibration(calibration: Any, classes: tuple[str, ...], source: str) ->
     advice = 'A calibration holds for the model that it was made with'
     require_same(calibration.classes, classes, file, source, advice)
     return calibration
-
-
-def warn_of_frames(names: Sequence[str | int]) -> None:
-    """One warning about images with several frames, if there are any."""
-    if names:
-        many = 'image has' if len(names) == 1 else 'images have'
-        warnings.warn(
-            f'{len(names):,} {many} several frames or pages, of which only the first was taken: '
-            f'{shorten(sorted(map(str, names)))}',
-            stacklevel=2,
-        )
 
 
 def _expand(inputs: Image | Iterable[Image]) -> tuple[Iterator[Named], int | None]:

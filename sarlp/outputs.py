@@ -24,7 +24,9 @@ def check_output(path: str | os.PathLike, inputs: Iterable[str | os.PathLike], o
         UserError: says what to do.
     """
     path = Path(path)
-    if not path.exists() or not path.is_file():  # what is no file, the system refuses to replace
+    if path.is_dir():
+        raise UserError(f'{path}: this is a folder; give a name for the file to write')
+    if not path.is_file():
         return
     if any(os.path.isfile(file) and path.samefile(file) for file in inputs):
         raise UserError(f'{path}: this file is read here, so it is not written; choose another name for the output')

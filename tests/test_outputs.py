@@ -303,6 +303,8 @@ def test_the_same_file_by_another_name(tmp_path):
     with pytest.raises(UserError, match='is read here'):
         check_output(tmp_path / 'b.csv', [tmp_path / 'gone', tmp_path / 'a.csv'], own)
     check_output(tmp_path / 'new', [tmp_path / 'a.csv'], own)
+    with pytest.raises(UserError, match='this is a folder'):
+        check_output(tmp_path, [], own)
 
 
 @pytest.mark.parametrize('content', [b'', b'\xff\xfe', b'[]', b'nul\0', b'"a', b'x' * 200_000, b'{"a": 1}'])

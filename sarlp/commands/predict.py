@@ -12,6 +12,7 @@ each class. .jsonl: an object an image. .json: one object, with the thresholds, 
 """
 
 import argparse
+import sys
 
 
 def parse_args() -> argparse.Namespace:
@@ -86,6 +87,7 @@ def main() -> None:
                 batch_size=args.batch_size,
                 on_bad_image='skip' if args.skip_bad_images else 'raise',
                 num_workers=args.num_workers,
+                progress=sys.stderr.isatty(),
             )
         except BadImageError as error:
             raise UserError(f'{error}, or go on without such files by --skip-bad-images') from error

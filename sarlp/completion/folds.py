@@ -72,6 +72,8 @@ def _training(cfg: Config, dataset: Mapping) -> Config:
     for name in ('val_dataloader', 'val_cfg', 'val_evaluator', 'test_dataloader', 'test_cfg', 'test_evaluator'):
         cfg[name] = None
     cfg.train_cfg.pop('val_interval', None)
+    if cfg.default_hooks.get('checkpoint') is None:
+        raise UserError('default_hooks.checkpoint is None, but the models of the folds have to be saved; leave it out')
     cfg.default_hooks.checkpoint.save_best = None
     cfg.work_dir = None
     cfg.resume = 'auto'  # without a checkpoint it starts anew

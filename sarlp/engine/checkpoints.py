@@ -14,6 +14,7 @@ from mmengine.dist import all_reduce, get_comm_device, get_world_size, is_main_p
 from mmengine.hooks import CheckpointHook
 
 from sarlp.engine.run_record import RunRecord, Saved, new_run, read_record
+from sarlp.engine.terminal import note
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.files import atomic_write
 from sarlp.registry import HOOKS
@@ -204,7 +205,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self._write_record(runner)
         if before is not None and before.file != name and is_main_process():
             Path(self.out_dir, before.file).unlink(missing_ok=True)
-        runner.logger.info(f'best {metric} so far: {score:.4f}, of epoch {runner.epoch}; saved as {name}')
+        note(runner.logger, f'best {metric} so far: {score:.4f}, of epoch {runner.epoch}; saved as {name}')
         return True
 
     def _take_best(self, runner) -> None:

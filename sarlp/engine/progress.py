@@ -10,20 +10,20 @@ import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.visualization import TensorboardVisBackend
 
+from sarlp.devices import describe_device
 from sarlp.engine.terminal import is_brief, near, say
 from sarlp.engine.trainable import trainable_parameters
 from sarlp.engine.unwrap import unwrap
 
 
-def describe_device(model: torch.nn.Module) -> str:
-    """Where a model computes: ``cpu (2 threads)``, ``cuda:0 (NVIDIA H100)``."""
-    device = next(model.parameters()).device
-    if device.type == 'cuda':
-        return f'{device} ({torch.cuda.get_device_name(device)})'
+def describe_runner(runner) -> str:
+    """Where a run computes: ``cpu, 2 threads``, ``cuda:0 (NVIDIA H100), 4 processes``."""
+    device = next(runner.model.parameters()).device
+    counts = {'process': runner.world_size}
     if device.type == 'cpu':
-        threads = torch.get_num_threads()
-        return f'cpu ({threads} thread{"s"[: threads > 1]})'
-    return str(device)
+        counts = {'thread': torch.get_num_threads(), **counts}
+    several = [f'{count} {name}{"es" if name == "process" else "s"}' for name, count in counts.items() if count > 1]
+    return ', '.join([describe_device(device), *several])
 
 
 class ProgressHook(Hook):
@@ -134,7 +134,6 @@ def _beginning(runner) -> dict[str, str]:
     model = unwrap(runner.model)
     _, trained, total = trainable_parameters(model)
     share = 'all trained' if trained == total else f'{trained:,} of them trained ({100 * trained / total:.2f} %)'
-    processes = f', {runner.world_size} processes' if runner.world_size > 1 else ''
     loader = runner.train_dataloader
     epochs = f'{runner.max_epochs} epochs of {len(loader)} steps of {loader.batch_size * runner.world_size} images'
     if runner.iter:
@@ -143,7 +142,7 @@ def _beginning(runner) -> dict[str, str]:
         epochs += f'; validation on {len(runner.val_dataloader.dataset):,} images'
     return {
         'model': f'{type(model.backbone).__name__} and {type(model.head).__name__}, {total:,} parameters, {share}',
-        'device': f'{describe_device(model)}{processes}',
+        'device': describe_runner(runner),
         'training': epochs,
         'log': f'{near(runner.logger.log_file)}, with config and environment',
     }

@@ -11,6 +11,7 @@ from datetime import timedelta
 from itertools import product
 from pathlib import Path
 
+from sarlp.engine.config_changes import bears_on_training
 from sarlp.errors import UserError
 from sarlp.files import atomic_write
 from sarlp.json_file import read_json
@@ -50,10 +51,8 @@ class Run:
         Raises:
             UserError: something else was, and what lies there is of that.
         """
-        file, asked = (
-            self.work_dir / ASKED,
-            {'config': self.config.name, 'seed': self.seed, 'options': list(self.options)},
-        )
+        options = [option for option in self.options if bears_on_training(option.partition('=')[0])]
+        file, asked = self.work_dir / ASKED, {'config': self.config.name, 'seed': self.seed, 'options': options}
         if file.is_file() and read_json(file) != asked:
             raise UserError(
                 f'{self.work_dir}: was run with {read_json(file)}, and now {asked} is asked for; give another --root, '

@@ -19,7 +19,7 @@ from sarlp.datasets.nesting import (
 )
 from sarlp.engine.build import build_runner
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
-from sarlp.engine.progress import describe_device
+from sarlp.engine.progress import describe_runner
 from sarlp.engine.run_record import BEST
 from sarlp.errors import UserError
 from sarlp.evaluation.metrics import MultiLabelMetric
@@ -138,7 +138,7 @@ def test(
         raise UserError('test_evaluator: the table and the files need a MultiLabelMetric; add one, or take it alone')
     further = ', then the labels hidden in training' if recover else ''
     images = f'{len(runner.test_loop.dataloader.dataset):,} images'
-    runner.logger.info(f'testing on {images}{further}; {describe_device(runner.model)}')
+    runner.logger.info(f'testing on {images}{further}; {describe_runner(runner)}')
     metrics = runner.test()
     report = measuring.report
     recovered = None

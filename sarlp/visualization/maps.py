@@ -10,9 +10,8 @@ from tqdm import tqdm
 
 from sarlp.datasets.nesting import annotation_paths, build_labels, each_once, order_classes
 from sarlp.errors import UserError
-from sarlp.image_files import ImageFile, as_text, has_frames
+from sarlp.image_files import ImageFile, as_text, has_frames, warn_of_frames
 from sarlp.inference import Predictor
-from sarlp.inferencer import warn_of_frames
 from sarlp.pixels import read_rgb
 from sarlp.visualization.attention import attention_maps, draw_figure, select_panels
 from sarlp.visualization.figure_files import FigureFiles

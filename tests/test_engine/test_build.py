@@ -4,7 +4,7 @@ import torch
 
 from sarlp.datasets.annotation import load_annotation
 from sarlp.embeddings import save_embeddings
-from sarlp.engine import build_runner, load_config
+from sarlp.engine import MultiLabelRunner, build_runner, load_config
 from sarlp.engine.build import set_num_classes, use_amp
 from sarlp.errors import UserError
 
@@ -111,15 +111,17 @@ class TestInputs:
 
 class TestBatch:
     def test_must_be_shared_evenly(self, make_config, monkeypatch):
-        monkeypatch.setenv('WORLD_SIZE', '3')
+        monkeypatch.setattr(MultiLabelRunner, 'world_size', 3)
         with pytest.raises(UserError, match=r'batch_size = 8 is the total over all processes .* their number, 3$'):
             build_runner(make_config())
 
-    def test_is_shared(self, make_config, monkeypatch):
-        monkeypatch.setenv('WORLD_SIZE', '4')
+    def test_is_shared(self, make_config, monkeypatch, tmp_path):
+        monkeypatch.setattr(MultiLabelRunner, 'world_size', 4)
         cfg = make_config()
-        build_runner(cfg)
-        assert cfg.train_dataloader.batch_size == 2
+        runner = build_runner(cfg)
+        assert runner._train_dataloader.batch_size == 2
+        (file,) = (tmp_path / 'work').glob('*.py')
+        assert load_config(file).train_dataloader.batch_size == 8  # for any number of processes
 
 
 @pytest.mark.parametrize(('has_bfloat16', 'dtype'), [(True, 'bfloat16'), (False, 'float16')])

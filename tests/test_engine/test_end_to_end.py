@@ -199,7 +199,7 @@ class TestTerminal:
         named = {line.split()[0]: line.split(maxsplit=1)[1] for line in others}
         parameters = sum(parameter.numel() for parameter in init_model(*self.model(work)).parameters())
         assert f', {parameters:,} parameters, all trained' in named['model']
-        assert named['device'].startswith('cuda' if torch.cuda.is_available() else 'cpu (')
+        assert named['device'].startswith('cuda' if torch.cuda.is_available() else 'cpu')
         assert named['training'] == '2 epochs of 3 steps of 8 images; validation on 11 images'
         assert named['finished'].endswith(find_checkpoint(work))
 

@@ -62,3 +62,11 @@ def test_slurm_gets_one_job_a_run(tmp_path, monkeypatch):
     assert execute(runs, ['--partition=gpu']) == []
     assert [command[:2] for command in commands] == [['sbatch', '--partition=gpu']] * 2
     assert '-m sarlp train' in commands[0][-1] and '--seed 7' in commands[0][-1] and '&&' in commands[0][-1]
+
+
+def test_results_of_other_options_are_not_taken_for_those_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep.subprocess, 'run', lambda command, **_: SimpleNamespace(returncode=0))
+    for options in (('a.lr=1',), ('a.lr=1', 'b.num_workers=4')):
+        execute([Run(tmp_path / 'c.py', tmp_path / 'run', options, 0)])
+    with pytest.raises(UserError, match=r"was run with .*'a.lr=1'.* and now .*'a.lr=2'.* give another --root"):
+        execute([Run(tmp_path / 'c.py', tmp_path / 'run', ('a.lr=2',), 0)])
