@@ -155,7 +155,7 @@ LIST = [
     (
         'embedding rows != classes',
         too_many_rows,
-        ['a.npz has 4 classes, the data set has 3; only the former has tree', 'with: python tools/'],
+        ['a.npz has 4 classes, the data set has 3; only the former has tree', 'with: sarlp convert embeddings'],
     ),
     ('NaN in embeddings', nan_in_embeddings, ['a.npz', '1 of 3 rows hold NaN or infinity: 1', 'Make the file anew']),
     *(

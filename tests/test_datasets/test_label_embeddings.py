@@ -425,7 +425,7 @@ def test_bad_files(tmp_path, change, classes, message):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(EmbeddingError, match='no such label embeddings. Make them with: python tools/'):
+    with pytest.raises(EmbeddingError, match='no such label embeddings. Make them with: sarlp convert embeddings'):
         load_embeddings(tmp_path / 'none.npz')
     for name, data in (('text', b'hello'), ('empty', b''), ('zip', b'PK\x03\x04broken')):
         (tmp_path / name).write_bytes(data)

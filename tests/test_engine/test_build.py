@@ -87,7 +87,7 @@ class TestInputs:
             f'- pretrained weights of the backbone: {tmp_path}/r18.pth (',
             '--cfg-options model.backbone.init_cfg=None',
             f'- label embeddings: {tmp_path}/bert.npz\n',
-            f'label_embeddings.py {root}/labels/trainval.json --kind bert --out {tmp_path}/bert.npz',
+            f'sarlp convert embeddings {root}/labels/trainval.json --kind bert --out {tmp_path}/bert.npz',
             '--cfg-options model.head.label_embedding.file=None',
         ):
             assert part in message

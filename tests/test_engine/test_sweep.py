@@ -40,7 +40,7 @@ def test_execute_skips_finished_runs_and_reports_failed_ones(tmp_path, monkeypat
 
     def fake(command, **_):
         commands.append(command)
-        if 'test.py' in command[1]:
+        if 'test' in command:
             (good.work_dir / 'results').mkdir()
             (good.work_dir / 'results' / 'metrics.json').write_text('{"mAP": 12.345}')
         return SimpleNamespace(returncode=int(str(bad.work_dir) in command))
