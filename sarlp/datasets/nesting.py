@@ -47,7 +47,7 @@ def spread_lists(dataset: Mapping, key: str) -> ConfigDict:
     dataset = ConfigDict(copy.deepcopy(dict(dataset)))
     kind = _kind(dataset)
     if kind not in _WRAPPERS:
-        return _concat(dataset, key) if isinstance(dataset.get('ann_file'), list | tuple) else dataset
+        return _concat(dataset, key) if _is_listed(dataset, key) else dataset
     strange = sorted(dataset.keys() - {'type', '_scope_', *_WRAPPERS[kind]})
     inner = _WRAPPERS[kind][0]
     if strange or inner not in dataset:
@@ -69,6 +69,16 @@ def spread_lists(dataset: Mapping, key: str) -> ConfigDict:
 def _kind(dataset: Mapping) -> str:
     kind = dataset.get('type')
     return kind.rpartition('.')[2] if isinstance(kind, str) else getattr(kind, '__name__', '')
+
+
+def _is_listed(dataset: ConfigDict, key: str) -> bool:
+    listed = isinstance(dataset.get('ann_file'), list | tuple)
+    prefix = dataset.get('data_prefix')
+    folders = dict(data_root=dataset.get('data_root'), img_path=prefix.get('img_path') if prefix else None)
+    for name, value in folders.items():
+        if isinstance(value, list | tuple) and not listed:
+            raise UserError(f'{key}: {name} is the list {list(value)}, so ann_file must be one as long')
+    return listed
 
 
 def _concat(dataset: ConfigDict, key: str) -> ConfigDict:

@@ -182,6 +182,7 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
     embedding = cfg.model.head.get('label_embedding') or {}
     if training and embedding.get('file') is not None:
         load_embeddings(embedding['file'], classes)
+        embedding.pop('classes', None)
         if embedding_classes(embedding['file']) != classes:
             embedding['classes'] = list(classes)  # by which the model finds its rows
 

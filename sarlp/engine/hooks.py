@@ -83,8 +83,8 @@ class DataCheckHook(Hook):
         shared = sorted(image for image, sources in files.items() if len(sources) > 1)
         if shared:
             runner.logger.warning(
-                f'{len(shared)} images are in more than one of {train.source}, and trained on as often, each time with '
-                f'the labels of that file: {shorten(shared)}'
+                f'{len(shared)} images are in more than one of the data sets ({train.source}) and trained on as often, '
+                f'each time with the labels of that file: {shorten(shared)}'
             )
 
     def before_train_epoch(self, runner) -> None:

@@ -11,7 +11,7 @@ from mmengine.config import Config, DictAction
 
 from sarlp.errors import UserError
 
-# last parts of the keys whose values are texts; those of the first line may also be lists of texts
+# last parts of the keys whose values are texts; those of the first line are lists of texts where data sets are several
 _LISTS = ('data_root', 'ann_file', 'img_path')
 _TEXTS = (
     *_LISTS,
@@ -23,6 +23,10 @@ _TEXTS = (
 
 def _ends(key: str, names: Sequence[str]) -> bool:
     return f'.{key}'.endswith(tuple(f'.{name}' for name in names))
+
+
+def _may_be_list(key: str) -> bool:
+    return key != 'data_root' and _ends(key, _LISTS)  # that of the whole config is one folder
 
 
 def read_options(options: Mapping[str, Any] | Sequence[str] | None) -> dict[str, Any]:
@@ -49,7 +53,7 @@ def _read_text(key: str, typed: str) -> str | list[str] | None:
     bare = typed.strip()
     if bare == 'None':
         return None
-    if _ends(key, _LISTS) and (',' in bare or (bare[0], bare[-1]) in (('[', ']'), ('(', ')'))):
+    if _may_be_list(key) and (',' in bare or (bare[0], bare[-1]) in (('[', ']'), ('(', ')'))):
         return [_unquote(part.strip()) for part in bare.strip('[]()').split(',') if part.strip()]
     return _unquote(typed)
 
@@ -126,6 +130,6 @@ def _values(part: Any, way: str) -> Iterator[tuple[str, Any]]:
 
 
 def _is_text(key: str, value: Any) -> bool:
-    if isinstance(value, list | tuple) and _ends(key, _LISTS):
+    if isinstance(value, list | tuple) and _may_be_list(key):
         return bool(value) and all(isinstance(part, str) for part in value)
     return not isinstance(value, bool | int | float | list | tuple)

@@ -229,6 +229,14 @@ class TestConfig:
         with pytest.raises(UserError, match=message):
             nesting.spread_lists(leaf(roots, 'one') | dict(ann_file=['a.json', 'b.json']) | change, 'here')
 
+    def test_folders_without_files(self, roots):
+        for change, name in (
+            (dict(data_root=['a', 'b']), 'data_root'),
+            (dict(data_prefix=dict(img_path=['a'])), 'img_path'),
+        ):
+            with pytest.raises(UserError, match=f'here: {name} is the list .*, so ann_file must be one as long'):
+                nesting.spread_lists(leaf(roots, 'one') | change, 'here')
+
     @pytest.mark.parametrize(
         ('cfg', 'message'),
         [

@@ -175,6 +175,14 @@ class TestEmbeddings:
         assert cfg.model.head.label_embedding.file == self.file(cfg)
         assert capsys.readouterr().out == f'label embeddings: {self.file(cfg)}\n'
 
+    def test_file_of_the_first_of_several(self, cfg):
+        classes = load_annotation(f'{cfg.data_root}/labels/test.json')[0]['classes']
+        save_embeddings(self.file(cfg), np.ones((10, 768), np.float32), classes, 'random', 'test')
+        parts = [cfg.train_dataloader.dataset, dict(cfg.train_dataloader.dataset, data_root='elsewhere')]
+        cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=parts)
+        choose_embeddings(cfg)
+        assert cfg.model.head.label_embedding.file == self.file(cfg)
+
     def test_made_by_an_encoder_that_is_there(self, cfg, tmp_path, capsys):
         from transformers import BertConfig, BertModel
 

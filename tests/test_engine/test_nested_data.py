@@ -196,7 +196,7 @@ def test_an_image_in_two_files_is_reported(two):
     path = config(two, "dict(data_root=FIRST, ann_file=['train.json', 'again.json'])")
     two.run('train.py', path)
     log = next(two.work.glob('*/*.log')).read_text()
-    assert f'2 images are in more than one of {two.root}/train.json, {two.root}/again.json' in log
+    assert f'2 images are in more than one of the data sets ({two.root}/train.json, {two.root}/again.json)' in log
     assert '6 training images' in log
 
 

@@ -23,6 +23,7 @@ CONFIG = 'sarlp_r18_digits_p0.1'
         ('work_dir=a,b', 'a,b'),
         ('work_dir=[1]', '[1]'),
         ('work_dir=true', 'true'),
+        ('data_root=a,b', 'a,b'),
         ('experiment_name=3', '3'),
         ('train_dataloader.dataset.ann_file=1', '1'),
         ('train_dataloader.dataset.ann_file=a b.json,2.json', ['a b.json', '2.json']),
@@ -89,6 +90,7 @@ def test_keys_that_lead_somewhere():
     ('line', 'message'),
     [
         ('data_root = 2024', 'expected texts, in quotes, found data_root = 2024$'),
+        ("data_root = ['a']", r"found data_root = \['a'\]$"),
         ('work_dir = 3.5', 'found work_dir = 3.5$'),
         ('load_from = ["a"]', r"found load_from = \['a'\]$"),
         ("train_dataloader = dict(dataset=dict(ann_file=[1, 'a']))", r'found train_dataloader.dataset.ann_file = \[1,'),
