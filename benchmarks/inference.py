@@ -18,8 +18,8 @@ import time
 import torch
 from mmengine.registry import init_default_scope
 
-from sarlp.devices import announce_device
 from sarlp.engine import load_config
+from sarlp.engine.devices import announce_device
 from sarlp.inference import prepare_for_inference
 from sarlp.registry import MODELS
 

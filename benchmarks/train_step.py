@@ -28,8 +28,8 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from sarlp.devices import announce_device
 from sarlp.engine import compile_parts, load_config
+from sarlp.engine.devices import announce_device
 from sarlp.models.literal import literal_form
 from sarlp.registry import MODELS
 

@@ -13,22 +13,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from sarlp._stack import guard_stack
-from sarlp.version import __version__
 
 if TYPE_CHECKING:
-    from sarlp.completion import complete_labels
+    from sarlp.apps.completion import complete_labels
     from sarlp.engine import build_runner, load_config
     from sarlp.inference import init_model
-    from sarlp.inferencer import MultiLabelInferencer
+    from sarlp.inference.inferencer import MultiLabelInferencer
+
+__version__ = '0.1.0'
 
 guard_stack()
 
 __all__ = ['MultiLabelInferencer', '__version__', 'build_runner', 'complete_labels', 'init_model', 'load_config']
 
 _PLACES = {
-    'MultiLabelInferencer': 'sarlp.inferencer',
+    'MultiLabelInferencer': 'sarlp.inference.inferencer',
     'build_runner': 'sarlp.engine',
-    'complete_labels': 'sarlp.completion',
+    'complete_labels': 'sarlp.apps.completion',
     'init_model': 'sarlp.inference',
     'load_config': 'sarlp.engine',
 }

@@ -66,9 +66,9 @@ def guard_checkpoints(checkpoint: ModuleType) -> None:
 
     MMEngine calls ``torch.load`` without ``weights_only``, which is safe from torch 2.6 on and while no environment
     variable says otherwise, and fetches addresses through ``torch.hub``, which never is. Both read through
-    :mod:`sarlp.weights_file` now.
+    :mod:`sarlp.io.weights_file` now.
     """
-    from sarlp.weights_file import load_from_local, load_from_nowhere, load_url
+    from sarlp.io.weights_file import load_from_local, load_from_nowhere, load_url
 
     checkpoint.load_url = load_url  # for http://, torchvision:// and what is built on them
     register = checkpoint.CheckpointLoader.register_scheme

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from scipy.special import logit
 
-from sarlp.inferencer import MultiLabelInferencer
+from sarlp.inference.inferencer import MultiLabelInferencer
 
 from .place import Place
 

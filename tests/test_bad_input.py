@@ -11,7 +11,7 @@ import torch
 from mmengine.optim import OptimWrapper
 
 from sarlp.datasets.annotation import dump_annotation
-from sarlp.embeddings import save_embeddings
+from sarlp.io.embeddings import save_embeddings
 
 from .place import CLASSES, RESNET, option
 

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from sarlp.class_names import check_names, columns_by_name, require_same
-from sarlp.completion import Record, record_path
-from sarlp.completion.complete import _union
+from sarlp.apps.completion import Record, record_path
+from sarlp.apps.completion.complete import _union
+from sarlp.apps.review import Review
+from sarlp.apps.review.maps import AttentionMaps
+from sarlp.apps.run_report.data import read_split
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.label_masks import save_label_mask
 from sarlp.datasets.multilabel import MultiLabelDataset
 from sarlp.engine import build_runner, load_config, read_checkpoint
 from sarlp.errors import UserError
 from sarlp.inference import init_model
-from sarlp.review import Review
-from sarlp.review.maps import AttentionMaps
+from sarlp.names.class_names import check_names, columns_by_name, require_same
 from sarlp.visualization.maps import KnownLabels
-from sarlp.visualization.run_report.data import read_split
 
 from .place import CLASSES, Place, option
 from .test_review.conftest import made, review  # noqa: F401  fixtures

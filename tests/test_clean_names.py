@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sarlp.clean_names import Spellings, clean_name, match_names
-from sarlp.completion.truth import read_truth
+from sarlp.apps.completion.truth import read_truth
 from sarlp.datasets.annotation import AnnotationError, dump_annotation, load_annotation
 from sarlp.datasets.converters.label_embeddings import glove_embeddings, spell_out
 from sarlp.datasets.label_masks import FileLabelMask, save_label_mask
-from sarlp.embeddings import EmbeddingError, load_embeddings, save_embeddings
 from sarlp.errors import UserError
+from sarlp.io.embeddings import EmbeddingError, load_embeddings, save_embeddings
+from sarlp.names.clean_names import Spellings, clean_name, match_names
 
 COMPOSED, DECOMPOSED = 'caf\u00e9', 'cafe\u0301'
 SAME = [

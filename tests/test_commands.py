@@ -34,10 +34,10 @@ def test_the_import_and_the_help_load_nothing_heavy():
 
 
 def test_what_a_notebook_needs_is_at_the_root():
-    from sarlp.completion import complete_labels
+    from sarlp.apps.completion import complete_labels
     from sarlp.engine import build_runner
     from sarlp.inference import init_model
-    from sarlp.inferencer import MultiLabelInferencer
+    from sarlp.inference.inferencer import MultiLabelInferencer
 
     assert (sarlp.load_config, sarlp.build_runner) == (load_config, build_runner)
     assert (sarlp.init_model, sarlp.complete_labels) == (init_model, complete_labels)

@@ -5,10 +5,10 @@ import torch
 from mmengine.device import get_device
 from mmengine.device import utils as mmengine_devices
 
-from sarlp.devices import announce_device, choose_device, use_device
+from sarlp.engine.devices import announce_device, choose_device, use_device
 from sarlp.errors import UserError
 from sarlp.inference import init_model
-from sarlp.inferencer import MultiLabelInferencer
+from sarlp.inference.inferencer import MultiLabelInferencer
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 

@@ -15,13 +15,13 @@ import torch
 from mmengine.config import Config
 from scipy.special import expit
 
-from sarlp.completion import Calibration
-from sarlp.deploy import check, export
-from sarlp.deploy.facts import read_preprocessing
-from sarlp.deploy.graph import Deployed, Probabilities, halve_weights, to_onnx
+from sarlp.apps.completion import Calibration
 from sarlp.errors import UserError
 from sarlp.inference import init_model, prepare_for_inference
-from sarlp.inferencer import MultiLabelInferencer
+from sarlp.inference.inferencer import MultiLabelInferencer
+from sarlp.inference.onnx import check, export
+from sarlp.inference.onnx.facts import read_preprocessing
+from sarlp.inference.onnx.graph import Deployed, Probabilities, halve_weights, to_onnx
 from sarlp.models.literal import literal_form
 
 from .place import CLASSES

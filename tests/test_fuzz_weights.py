@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from sarlp.clip_weights import read_clip_weights
 from sarlp.datasets.annotation import dump_annotation
 from sarlp.datasets.label_masks import load_label_mask, save_label_mask
 from sarlp.datasets.reference_label_mask import ReferenceLabelMask
-from sarlp.embeddings import load_embeddings, save_embeddings
 from sarlp.engine import convert, load_config, read_checkpoint
+from sarlp.io.clip_weights import read_clip_weights
+from sarlp.io.embeddings import load_embeddings, save_embeddings
 
 from .fuzzing import SEEDS, Properties, attempt, spoil_bytes, spoil_structure, spoilt_bytes, spoilt_structures
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sarlp.inferencer import MultiLabelInferencer
+from sarlp.inference.inferencer import MultiLabelInferencer
 from sarlp.models.tanh_grid import tanh_grid
 
 from .spread_place import spread_place

@@ -18,18 +18,18 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from sarlp import weights_file
-from sarlp.clip_weights import read_clip_weights
 from sarlp.datasets.annotation import AnnotationError, dump_annotation, load_annotation
 from sarlp.datasets.converters.label_embeddings.bert import _load_bert
 from sarlp.datasets.label_masks import load_label_mask
 from sarlp.datasets.multilabel import MultiLabelDataset
 from sarlp.datasets.reference_label_mask import ReferenceLabelMask
-from sarlp.embeddings import EmbeddingError, load_embeddings
 from sarlp.engine import read_checkpoint
 from sarlp.errors import UserError
-from sarlp.npz_file import read_npz
+from sarlp.io.clip_weights import read_clip_weights
+from sarlp.io.embeddings import EmbeddingError, load_embeddings
+from sarlp.io.npz_file import read_npz
+from sarlp.io.weights_file import read_weights
 from sarlp.transforms.image_cache import ImageCache
-from sarlp.weights_file import read_weights
 
 from . import hostile
 from .place import CLIP, RESNET, option
@@ -235,7 +235,7 @@ def test_arrays_of_objects(place, read, kind):
 
 def test_arrays_that_are_too_large(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / 'a.npz', x=np.zeros(10**6))
-    monkeypatch.setattr('sarlp.npz_file.LIMIT', 10**6)
+    monkeypatch.setattr('sarlp.io.npz_file.LIMIT', 10**6)
     with pytest.raises(ValueError, match='the array "x" has more than 1,000,000 bytes'):
         read_npz(tmp_path / 'a.npz', ['x'])
 
@@ -453,10 +453,10 @@ def test_an_annotation_file_that_is_too_large(tmp_path, monkeypatch):
     path = tmp_path / 'a.json'
     path.write_text(annotation())
     assert load_annotation(path)[0]['classes'] == ('cat',)
-    monkeypatch.setattr('sarlp.json_file.read_json.__defaults__', (100,))
+    monkeypatch.setattr('sarlp.io.json_file.read_json.__defaults__', (100,))
     with pytest.raises(AnnotationError, match='it has more than 100 bytes'):
         load_annotation(path)
-    monkeypatch.setattr('sarlp.json_file.read_json.__defaults__', (10**6,))
+    monkeypatch.setattr('sarlp.io.json_file.read_json.__defaults__', (10**6,))
     with pytest.raises(AnnotationError, match='it has more than 1,000,000 bytes'):
         load_annotation('/dev/zero')
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
+from sarlp.apps.spreadsheets.label_files import ImageFolder
 from sarlp.commands.friendly import friendly_errors
 from sarlp.datasets.annotation import AnnotationError, load_annotation
-from sarlp.datasets.converters.csv_labels import convert_csv_labels
-from sarlp.datasets.converters.label_files import ImageFolder
 from sarlp.errors import UserError
-from sarlp.image_files import find_images, has_frames, list_images, suffixes
+from sarlp.io.image_files import find_images, has_frames, list_images, suffixes
 from sarlp.transforms import BadImageError, LoadImage
 
 HEIC = b'\0\0\0\x18ftypheic\0\0\0\0mif1heic' + bytes(64)

@@ -14,11 +14,11 @@ import torch
 from scipy.special import expit, logit
 
 import sarlp
-from sarlp.completion import Calibration
+from sarlp.apps.completion import Calibration
 from sarlp.engine import load_config
 from sarlp.errors import UserError
 from sarlp.inference import Predictor, init_model
-from sarlp.inferencer import MultiLabelInferencer
+from sarlp.inference.inferencer import MultiLabelInferencer
 from sarlp.transforms import BadImageError
 
 from .place import CLASSES

@@ -8,17 +8,17 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from sarlp.completion import complete_labels
+from sarlp.apps.completion import complete_labels
+from sarlp.apps.dataset_report import write_dataset_report
+from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
 from sarlp.datasets.annotation import dump_annotation, load_annotation
-from sarlp.datasets.converters.csv_labels import convert_csv_labels
 from sarlp.datasets.label_masks import save_label_mask
-from sarlp.embeddings import save_embeddings
 from sarlp.errors import UserError
 from sarlp.evaluation.report import check_results, write_metrics_json, write_predictions_csv
 from sarlp.evaluation.results import write_results
-from sarlp.image_files import ImageFile, figure_of, find_images
-from sarlp.outputs import check_output, has_keys, is_table
-from sarlp.visualization.dataset_report import write_dataset_report
+from sarlp.io.embeddings import save_embeddings
+from sarlp.io.image_files import ImageFile, figure_of, find_images
+from sarlp.io.outputs import check_output, has_keys, is_table
 from sarlp.visualization.figure_files import FigureFiles
 
 from .place import CLASSES

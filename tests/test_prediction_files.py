@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from sarlp.completion import Calibration
-from sarlp.inferencer import MultiLabelInferencer
-from sarlp.prediction_files import write_predictions
+from sarlp.apps.completion import Calibration
+from sarlp.inference.inferencer import MultiLabelInferencer
+from sarlp.inference.prediction_files import write_predictions
 
 from .place import CLASSES
 from .spread_place import ORDER, spread_place

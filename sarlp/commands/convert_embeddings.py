@@ -49,7 +49,7 @@ def main() -> None:
     args = parse_args()
     from sarlp.commands.friendly import friendly_errors  # after parsing: the import takes seconds, --help should not
     from sarlp.datasets.converters.label_embeddings import make_embeddings
-    from sarlp.embeddings import load_embeddings
+    from sarlp.io.embeddings import load_embeddings
 
     with friendly_errors():
         path = make_embeddings(**vars(args))

@@ -59,8 +59,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
     from sarlp.commands.friendly import friendly_errors  # after parsing: the import takes seconds, --help should not
-    from sarlp.datasets.converters.csv_labels import convert_csv_labels
 
     with friendly_errors():
         convert_csv_labels(**vars(args))

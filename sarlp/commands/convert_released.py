@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from sarlp.commands.friendly import friendly_errors
-    from sarlp.engine.convert import convert_released
+    from sarlp.inference.convert_released import convert_released
 
     with friendly_errors():
         count = convert_released(args.source, args.target, args.config, args.classes, args.embeddings, args.cfg_options)

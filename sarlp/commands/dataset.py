@@ -20,8 +20,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from sarlp.apps.dataset_report import write_dataset_report
     from sarlp.commands.friendly import friendly_errors  # after parsing: the import takes seconds, --help should not
-    from sarlp.visualization.dataset_report import write_dataset_report
 
     with friendly_errors():
         write_dataset_report(args.annotation, args.out)

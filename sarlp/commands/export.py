@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from sarlp.commands.friendly import friendly_errors
-    from sarlp.deploy import export_onnx
+    from sarlp.inference.onnx import export_onnx
 
     with friendly_errors():
         export_onnx(

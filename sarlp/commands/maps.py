@@ -46,10 +46,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from sarlp.commands.friendly import friendly_errors
-    from sarlp.devices import announce_device
     from sarlp.engine import find_checkpoint
-    from sarlp.image_files import find_images
+    from sarlp.engine.devices import announce_device
     from sarlp.inference import init_model
+    from sarlp.io.image_files import find_images
     from sarlp.visualization.maps import KnownLabels, draw_maps
 
     with friendly_errors():

@@ -59,11 +59,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from sarlp.commands.friendly import friendly_errors
-    from sarlp.devices import announce_device
     from sarlp.engine import find_checkpoint, load_config
+    from sarlp.engine.devices import announce_device
     from sarlp.errors import UserError
-    from sarlp.inferencer import MultiLabelInferencer
-    from sarlp.prediction_files import write_predictions
+    from sarlp.inference.inferencer import MultiLabelInferencer
+    from sarlp.inference.prediction_files import write_predictions
     from sarlp.transforms import BadImageError
 
     with friendly_errors():

@@ -60,11 +60,11 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     options = vars(parse_args())
+    from sarlp.apps.completion import complete_labels
+    from sarlp.apps.completion.report import format_completion
     from sarlp.commands.friendly import friendly_errors
-    from sarlp.completion import complete_labels
-    from sarlp.completion.report import format_completion
-    from sarlp.devices import announce_device
     from sarlp.engine import find_checkpoint
+    from sarlp.engine.devices import announce_device
 
     with friendly_errors():
         options['device'] = announce_device(options['device'])

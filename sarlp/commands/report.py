@@ -34,9 +34,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from sarlp.apps.run_report import write_run_report
     from sarlp.commands.friendly import friendly_errors
-    from sarlp.devices import announce_device
-    from sarlp.visualization.run_report import write_run_report
+    from sarlp.engine.devices import announce_device
 
     with friendly_errors():
         device = announce_device(args.device)

@@ -45,8 +45,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from sarlp.apps.review import Review
     from sarlp.commands.friendly import friendly_errors  # after parsing: the import takes seconds, --help should not
-    from sarlp.review import Review
 
     with friendly_errors():
         if args.export is not None:
@@ -56,9 +56,9 @@ def main() -> None:
                 print(f'{name:<8}{path}')
             print(f'to train on them:\n{exported.command}')
             return
-        from sarlp.devices import announce_device
-        from sarlp.review.maps import AttentionMaps
-        from sarlp.review.server import serve
+        from sarlp.apps.review.maps import AttentionMaps
+        from sarlp.apps.review.server import serve
+        from sarlp.engine.devices import announce_device
 
         device = None if args.no_maps else announce_device(args.device)  # before the review is locked
         review = Review(args.csv)

@@ -34,8 +34,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from sarlp.apps.sweep import execute, plan
     from sarlp.commands.friendly import friendly_errors
-    from sarlp.engine.sweep import execute, plan
 
     with friendly_errors():
         runs = plan(args.models, args.settings, args.known_ratios, args.seeds, args.root, args.cfg_options)

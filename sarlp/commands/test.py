@@ -42,9 +42,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from sarlp.commands.friendly import friendly_errors
-    from sarlp.devices import use_device
     from sarlp.engine import find_checkpoint, load_config
     from sarlp.engine.build import end_distributed
+    from sarlp.engine.devices import use_device
     from sarlp.engine.testing import test
 
     with friendly_errors():

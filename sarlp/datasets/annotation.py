@@ -24,14 +24,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from sarlp.class_names import columns_by_name
-from sarlp.clean_names import clean_name, look_alike, show_spellings
 from sarlp.datasets.near_names import hint_below
 from sarlp.errors import UserValueError, shorten
-from sarlp.files import atomic_write
-from sarlp.json_file import read_json, show
+from sarlp.io.files import atomic_write
+from sarlp.io.json_file import is_deeper, read_json, show
+from sarlp.io.outputs import begins_with, check_output
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
-from sarlp.outputs import begins_with, check_output
+from sarlp.names.class_names import columns_by_name
+from sarlp.names.clean_names import clean_name, look_alike, show_spellings
 
 REST = 'rest'
 CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')  # refused in names, which are printed
@@ -85,7 +85,7 @@ def load_annotation(path: str | os.PathLike) -> tuple[dict[str, Any], list[dict[
             f'{path}: expected "metainfo" to be an object with the key "classes", found {show(metainfo)}. '
             'List there the class names in the order of their ids.'
         )
-    if _is_deep(metainfo):  # what copies it would run out of stack
+    if is_deeper(metainfo, _DEEPEST):  # what copies it would run out of stack
         raise AnnotationError(f'{path}: "metainfo" is nested more than {_DEEPEST} levels deep. Flatten it.')
     validate(metainfo['classes'], data_list, path)
     try:
@@ -295,50 +295,6 @@ def check_images(img_root: str | os.PathLike, data_list: Sequence[dict[str, Any]
         )
 
 
-def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]], by_class: bool = True) -> str:
-    """Count labels.
-
-    Args:
-        metainfo, data_list: as :func:`load_annotation` returns them.
-        by_class: in a table; if not, a line about all classes together.
-
-    Returns:
-        The table has a line for each class: the images where it is positive, negative, unknown and ignored, and the
-        share of images where it is known; at the end the same over all classes.
-    """
-    classes, total = metainfo['classes'], len(data_list)
-    positive, negative, ignored, positive_of_rest = Counter(), Counter(), Counter(), Counter()
-    rest = 0
-    for entry in data_list:
-        positive.update(entry['positive'])
-        ignored.update(entry.get('ignore', ()))
-        if isinstance(entry['negative'], str):
-            rest += 1
-            positive_of_rest.update(entry['positive'])
-        else:
-            negative.update(entry['negative'])
-
-    rows = []
-    for index, name in enumerate(classes):
-        negatives = negative[index] + rest - positive_of_rest[index]
-        rows.append([name, positive[index], negatives, total - positive[index] - negatives, ignored[index]])
-    everything = [sum(row[i] for row in rows) for i in range(1, 5)]
-    size = f'{total:,} images, {len(classes):,} classes'
-    if not by_class:
-        positives, negatives, unknown, _ = everything
-        return f'{size}, {positives:,} positive, {negatives:,} negative and {unknown:,} unknown labels'
-    rows.append([f'all {len(classes)} classes', *everything])
-    width = max(5, *(len(row[0]) for row in rows))
-    lines = [
-        size,
-        f'{"class":<{width}}{"positive":>12}{"negative":>12}{"unknown":>12}{"ignored":>12}{"known":>9}',
-    ]
-    for name, *counts in rows:
-        known = (counts[0] + counts[1]) / max(sum(counts[:3]), 1)
-        lines.append(f'{name:<{width}}' + ''.join(f'{count:>12,}' for count in counts) + f'{known:>9.1%}')
-    return '\n'.join(lines)
-
-
 def _check_img_path(source: str | os.PathLike, index: int, img_path: Any) -> None:
     problem = None
     if not isinstance(img_path, str):
@@ -370,18 +326,6 @@ def _bad_keys(source: str | os.PathLike, index: int, entry: Any) -> NoReturn:
         f'{where}: missing key {show(missing)}. For "negative" write "rest" if every class that is not positive is '
         'absent, a list of ids if only those are, [] if none is known to be.'
     )
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [
-            item
-            for holder in level
-            if isinstance(holder, (dict, list))
-            for item in (holder.values() if isinstance(holder, dict) else holder)
-        ]
-    return any(isinstance(item, (dict, list)) for item in level)
 
 
 def _where(source: str | os.PathLike, index: int, img_path: Any) -> str:

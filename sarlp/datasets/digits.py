@@ -32,8 +32,8 @@ from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from sarlp.errors import UserError
-from sarlp.files import atomic_write
-from sarlp.json_file import read_json
+from sarlp.io.files import atomic_write
+from sarlp.io.json_file import read_json
 
 CLASSES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')  # by the digit's value
 SCENE_TYPES = ((0, 1, 2, 3), (2, 3, 4, 5), (4, 5, 6, 7), (6, 7, 8, 9), (8, 9, 0, 1))

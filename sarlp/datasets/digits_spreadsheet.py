@@ -8,7 +8,7 @@ import numpy as np
 
 from sarlp.datasets.annotation import labels_of, load_annotation
 from sarlp.datasets.label_masks import RandomKnownLabels
-from sarlp.files import atomic_write
+from sarlp.io.files import atomic_write
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 _CELLS = {POSITIVE: 'yes', NEGATIVE: 'no', UNKNOWN: ''}

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from sarlp.class_names import columns_by_name
 from sarlp.datasets.annotation import labels_of
 from sarlp.errors import UserError, shorten
-from sarlp.files import atomic_write
+from sarlp.io.files import atomic_write
+from sarlp.io.npz_file import read_npz
+from sarlp.io.outputs import check_output, loads
 from sarlp.labels import POSITIVE, UNKNOWN, class_keys, hide_labels, uniform_numbers
-from sarlp.npz_file import read_npz
-from sarlp.outputs import check_output, loads
+from sarlp.names.class_names import columns_by_name
 from sarlp.registry import LABEL_MASKS
 
 

@@ -9,10 +9,10 @@ import torch
 from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import MMLogger
 
-from sarlp.class_names import check_names, columns_by_name
 from sarlp.datasets.annotation import check_images, labels_of, load_annotation
 from sarlp.errors import UserError
 from sarlp.labels import NEGATIVE, POSITIVE, holdout_number
+from sarlp.names.class_names import check_names, columns_by_name
 from sarlp.registry import DATASETS, LABEL_MASKS
 from sarlp.transforms.loading import BadImageError
 from sarlp.transforms.seeding import seeded

@@ -6,9 +6,9 @@ import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from decimal import Decimal
 
-from sarlp.clean_names import clean_name
 from sarlp.errors import shorten
-from sarlp.image_files import is_image, list_images
+from sarlp.io.image_files import is_image, list_images
+from sarlp.names.clean_names import clean_name
 
 # what spreadsheet programs make of names: 1 of 000001, 1.0 where pandas had a hand in it, 1E+05, 1,00E+05
 _NUMBER = re.compile(r'\d+(?:[.,]\d+)?(?:E\+?\d{1,2})?', re.IGNORECASE)

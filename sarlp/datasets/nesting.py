@@ -13,9 +13,9 @@ from typing import Any
 
 from mmengine.config import ConfigDict
 
-from sarlp.class_names import check_names, columns_by_name
 from sarlp.datasets.annotation import load_annotation
 from sarlp.errors import UserError, shorten
+from sarlp.names.class_names import check_names, columns_by_name
 from sarlp.registry import DATASETS
 
 # the arguments of each, the first of which holds what it is made of

@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from sarlp.clean_names import clean_name
 from sarlp.datasets.label_masks import LabelMask
 from sarlp.errors import UserError, shorten
+from sarlp.io.weights_file import read_weights
+from sarlp.names.clean_names import clean_name
 from sarlp.registry import LABEL_MASKS
-from sarlp.weights_file import read_weights
 
 
 @LABEL_MASKS.register_module()

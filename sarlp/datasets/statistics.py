@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -82,3 +83,47 @@ def positives_together(data_list: Sequence[dict], num_classes: int, chosen: Sequ
     positive = (labels == POSITIVE).astype(np.float64)  # whole numbers below 2**53: exact, and multiplied by BLAS
     known = (labels != UNKNOWN).astype(np.float64)
     return np.stack([positive.T @ positive, positive.T @ known]).astype(np.int64)
+
+
+def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]], by_class: bool = True) -> str:
+    """Count labels.
+
+    Args:
+        metainfo, data_list: as :func:`load_annotation` returns them.
+        by_class: in a table; if not, a line about all classes together.
+
+    Returns:
+        The table has a line for each class: the images where it is positive, negative, unknown and ignored, and the
+        share of images where it is known; at the end the same over all classes.
+    """
+    classes, total = metainfo['classes'], len(data_list)
+    positive, negative, ignored, positive_of_rest = Counter(), Counter(), Counter(), Counter()
+    rest = 0
+    for entry in data_list:
+        positive.update(entry['positive'])
+        ignored.update(entry.get('ignore', ()))
+        if isinstance(entry['negative'], str):
+            rest += 1
+            positive_of_rest.update(entry['positive'])
+        else:
+            negative.update(entry['negative'])
+
+    rows = []
+    for index, name in enumerate(classes):
+        negatives = negative[index] + rest - positive_of_rest[index]
+        rows.append([name, positive[index], negatives, total - positive[index] - negatives, ignored[index]])
+    everything = [sum(row[i] for row in rows) for i in range(1, 5)]
+    size = f'{total:,} images, {len(classes):,} classes'
+    if not by_class:
+        positives, negatives, unknown, _ = everything
+        return f'{size}, {positives:,} positive, {negatives:,} negative and {unknown:,} unknown labels'
+    rows.append([f'all {len(classes)} classes', *everything])
+    width = max(5, *(len(row[0]) for row in rows))
+    lines = [
+        size,
+        f'{"class":<{width}}{"positive":>12}{"negative":>12}{"unknown":>12}{"ignored":>12}{"known":>9}',
+    ]
+    for name, *counts in rows:
+        known = (counts[0] + counts[1]) / max(sum(counts[:3]), 1)
+        lines.append(f'{name:<{width}}' + ''.join(f'{count:>12,}' for count in counts) + f'{known:>9.1%}')
+    return '\n'.join(lines)

@@ -18,9 +18,9 @@ from mmengine.dataset import ClassBalancedDataset as _ClassBalanced
 from mmengine.dataset import ConcatDataset as _Concat
 from mmengine.dataset import RepeatDataset as _Repeat
 
-from sarlp.class_names import require_same
 from sarlp.datasets.multilabel import MultiLabelDataset, count_observed
 from sarlp.errors import UserError
+from sarlp.names.class_names import require_same
 from sarlp.registry import DATASETS
 
 

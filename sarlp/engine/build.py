@@ -12,7 +12,6 @@ from mmengine.config import Config
 from mmengine.dist import is_distributed
 
 from sarlp.datasets.nesting import classes_of, name_files, order_classes, require_each_once
-from sarlp.embeddings import embedding_classes, load_embeddings
 from sarlp.engine.custom import choose_embeddings, fill_in, spread_data_sets
 from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.inputs import check_inputs
@@ -20,6 +19,7 @@ from sarlp.engine.options import check_texts, merge_options, read_options
 from sarlp.engine.run_options import check_options
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.errors import UserError
+from sarlp.io.embeddings import embedding_classes, load_embeddings
 from sarlp.paths import find_config, find_shipped_config, variant_of
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from sarlp.class_names import check_names
 from sarlp.errors import UserError
+from sarlp.names.class_names import check_names
 
 
 def is_whole(path: Path) -> bool:

@@ -16,7 +16,7 @@ from mmengine.hooks import CheckpointHook
 from sarlp.engine.run_record import RunRecord, Saved, new_run, read_record
 from sarlp.engine.terminal import note
 from sarlp.errors import UserError, UserValueError, shorten
-from sarlp.files import atomic_write
+from sarlp.io.files import atomic_write
 from sarlp.registry import HOOKS
 
 

@@ -7,7 +7,7 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
-from sarlp.json_file import show
+from sarlp.io.json_file import show
 
 # how and where it runs, not what is trained; the seed is told of by MMEngine
 _LEFT_OUT = {

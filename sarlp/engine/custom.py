@@ -5,11 +5,11 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from sarlp.datasets.converters.label_source import read_source
 from sarlp.datasets.nesting import annotation_path, keyed_leaves, leaves, spread_lists
-from sarlp.embeddings import EmbeddingError
+from sarlp.datasets.source_record import read_source
 from sarlp.engine.terminal import is_brief, speaks
 from sarlp.errors import UserError
+from sarlp.io.embeddings import EmbeddingError
 
 AUTO = 'auto'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')

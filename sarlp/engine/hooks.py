@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 
-from sarlp.class_names import require_same
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError, shorten
 from sarlp.labels import UNKNOWN
+from sarlp.names.class_names import require_same
 from sarlp.registry import HOOKS
 
 

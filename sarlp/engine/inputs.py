@@ -6,9 +6,9 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from sarlp.clip_weights import HOW_TO_GET
 from sarlp.datasets.nesting import annotation_path, image_folder, leaves
 from sarlp.errors import UserError
+from sarlp.io.clip_weights import HOW_TO_GET
 
 
 def check_inputs(cfg: Config, dataloaders: Sequence[Mapping], training: bool) -> None:

@@ -10,7 +10,7 @@ import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.visualization import TensorboardVisBackend
 
-from sarlp.devices import describe_device
+from sarlp.engine.devices import describe_device
 from sarlp.engine.terminal import is_brief, near, say
 from sarlp.engine.trainable import trainable_parameters
 from sarlp.engine.unwrap import unwrap

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from sarlp.errors import UserError
-from sarlp.files import atomic_write
-from sarlp.json_file import read_json
+from sarlp.io.files import atomic_write
+from sarlp.io.json_file import read_json
 
 RECORD = 'checkpoints.json'
 SESSION = re.compile(r'\d{8}_\d{6}')  # the folder in which MMEngine keeps the log of one start of a tool

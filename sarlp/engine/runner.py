@@ -17,8 +17,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sarlp.class_names import require_same
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
+from sarlp.engine.compiling import compile_parts
 from sarlp.engine.loaders import fit_loader
 from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.progress import ProgressHook
@@ -27,80 +27,17 @@ from sarlp.engine.run_options import check_metrics
 from sarlp.engine.run_record import RunRecord, new_run, read_record, set_aside
 from sarlp.engine.start import Start, is_in_place, read_start
 from sarlp.engine.survey import adopt, newest_checkpoint
+from sarlp.engine.task import task_of
 from sarlp.engine.terminal import set_up_terminal
 from sarlp.engine.trainable import restore_frozen
 from sarlp.engine.unwrap import unwrap
+from sarlp.engine.weights import load_weights
 from sarlp.engine.workers import shield_workers
-from sarlp.errors import UserError, UserValueError, shorten
-from sarlp.files import sync_folder
-from sarlp.json_file import show
-from sarlp.methods import TaskInfo
+from sarlp.errors import UserError, UserValueError
+from sarlp.io.files import sync_folder
+from sarlp.io.json_file import show
+from sarlp.names.class_names import require_same
 from sarlp.registry import RUNNERS
-
-
-def load_weights(model, checkpoint: dict, path: str | Path) -> None:
-    """Load ``checkpoint['state_dict']``, the EMA weights, strictly.
-
-    Only what :class:`~sarlp.engine.trainable.TrainableOnlyHook` left out may be absent.
-
-    Raises:
-        UserError: the checkpoint is of another model; missing, unexpected and misshapen entries are listed.
-    """
-    restore_frozen(model, checkpoint, path)
-    state = {key.removeprefix('module.'): value for key, value in checkpoint['state_dict'].items()}
-    own = model.state_dict()
-    problems = {
-        'missing': sorted(set(own) - set(state)),
-        'unexpected': sorted(set(state) - set(own)),
-        'of another shape': [
-            f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
-            for key in sorted(set(own) & set(state))
-            if state[key].shape != own[key].shape
-        ],
-    }
-    if any(problems.values()):
-        lines = [f'  {len(keys)} {kind}: {shorten(keys)}' for kind, keys in problems.items() if keys]
-        raise UserError(
-            '\n'.join(
-                [
-                    f'{path}: the checkpoint is of another model than the config describes:',
-                    *lines,
-                    'use the config that it was trained with (it lies in its work directory)',
-                ]
-            )
-        )
-    model.load_state_dict(state, strict=False)  # equal by now, but for what the method holds, which is not in there
-
-
-def task_of(dataset) -> TaskInfo:
-    """What is known of a training set after its label mask, of each image once; numbers the images, in place."""
-    leaves = getattr(dataset, 'leaves', [dataset])
-    known = {'positive': 0, 'negative': 0}
-    number = 0
-    for leaf in leaves:
-        leaf.first_index, number = number, number + len(leaf)
-        for kind, count in leaf.label_counts().items():
-            known[kind] = known[kind] + count
-    return TaskInfo(dataset.classes, number, known['positive'], known['negative'])
-
-
-def compile_parts(model: nn.Module, options: Mapping | None = None) -> None:
-    """Compile backbone and head by ``torch.compile``, in place.
-
-    What lies around them - targets from samples, the look at the loss - is Python that would only cut the graph.
-    The names of the parameters stay as they are.
-
-    Args:
-        model: a :class:`~sarlp.models.MultiLabelClassifier`, or its distributed wrapper.
-        options: of ``torch.compile``.
-    """
-    import torch._dynamo
-
-    model = unwrap(model)
-    # each part has a program for training and evaluation, full and last batch: more than the 8 that torch makes of all
-    torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
-    for part in (model.backbone, model.head):
-        part.compile(**(options or {}))
 
 
 @contextlib.contextmanager

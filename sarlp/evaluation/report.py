@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from sarlp.files import atomic_write
-from sarlp.json_file import plain
+from sarlp.io.files import atomic_write
+from sarlp.io.json_file import plain
+from sarlp.io.outputs import check_output, has_keys, is_table
 from sarlp.labels import UNKNOWN
-from sarlp.outputs import check_output, has_keys, is_table
 
 METRICS, PREDICTIONS, RECOVERED = 'metrics.json', 'predictions.csv', 'recovered_labels.csv'
 _RECOVERED_HEADER = ('image', 'class', 'probability', 'decision', 'truth')
@@ -104,7 +104,7 @@ def check_results(folder: str | os.PathLike) -> None:
     """See that ``metrics.json``, ``predictions.csv`` and ``recovered_labels.csv`` replace nothing but earlier ones.
 
     Raises:
-        UserError: see :func:`~sarlp.outputs.check_output`.
+        UserError: see :func:`~sarlp.io.outputs.check_output`.
     """
     folder = Path(folder)
     check_output(folder / METRICS, (), has_keys('AP', 'protocol'))

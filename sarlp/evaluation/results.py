@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sarlp.errors import UserError
-from sarlp.files import atomic_write
-from sarlp.outputs import begins_with, check_output
+from sarlp.io.files import atomic_write
+from sarlp.io.outputs import begins_with, check_output
 from sarlp.visualization.figure_files import is_figure, save_named
 
 METRICS = ('mAP', 'mAP_plain', 'CF1', 'OF1', 'CF1_top3', 'OF1_top3', 'recovery AP', 'recovery F1')

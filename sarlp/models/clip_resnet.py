@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from sarlp.clip_weights import read_clip_weights
 from sarlp.errors import UserError, shorten
+from sarlp.io.clip_weights import read_clip_weights
 from sarlp.models.lora import add_lora
 from sarlp.registry import MODELS
 
@@ -77,7 +77,7 @@ class CLIPResNet(BaseModule):
         heads: of the attention pool.
         output_dim: token width D.
         image_size: native image side; the positional embedding is of (image_size / 32)^2 places.
-        weights: file read by ``init_weights()``, see :func:`~sarlp.clip_weights.read_clip_weights`; None starts
+        weights: file read by ``init_weights()``, see :func:`~sarlp.io.clip_weights.read_clip_weights`; None starts
             from scratch.
         image_token: put the token of the mean in front of the others.
         lora: arguments of :func:`~sarlp.models.lora.add_lora`; None trains everything.

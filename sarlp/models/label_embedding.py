@@ -8,8 +8,8 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from sarlp.embeddings import load_embeddings
 from sarlp.errors import UserValueError
+from sarlp.io.embeddings import load_embeddings
 from sarlp.registry import MODELS
 
 

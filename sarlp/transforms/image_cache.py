@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from mmengine.logging import MMLogger
 
-from sarlp.files import atomic_write
+from sarlp.io.files import atomic_write
 
 
 class ImageCache:

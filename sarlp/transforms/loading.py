@@ -6,7 +6,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 
 from sarlp.errors import UserError, UserValueError
-from sarlp.pixels import check_bits, rescale
+from sarlp.io.pixels import check_bits, rescale
 from sarlp.registry import TRANSFORMS
 
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
@@ -46,7 +46,8 @@ class LoadImage(LoadImageFromFile):
             pixels. libjpeg does so within the inverse cosine transform, which saves about half the time, and averages
             pixels that a later Resize would skip, so the image is another, slightly. ``ori_shape`` stays that of the
             file. None decodes every image in full; what is no JPEG always is.
-        bits: how many of the 16 bits a channel of a PNG or TIFF hold data, 8 to 16; see :func:`~sarlp.pixels.rescale`.
+        bits: how many of the 16 bits a channel of a PNG or TIFF hold data, 8 to 16; see
+            :func:`~sarlp.io.pixels.rescale`.
         kwargs: of mmcv's ``LoadImageFromFile``; with ``min_side`` or ``bits`` only ``backend_args``.
 
     Raises:

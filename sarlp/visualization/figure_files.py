@@ -8,9 +8,9 @@ from pathlib import Path, PurePath, PurePosixPath
 from matplotlib.figure import Figure
 
 from sarlp.errors import UserError, shorten
-from sarlp.files import atomic_write
-from sarlp.image_files import ImageFile, as_text, figure_of, figure_text, fingerprint
-from sarlp.outputs import Own
+from sarlp.io.files import atomic_write
+from sarlp.io.image_files import ImageFile, as_text, figure_of, figure_text, fingerprint
+from sarlp.io.outputs import Own
 
 
 class FigureFiles:

@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from sarlp.datasets.nesting import annotation_paths, build_labels, each_once, order_classes
 from sarlp.errors import UserError
-from sarlp.image_files import ImageFile, as_text, has_frames, warn_of_frames
 from sarlp.inference import Predictor
-from sarlp.pixels import read_rgb
+from sarlp.io.image_files import ImageFile, as_text, has_frames, warn_of_frames
+from sarlp.io.pixels import read_rgb
 from sarlp.visualization.attention import attention_maps, draw_figure, select_panels
 from sarlp.visualization.figure_files import FigureFiles
 from sarlp.visualization.gradcam import grad_cam_maps
@@ -84,7 +84,7 @@ def draw_maps(
 
     Args:
         model: of :func:`~sarlp.inference.init_model`.
-        images: of :func:`~sarlp.image_files.find_images` or :meth:`KnownLabels.images`.
+        images: of :func:`~sarlp.io.image_files.find_images` or :meth:`KnownLabels.images`.
         out_dir: where the figures go, see :class:`~sarlp.visualization.figure_files.FigureFiles`.
         labels: image path to (observed, complete) labels, such as :class:`KnownLabels`; None where nothing is known.
         method: ``'attention'``, the softmax of the head's token scores; ``'gradcam'``, of the last backbone stage.

@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from sarlp.datasets.converters.csv_labels import convert_csv_labels
+from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
 from sarlp.datasets.converters.voc import convert_voc2007
 from sarlp.datasets.digits import make_digits
 from sarlp.datasets.digits_spreadsheet import write_spreadsheets

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from sarlp.completion import Calibration, fit_calibration
+from sarlp.apps.completion import Calibration, fit_calibration
 from sarlp.errors import UserError
 
 CLASSES = ('ant', 'bee', 'cow', 'dog', 'élan')

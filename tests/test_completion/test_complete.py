@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from sarlp.completion import Record, complete_labels, read_recovered, read_suspects, scoring, write_completed
-from sarlp.completion.folds import FINISHED
-from sarlp.completion.report import format_completion
-from sarlp.completion.truth import read_truth
+from sarlp.apps.completion import Record, complete_labels, read_recovered, read_suspects, scoring, write_completed
+from sarlp.apps.completion.folds import FINISHED
+from sarlp.apps.completion.report import format_completion
+from sarlp.apps.completion.truth import read_truth
+from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.datasets.annotation import load_annotation
-from sarlp.datasets.converters.label_source import label_arrays
 from sarlp.datasets.multilabel import fold_of
 from sarlp.engine import load_config
 from sarlp.errors import UserError
@@ -51,7 +51,7 @@ def informed(options, checkpoint, scenes, tmp_path_factory):
         return replace(found, scores=expit(signal + rng.normal(0, 1.3, found.scores.shape)).astype(np.float32))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('sarlp.completion.complete.score', score)
+        patch.setattr('sarlp.apps.completion.complete.score', score)
         out = tmp_path_factory.mktemp('informed') / 'recovered.csv'
         file = scenes / 'labels_complete.csv'
         return complete_labels(CONFIG, checkpoint, out, 'all', 0.8, cfg_options=options, truth=file, suspect=0.2)

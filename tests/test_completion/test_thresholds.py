@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss, precision_score, recall_score
 
-from sarlp.completion import calibrate, choose_thresholds, decision_quality, format_quality
+from sarlp.apps.completion import calibrate, choose_thresholds, decision_quality, format_quality
 
 from .test_calibration import CLASSES, synthetic
 

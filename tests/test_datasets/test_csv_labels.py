@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels, split_of
+from sarlp.apps.spreadsheets.label_source import label_arrays, read_source
 from sarlp.datasets.annotation import AnnotationError, load_annotation
-from sarlp.datasets.converters.csv_labels import convert_csv_labels, split_of
-from sarlp.datasets.converters.label_source import label_arrays, read_source
 from sarlp.labels import holdout_number
 
 from .label_writers import FORMS, long, table, wide

@@ -16,7 +16,7 @@ from sarlp.datasets.converters.label_embeddings import (
     random_embeddings,
     spell_out,
 )
-from sarlp.embeddings import EmbeddingError, load_embeddings, save_embeddings
+from sarlp.io.embeddings import EmbeddingError, load_embeddings, save_embeddings
 
 VOCABULARY = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'dog', 'dining', 'table', 'tv', 'monitor', 'fire', '##fly']
 WIDTH, LAYERS, HEADS = 22, 3, 2

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
+from sarlp.apps.spreadsheets.label_source import RECORD, label_arrays, read_source, write_labels_like_source
 from sarlp.datasets.annotation import AnnotationError
-from sarlp.datasets.converters.csv_labels import convert_csv_labels
-from sarlp.datasets.converters.label_source import RECORD, label_arrays, read_source, write_labels_like_source
 
 from .label_writers import FORMS, table
 

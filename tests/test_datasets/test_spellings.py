@@ -9,10 +9,10 @@ import xml.sax.saxutils
 import numpy as np
 import pytest
 
+from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
+from sarlp.apps.spreadsheets.label_source import RECORD, label_arrays, write_labels_like_source
 from sarlp.datasets.annotation import AnnotationError, load_annotation
 from sarlp.datasets.converters.coco import convert_coco2014
-from sarlp.datasets.converters.csv_labels import convert_csv_labels
-from sarlp.datasets.converters.label_source import RECORD, label_arrays, write_labels_like_source
 from sarlp.datasets.converters.nuswide import convert_nuswide
 from sarlp.datasets.converters.voc import convert_voc2007
 

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from sarlp.datasets.annotation import load_annotation
-from sarlp.embeddings import save_embeddings
 from sarlp.engine import MultiLabelRunner, build_runner, load_config
 from sarlp.engine.build import set_num_classes, use_amp
 from sarlp.errors import UserError
+from sarlp.io.embeddings import save_embeddings
 
 
 def write_embeddings(path, classes, width=16):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
+from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
+from sarlp.apps.spreadsheets.label_source import RECORD
 from sarlp.datasets.annotation import labels_of, load_annotation
-from sarlp.datasets.converters.csv_labels import convert_csv_labels
-from sarlp.datasets.converters.label_source import RECORD
-from sarlp.embeddings import load_embeddings, save_embeddings
 from sarlp.engine import build_runner, load_config, read_checkpoint
 from sarlp.engine.custom import choose_embeddings, fill_in
 from sarlp.errors import UserError
+from sarlp.io.embeddings import load_embeddings, save_embeddings
 from sarlp.registry import DATASETS
 
 from .conftest import LOADERS

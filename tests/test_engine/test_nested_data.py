@@ -11,15 +11,15 @@ import cv2
 import numpy as np
 import pytest
 
-from sarlp.completion import Record, complete_labels, record_path
+from sarlp.apps.completion import Record, complete_labels, record_path
+from sarlp.apps.review.session import training_command
+from sarlp.apps.run_report import write_run_report
+from sarlp.apps.run_report.workdir import read_predictions
 from sarlp.datasets.annotation import dump_annotation
 from sarlp.datasets.label_masks import load_label_mask
 from sarlp.datasets.nesting import build_labels, leaves
 from sarlp.engine import build_runner, load_config, read_checkpoint
 from sarlp.errors import UserError
-from sarlp.review.session import training_command
-from sarlp.visualization.run_report import write_run_report
-from sarlp.visualization.run_report.workdir import read_predictions
 
 from ..place import CLASSES
 from .test_ranks import torchrun

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-import sarlp.engine.sweep as sweep
+import sarlp.apps.sweep as sweep
+from sarlp.apps.sweep import Run, execute, plan
 from sarlp.engine import load_config
-from sarlp.engine.sweep import Run, execute, plan
 from sarlp.errors import UserError
 
 

@@ -11,9 +11,9 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from sarlp.clip_weights import read_clip_weights
 from sarlp.engine.inputs import check_inputs
 from sarlp.errors import UserError
+from sarlp.io.clip_weights import read_clip_weights
 from sarlp.models.clip_resnet import dense_tokens, resize_position
 from sarlp.registry import MODELS
 

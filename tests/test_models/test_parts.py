@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sarlp.embeddings import save_embeddings
+from sarlp.io.embeddings import save_embeddings
 from sarlp.methods import pseudo_targets
 from sarlp.models import LabelEmbedding, LowRankBilinearAttention, TokenEncoder
 from sarlp.models.token_encoder import sine_position_code

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from sarlp.embeddings import save_embeddings
 from sarlp.engine import build_runner
-from sarlp.engine.convert import convert_released
 from sarlp.errors import UserError
 from sarlp.inference import init_model
+from sarlp.inference.convert_released import convert_released
+from sarlp.io.embeddings import save_embeddings
 from sarlp.models.released import rename_released
 from sarlp.paths import shipped
 from sarlp.registry import MODELS

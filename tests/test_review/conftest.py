@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from sarlp.completion import Calibration, Record, record_path, suspects_path
-from sarlp.completion.record import HEADER, SUSPECTS_HEADER, write_table
-from sarlp.datasets.converters.csv_labels import convert_csv_labels
-from sarlp.review import Review
+from sarlp.apps.completion import Calibration, Record, record_path, suspects_path
+from sarlp.apps.completion.record import HEADER, SUSPECTS_HEADER, write_table
+from sarlp.apps.review import Review
+from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
 
 from .. import place as place_module
 
@@ -86,8 +86,8 @@ def made(place, monkeypatch, capsys):
 
 def _serve(table, sender, with_maps, port):
     """A server as a process of its own: forked, as to import everything anew takes long."""
-    from sarlp.review import server
-    from sarlp.review.maps import AttentionMaps
+    from sarlp.apps.review import server
+    from sarlp.apps.review.maps import AttentionMaps
 
     torch.set_num_threads(1)  # the threads of the parent are not in this process
     server.print = lambda text, flush: sender.send(text)

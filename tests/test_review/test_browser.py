@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sarlp.review import DecisionLog, log_path
+from sarlp.apps.review import DecisionLog, log_path
 
 from .conftest import CLASSES, lines, name_of, read_sheet
 

@@ -9,9 +9,9 @@ import urllib.request
 
 import pytest
 
+from sarlp.apps.review import DecisionLog, Review, log_path
+from sarlp.apps.review.decisions import Undone
 from sarlp.errors import UserError
-from sarlp.review import DecisionLog, Review, log_path
-from sarlp.review.decisions import Undone
 
 from .conftest import CLASSES
 

@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 
-from sarlp.completion import Recovered, Suspect
+from sarlp.apps.completion import Recovered, Suspect
+from sarlp.apps.review import ReviewQueue, Selection
+from sarlp.apps.review.queue import KINDS, ORDERS, STATES, Found
 from sarlp.errors import UserError, UserValueError
-from sarlp.review import ReviewQueue, Selection
-from sarlp.review.queue import KINDS, ORDERS, STATES, Found
 
 CLASSES = ('a', 'b', 'c', 'none', 'e')
 

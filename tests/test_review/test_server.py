@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 import pytest
 
-from sarlp.completion.record import HEADER, write_table
+from sarlp.apps.completion.record import HEADER, write_table
+from sarlp.apps.review import Review, server
+from sarlp.apps.review.maps import AttentionMaps
 from sarlp.errors import UserError
 from sarlp.inference import Predictor, init_model
 from sarlp.paths import shipped
-from sarlp.review import Review, server
-from sarlp.review.maps import AttentionMaps
 from sarlp.visualization.attention import attention_maps, scale_map
 
 from .conftest import CLASSES, lines, name_of

@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
-from sarlp.completion import suspects_path
-from sarlp.datasets.converters.label_source import label_arrays
+from sarlp.apps.completion import suspects_path
+from sarlp.apps.review import Review
+from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.engine import load_config
 from sarlp.errors import UserError
 from sarlp.registry import DATASETS
-from sarlp.review import Review
 
 from .conftest import CLASSES, IMAGES, known, lines, name_of, read_sheet, truth
 

@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sarlp.datasets.annotation import dump_annotation, load_annotation
-from sarlp.datasets.statistics import count_labels
-from sarlp.errors import UserError
-from sarlp.visualization.dataset_report import (
+from sarlp.apps.dataset_report import (
     draw_classes,
     draw_known,
     draw_together,
     most_positive,
     write_dataset_report,
 )
+from sarlp.datasets.annotation import dump_annotation, load_annotation
+from sarlp.datasets.statistics import count_labels
+from sarlp.errors import UserError
 
 CLASSES = ('a $very$ long name of a class, cut', 'bee', 'cow', 'dog', 'élan')
 

@@ -15,22 +15,22 @@ from PIL import Image
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, precision_recall_curve
 
-from sarlp.completion import Calibration, Record, decision_quality, record_path, suspects_path
-from sarlp.completion.record import HEADER, SUSPECTS_HEADER, write_table
+from sarlp.apps.completion import Calibration, Record, decision_quality, record_path, suspects_path
+from sarlp.apps.completion.record import HEADER, SUSPECTS_HEADER, write_table
+from sarlp.apps.dataset_report import draw_together
+from sarlp.apps.run_report import write_run_report
+from sarlp.apps.run_report.figures import draw_training
+from sarlp.apps.run_report.images import best_and_worst
+from sarlp.apps.run_report.svg import to_svg
+from sarlp.apps.run_report.workdir import Curves, read_config, read_curves, read_hidden, read_predictions
 from sarlp.datasets.annotation import dump_annotation
 from sarlp.datasets.converters.voc import convert_voc2007
 from sarlp.datasets.digits import make_digits
 from sarlp.engine import build_runner, find_checkpoint, load_config
 from sarlp.engine.testing import test as measure
 from sarlp.errors import UserError
+from sarlp.evaluation.measures import recovery_curve, reliability, score_images
 from sarlp.registry import DATASETS
-from sarlp.visualization.dataset_report import draw_together
-from sarlp.visualization.run_report import write_run_report
-from sarlp.visualization.run_report.figures import draw_training
-from sarlp.visualization.run_report.images import best_and_worst
-from sarlp.visualization.run_report.measures import recovery_curve, reliability, score_images
-from sarlp.visualization.run_report.svg import to_svg
-from sarlp.visualization.run_report.workdir import Curves, read_config, read_curves, read_hidden, read_predictions
 
 from ..test_engine.conftest import reduced
 

@@ -19,8 +19,7 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from sarlp.clean_names import capitals_note
-from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, summary, validate
+from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
 from sarlp.datasets.converters.coco_records import (
     NEGATIVES,
     VERIFIED,
@@ -32,7 +31,9 @@ from sarlp.datasets.converters.coco_records import (
 )
 from sarlp.datasets.converters.json_stream import stream_members
 from sarlp.datasets.near_names import hint_below
+from sarlp.datasets.statistics import summary
 from sarlp.errors import shorten
+from sarlp.names.clean_names import capitals_note
 
 SPLITS = ('train', 'val')
 

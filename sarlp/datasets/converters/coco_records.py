@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sarlp.clean_names import clean_name, show_spellings
-from sarlp.json_file import show
+from sarlp.io.json_file import show
+from sarlp.names.clean_names import clean_name, show_spellings
 
 NEGATIVES, VERIFIED = (
     'neg_category_ids',
@@ -69,7 +69,7 @@ class Categories:
 
     Attributes:
         ids: class index by category id.
-        names: of the classes, cleaned (:mod:`sarlp.clean_names`).
+        names: of the classes, cleaned (:mod:`sarlp.names.clean_names`).
     """
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any
 
-from sarlp.json_file import finite_float, no_constant, show, unique_keys
+from sarlp.io.json_file import finite_float, no_constant, show, unique_keys
 
 _CHUNK = 1 << 22  # characters read at a time; a value that is longer is read in growing pieces
 _LONGEST = 1 << 28  # characters of one value
@@ -32,7 +32,7 @@ def stream_members(
         file. An empty array yields nothing.
 
     Raises:
-        ValueError: the file holds no JSON object, breaks off, or is not JSON as :mod:`sarlp.json_file` has it; the
+        ValueError: the file holds no JSON object, breaks off, or is not JSON as :mod:`sarlp.io.json_file` has it; the
             message says at which character.
     """
     with open(path, encoding='utf-8-sig') as file:

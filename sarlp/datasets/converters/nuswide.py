@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sarlp.clean_names import Spellings, look_alike, match_names, show_spellings
-from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, summary, validate
+from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
 from sarlp.datasets.near_names import hint_below
+from sarlp.datasets.statistics import summary
 from sarlp.errors import shorten
+from sarlp.names.clean_names import Spellings, look_alike, match_names, show_spellings
 
 SPLITS = ('train', 'test')
 _NUM_CONCEPTS, _SIZES = 81, {'train': 161_789, 'test': 107_859}  # of the published lists

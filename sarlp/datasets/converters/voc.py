@@ -20,11 +20,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from sarlp.clean_names import Spellings, clean_name
-from sarlp.datasets.annotation import CONTROL, REST, AnnotationError, dump_annotation, summary
+from sarlp.datasets.annotation import CONTROL, REST, AnnotationError, dump_annotation
 from sarlp.datasets.near_names import hint
+from sarlp.datasets.statistics import summary
 from sarlp.errors import shorten
-from sarlp.image_files import is_hidden, suffixes
+from sarlp.io.image_files import is_hidden, suffixes
+from sarlp.names.clean_names import Spellings, clean_name
 
 SPLITS = ('trainval', 'test')
 POLICIES = ('ignore', 'negative', 'positive')

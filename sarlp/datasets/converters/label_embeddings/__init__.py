@@ -1,4 +1,4 @@
-"""Making label embeddings: a vector for each class name (:mod:`sarlp.embeddings` has the file)."""
+"""Making label embeddings: a vector for each class name (:mod:`sarlp.io.embeddings` has the file)."""
 
 import inspect
 import math
@@ -13,7 +13,7 @@ from sarlp.datasets.converters.label_embeddings.bert import BERT, bert_embedding
 from sarlp.datasets.converters.label_embeddings.clip import clip_embeddings
 from sarlp.datasets.converters.label_embeddings.glove import glove_embeddings
 from sarlp.datasets.converters.label_embeddings.spelling import SPELLINGS, spell_out
-from sarlp.embeddings import EmbeddingError, save_embeddings
+from sarlp.io.embeddings import EmbeddingError, save_embeddings
 
 __all__ = [
     'BERT',

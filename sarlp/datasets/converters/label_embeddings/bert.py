@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sarlp.datasets.converters.label_embeddings.spelling import spell_out
-from sarlp.embeddings import EmbeddingError
 from sarlp.errors import shorten
+from sarlp.io.embeddings import EmbeddingError
 
 BERT = 'bert-base-uncased'
 

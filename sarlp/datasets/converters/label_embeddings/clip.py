@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sarlp.clip_weights import PREFIX, is_torchscript, read_state_dict
 from sarlp.datasets.converters.label_embeddings.spelling import spell_out
-from sarlp.embeddings import EmbeddingError
 from sarlp.errors import shorten
+from sarlp.io.clip_weights import PREFIX, is_torchscript, read_state_dict
+from sarlp.io.embeddings import EmbeddingError
 
 CLIP = 'RN101-quickgelu'
 PROMPTS = ('a photo of a {}.',)

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sarlp.datasets.converters.label_embeddings.spelling import spell_out
-from sarlp.embeddings import EmbeddingError
+from sarlp.io.embeddings import EmbeddingError
 
 _LONGEST_LINE = 1 << 20  # bytes; a file without line breaks is no such file and must not be read whole
 _WIDEST = 1 << 17  # numbers, which such a line has room for

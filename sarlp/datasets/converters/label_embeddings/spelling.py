@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from sarlp.clean_names import clean_name
+from sarlp.names.clean_names import clean_name
 
 # VOC writes these as one word, which a tokeniser would cut into meaningless pieces
 SPELLINGS = {'diningtable': 'dining table', 'pottedplant': 'potted plant', 'tvmonitor': 'tv monitor'}

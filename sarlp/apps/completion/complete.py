@@ -1,0 +1,243 @@
+"""Fill in the labels that nobody knows: probabilities, decisions at a precision, suspects."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sarlp.apps.completion.folds import score_out_of_fold
+from sarlp.apps.completion.record import (
+    DECISIONS,
+    HEADER,
+    SUSPECTS_HEADER,
+    Record,
+    Recovered,
+    Suspect,
+    check_outputs,
+    record_path,
+    suspects_path,
+    write_table,
+)
+from sarlp.apps.completion.scoring import Scored, score, stack
+from sarlp.apps.completion.truth import read_truth
+from sarlp.apps.completion.writing import completed_files, write_completed
+from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
+from sarlp.datasets.nesting import (
+    annotation_path,
+    annotation_paths,
+    classes_of,
+    image_folder,
+    leaves,
+    name_files,
+    with_options,
+)
+from sarlp.engine import load_config
+from sarlp.engine.devices import AUTO, choose_device
+from sarlp.engine.options import read_options
+from sarlp.engine.testing import loader_for_testing
+from sarlp.errors import UserError
+from sarlp.evaluation.quality import decision_quality
+from sarlp.evaluation.thresholds import calibrate
+from sarlp.inference import init_model
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.paths import find_config
+
+SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What was found, and where it was written.
+
+    Attributes:
+        record: calibration, expected and, where there is a truth, measured quality.
+        scored: the images that were completed.
+        probabilities: (N, C) calibrated, of known labels too.
+        decisions: (N, C) int8 of 1 / 0 / -1; of known labels what is known.
+        suspects: known labels that the model contradicts, the most contradicted first.
+        held_out: number of known labels that probabilities and thresholds rest on.
+        files: ``'recovered'``, ``'suspects'``, ``'record'``, and of
+            :func:`~sarlp.apps.completion.writing.write_completed`.
+    """
+
+    record: Record
+    scored: Scored
+    probabilities: np.ndarray
+    decisions: np.ndarray
+    suspects: list[Suspect]
+    held_out: int
+    files: Mapping[str, Path]
+
+
+def complete_labels(
+    config: str | os.PathLike,
+    checkpoint: str | os.PathLike | None,
+    out: str | os.PathLike,
+    split: str = 'train',
+    precision: float = 0.9,
+    folds: int | None = None,
+    calibration: str = 'auto',
+    suspect: float = 0.02,
+    truth: str | os.PathLike | None = None,
+    cfg_options: Mapping[str, Any] | Sequence[str] | None = None,
+    device: str | torch.device = AUTO,
+) -> Completion:
+    """Complete the labels of a data set, and write them.
+
+    Without ``folds`` the model of ``checkpoint`` scores all images, and probabilities and thresholds are fitted on the
+    known labels of the test split, which it was not trained on. It was trained on the images of the training split,
+    though, and may be surer of them than of new ones. With ``folds`` each image is scored by a model that was trained
+    without it, and all its known labels are there for fitting.
+
+    Args:
+        config: file or name.
+        checkpoint: file; None with ``folds``, which train their own models.
+        out: ``recovered.csv``; the other files go beside it, under its stem.
+        split: whose labels to complete, ``'train'``, ``'test'`` or ``'all'``.
+        precision: of the positive decisions, in [0.5, 1); and least probability of each negative one.
+        folds: number of models to train, at least 2, or None.
+        calibration: ``'auto'``, ``'temperature'`` or ``'isotonic'``.
+        suspect: a known label is suspect if the model gives it at most this probability, in [0, 0.5).
+        truth: file of complete labels to measure against, an annotation file or any file that ``csv_labels.py`` reads;
+            None takes what a label mask hides, if the config has one.
+        cfg_options: changes to the config, as :func:`~sarlp.engine.options.read_options` takes them.
+        device: of :func:`~sarlp.engine.devices.choose_device`, for scoring.
+
+    Raises:
+        UserError: an argument is out of range, a file does not fit, too few labels are known, or a file would be
+            replaced that no earlier completion wrote.
+    """
+    if split not in SPLITS:
+        raise UserError(f'the split must be one of {", ".join(SPLITS)}, got {split!r}')
+    if not 0.5 <= precision < 1:
+        raise UserError(f'the precision must be in [0.5, 1), got {precision}')
+    if not 0 <= suspect < 0.5:
+        raise UserError(f'the probability of a suspect must be in [0, 0.5), got {suspect}')
+    if (folds is None) == (checkpoint is None):
+        raise UserError('give a checkpoint, or a number of folds, which train models of their own; not both')
+    if folds is not None and (folds < 2 or split == 'test'):
+        raise UserError(f'folds must be at least 2, and complete the split train or all; got {folds} and {split!r}')
+    out = Path(out)
+    if out.suffix.lower() != '.csv':
+        raise UserError(f'--out must be a file ending in .csv, got {out}')
+    cfg_options = read_options(cfg_options)
+    cfg = load_config(config, cfg_options)
+    datasets = {name: cfg[f'{name}_dataloader'].dataset for name in SPLITS[split]}
+    completed = _completed_splits(datasets)
+    first = next(iter(completed.values()))
+    img_root = image_folder(first).absolute()
+    data_root = Path(first.get('data_root') or '').absolute()
+    annotations = {name: annotation_path(leaf).absolute() for name, leaf in completed.items()}
+    for file in annotations.values():  # a missing file is told before anything takes time
+        load_annotation(file)
+    given = (find_config(config), checkpoint, truth, *annotations.values())
+    check_outputs(out, [file for file in given if file is not None])
+    completed_files(annotations, data_root, _labels_dir(out))
+    device = choose_device(device)
+
+    if folds is None:
+        model = init_model(cfg.copy(), checkpoint, device)
+        classes = model.classes
+        checkpoints = [Path(checkpoint)]
+        by_split = {name: score(model, loader_for_testing(cfg, datasets[name]), name) for name in datasets}
+        held_out = by_split.get('test') or score(model, loader_for_testing(cfg, cfg.test_dataloader.dataset), 'test')
+        scored = stack([by_split[name] for name in datasets])
+    else:
+        folder = out.with_name(f'{out.stem}_folds')
+        dataset = _union(datasets, folder) if len(datasets) > 1 else datasets['train']
+        classes = classes_of(dataset)
+        scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device)
+        held_out = scored
+    fitted, expected = calibrate(held_out.scores, held_out.observed, scored.pool(), classes, precision, calibration)
+
+    complete = scored.truth if truth is None else read_truth(truth, img_root, classes, scored.image_ids)
+    probabilities = fitted.probabilities(scored.scores)
+    unknown = scored.observed == UNKNOWN
+    decisions = np.where(unknown, fitted.decide(probabilities), scored.observed)
+    hidden = np.where(unknown, complete, UNKNOWN)
+    measured = decision_quality(probabilities, decisions, hidden) if (hidden != UNKNOWN).any() else None
+    record = Record(
+        config=find_config(config).absolute(),
+        cfg_options=cfg_options,
+        data_root=data_root,
+        img_root=img_root,
+        annotations=annotations,
+        checkpoints=[Path(path).absolute() for path in checkpoints],
+        folds=folds,
+        fold_seed=0,
+        calibration=fitted,
+        expected=expected,
+        measured=measured,
+    )
+    suspects = _suspects(scored, probabilities, classes, suspect)
+    files = _write(record, scored, probabilities, decisions, suspects, out)
+    return Completion(
+        record, scored, probabilities, decisions, suspects, int((held_out.observed != UNKNOWN).sum()), files
+    )
+
+
+def _labels_dir(out: Path) -> Path:
+    return out.with_name(f'{out.stem}_labels')
+
+
+def _completed_splits(datasets: Mapping[str, Mapping]) -> dict[str, Mapping]:
+    """The data set config of each split; completed labels go back into one annotation file each, in one folder."""
+    completed = {}
+    for name, dataset in datasets.items():
+        if len(leaves(dataset)) > 1:
+            raise UserError(
+                f'{name}_dataloader.dataset is made of {len(leaves(dataset))} data sets ({name_files(dataset)}), and '
+                'completed labels go back into one annotation file; complete each by itself: '
+                f'--cfg-options data_root=... in a config whose {name}_dataloader has that one alone'
+            )
+        (completed[name],) = leaves(dataset)
+    roots = {image_folder(leaf).absolute(): name for name, leaf in completed.items()}
+    if len(roots) > 1:
+        raise UserError(
+            f'the images of the splits lie in {" and in ".join(map(str, roots))}; complete one split at a time'
+        )
+    return completed
+
+
+def _union(datasets: Mapping[str, Mapping], folder: Path) -> Mapping:
+    """One data set of both splits, since every image is once held out."""
+    if any(leaf.get('label_mask') is not None for dataset in datasets.values() for leaf in leaves(dataset)):
+        raise UserError('folds complete both splits only where no label mask hides labels; choose --split train')
+    classes, entries = classes_of(datasets['train']), []
+    for dataset in datasets.values():
+        (file,) = annotation_paths(dataset)
+        metainfo, data_list = load_annotation(file)
+        entries += put_in_order(metainfo['classes'], data_list, classes, file, name_files(datasets['train']))
+    file = folder / 'images.json'
+    dump_annotation(file, classes, entries, split='trainval and test')
+    return with_options(datasets['train'], ann_file=str(file.absolute()))
+
+
+def _suspects(scored: Scored, probabilities: np.ndarray, classes, least: float) -> list[Suspect]:
+    found = []
+    for code, of_label in ((POSITIVE, probabilities), (NEGATIVE, 1 - probabilities)):
+        for row, column in zip(*np.nonzero((scored.observed == code) & (of_label <= least)), strict=True):
+            suspect = Suspect(
+                scored.image_ids[row], classes[column], DECISIONS[code], float(probabilities[row, column])
+            )
+            found.append((float(of_label[row, column]), suspect))
+    return [suspect for _, suspect in sorted(found)]
+
+
+def _write(record: Record, scored: Scored, probabilities, decisions, suspects, out: Path) -> dict[str, Path]:
+    rows, changes = [], {}
+    for row, image in enumerate(scored.image_ids):
+        for column in np.flatnonzero(scored.observed[row] == UNKNOWN):
+            name, code = record.classes[column], int(decisions[row, column])
+            rows.append(Recovered(image, name, float(probabilities[row, column]), DECISIONS[code]))
+            if code != UNKNOWN:
+                changes.setdefault(image, {})[name] = code
+    completed = write_completed(record, changes, _labels_dir(out))
+    write_table(suspects_path(out), SUSPECTS_HEADER, suspects)
+    write_table(out, HEADER, rows)
+    record.write(record_path(out))  # last: where it is, the others are
+    return {'recovered': out, 'suspects': suspects_path(out), 'record': record_path(out), **completed}

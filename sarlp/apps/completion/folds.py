@@ -1,0 +1,109 @@
+"""Out-of-fold scores: every image is scored by a model that was trained without it."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+
+from sarlp.apps.completion.scoring import Scored, score, stack
+from sarlp.datasets.nesting import annotation_paths, with_options
+from sarlp.engine import build_runner
+from sarlp.engine.terminal import brief
+from sarlp.engine.testing import loader_for_testing
+from sarlp.errors import UserError
+from sarlp.inference import init_model
+from sarlp.io.files import atomic_write
+from sarlp.io.json_file import read_json
+
+FINISHED = 'finished.json'
+
+
+def score_out_of_fold(
+    cfg: Config, dataset: Mapping, number: int, folder: str | Path, device: str | torch.device, seed: int = 0
+) -> tuple[Scored, list[Path]]:
+    """Train a model for each fold of the images, without that fold, and score the fold by it.
+
+    No epoch is selected, since that would look at the fold: the last one counts. What is trained already in ``folder``
+    with the same config and labels is not trained again, and a training that was cut off goes on.
+
+    Args:
+        cfg: of :func:`~sarlp.engine.load_config`; not changed.
+        dataset: config of the data set.
+        number: of folds, at least 2.
+        folder: for the work directories ``fold0``, ``fold1``, ...
+        device: of :func:`~sarlp.engine.devices.choose_device`, for scoring; MMEngine chooses for training.
+        seed: of the folds.
+
+    Returns:
+        The scores, fold by fold, and the checkpoint of each fold.
+    """
+    folder = Path(folder)
+    parts, checkpoints = [], []
+    for index in range(number):
+        work_dir = folder / f'fold{index}'
+        fold = dict(index=index, number=number, seed=seed)
+        train_cfg = _training(cfg, with_options(dataset, fold=dict(fold, part='rest')))
+        checkpoint = _finished(train_cfg, work_dir)
+        if checkpoint is None:
+            print(f'fold {index + 1} of {number}: training in {work_dir}', flush=True)
+            train_cfg.work_dir = str(work_dir)
+            train_cfg.experiment_name = f'{work_dir.absolute()}'  # MMEngine shares state between equal names
+            with brief(f'fold {index + 1} of {number}'):
+                runner = build_runner(train_cfg)
+                runner.train()
+            checkpoint = work_dir / Path(runner.message_hub.get_info('last_ckpt')).name
+            _finish(work_dir, checkpoint.name)
+        else:
+            print(f'fold {index + 1} of {number}: trained before, {checkpoint}', flush=True)
+        model = init_model(cfg.copy(), checkpoint, device)
+        loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
+        parts.append(score(model, loader, f'fold {index + 1} of {number}'))
+        checkpoints.append(checkpoint)
+    return stack(parts), checkpoints
+
+
+def _training(cfg: Config, dataset: Mapping) -> Config:
+    cfg = copy.deepcopy(cfg)
+    cfg.train_dataloader.dataset = dataset
+    for name in ('val_dataloader', 'val_cfg', 'val_evaluator', 'test_dataloader', 'test_cfg', 'test_evaluator'):
+        cfg[name] = None
+    cfg.train_cfg.pop('val_interval', None)
+    if cfg.default_hooks.get('checkpoint') is None:
+        raise UserError('default_hooks.checkpoint is None, but the models of the folds have to be saved; leave it out')
+    cfg.default_hooks.checkpoint.save_best = None
+    cfg.work_dir = None
+    cfg.resume = 'auto'  # without a checkpoint it starts anew
+    return cfg
+
+
+def _fingerprint(cfg: Config) -> str:
+    """Of what the weights depend on."""
+    digest = hashlib.sha256(json.dumps(cfg.to_dict(), sort_keys=True, default=str).encode())
+    for file in annotation_paths(cfg.train_dataloader.dataset):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _finished(cfg: Config, work_dir: Path) -> Path | None:
+    """The checkpoint of a training that has ended; None if there is none, or it was cut off."""
+    mark, started, fingerprint = work_dir / FINISHED, work_dir / 'started.json', _fingerprint(cfg)
+    if started.is_file() and read_json(started) != fingerprint:
+        raise UserError(
+            f'{work_dir}: this fold was trained with another config, or on other labels. Remove {work_dir.parent}, or '
+            'choose another --out'
+        )
+    _write(started, fingerprint)
+    return work_dir / read_json(mark) if mark.is_file() else None
+
+
+def _finish(work_dir: Path, checkpoint: str) -> None:
+    _write(work_dir / FINISHED, checkpoint)
+
+
+def _write(path: Path, content: str) -> None:
+    with atomic_write(path) as file:
+        json.dump(content, file)

@@ -1,0 +1,59 @@
+"""What a completion prints."""
+
+import math
+
+import numpy as np
+
+from sarlp.apps.completion.complete import Completion
+from sarlp.errors import shorten
+from sarlp.evaluation.quality import format_quality
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+
+
+def format_completion(completion: Completion) -> str:
+    """Counts, thresholds and quality as text of many lines."""
+    record, scored = completion.record, completion.scored
+    calibration = record.calibration
+    unknown = scored.observed == UNKNOWN
+    if calibration.scale == 0:
+        how = 'the scores say nothing of them'
+    else:
+        how = f'temperature {1 / calibration.scale:.2f}{", then a monotone curve" * (calibration.knots is not None)}'
+    lines = [
+        f'{len(scored.image_ids):,} images, {int(unknown.sum()):,} of {unknown.size:,} labels unknown',
+        f'calibrated on {completion.held_out:,} known labels of images that '
+        f'{"their models were" if record.folds else "the model was"} not trained on: {how}',
+        '',
+    ]
+    width = max(5, *(len(name) for name in record.classes))
+    lines.append(f'{"class":<{width}}{"threshold":>11}{"positive":>10}{"negative":>10}{"undecided":>11}')
+    for column, name in enumerate(record.classes):
+        decided = completion.decisions[unknown[:, column], column]
+        threshold = calibration.thresholds[column]
+        counts = [int((decided == code).sum()) for code in (POSITIVE, NEGATIVE, UNKNOWN)]
+        shown = f'{threshold:.3f}' if math.isfinite(threshold) else 'none'
+        lines.append(f'{name:<{width}}{shown:>11}{counts[0]:>10,}{counts[1]:>10,}{counts[2]:>11,}')
+    out_of_reach = [name for name, t in zip(record.classes, calibration.thresholds, strict=True) if np.isinf(t)]
+    if out_of_reach:
+        lines.append(
+            f'no threshold of {len(out_of_reach)} classes has a precision of {calibration.precision:g}, so nothing is '
+            f'called positive there: {shorten(out_of_reach)}'
+        )
+    lines += ['', 'what to expect, by cross-validation on the known labels:', format_quality(record.expected)]
+    if record.expected['positive']['precision'] < calibration.precision:
+        lines.append(f'note: the precision of {calibration.precision:g} was not reached there; label more images')
+    if record.measured is not None:
+        lines += [
+            '',
+            f'measured on {record.measured["labels"]:,} unknown labels whose truth is there:',
+            format_quality(record.measured),
+        ]
+    if record.folds is None and 'train' in record.annotations:
+        lines += [
+            '',
+            'note: the model was trained on images of the training split, so it may be surer of them than of those',
+            'that it was calibrated on. --folds 5 scores each image by a model that has not seen it',
+        ]
+    lines += ['', f'known labels that the model contradicts: {len(completion.suspects):,}', '']
+    lines += [f'{name:<10} {path}' for name, path in completion.files.items()]
+    return '\n'.join(lines)

@@ -1,0 +1,120 @@
+"""Completed labels, in the form the user brought and as annotation files."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sarlp.apps.completion.record import Record
+from sarlp.apps.spreadsheets.label_source import read_source, write_labels_like_source
+from sarlp.datasets.annotation import dump_annotation, load_annotation
+from sarlp.datasets.nesting import leaves
+from sarlp.errors import UserError, shorten
+from sarlp.io.outputs import check_output, loads
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.names.class_names import columns_by_name
+from sarlp.registry import DATASETS
+
+
+def write_completed(
+    record: Record, changes: Mapping[str, Mapping[str, int]], out_dir: str | os.PathLike
+) -> dict[str, Path]:
+    """Write labels with changes: as annotation files, and as the file of labels that the data set was made from.
+
+    Args:
+        record: says what was completed.
+        changes: 1 / 0 / -1 by image and name of the class; every other label stays as it is known.
+        out_dir: where ``trainval.json`` and so on go, each under the name of the annotation file that it completes;
+            and, if the data set came from a spreadsheet, JSON lines or COCO JSON, that file.
+
+    Returns:
+        The files: of the splits by their names, and ``'source'``.
+
+    Raises:
+        UserError: an image or a class is not in the data set; or see :func:`completed_files`.
+    """
+    written = completed_files(record.annotations, record.data_root, out_dir)
+    for_source: dict[str, np.ndarray] = {}
+    for split, file in record.annotations.items():
+        metainfo, data_list = load_annotation(file)
+        dataset = _dataset(record, split, file)
+        advice = 'Complete the labels anew'
+        columns = columns_by_name(metainfo['classes'], record.classes, file, 'the record', advice)
+        place = {name: index for index, name in enumerate(metainfo['classes'])}
+        entries = []
+        for index, entry in enumerate(data_list):
+            image, observed, full, _ = dataset.get_labels(index)
+            labels = _changed(observed, changes.get(image, {}), place, image)
+            if image in changes:  # not the labels after a mask: what a person wrote stays
+                for_source[image] = _changed(full, changes[image], place, image)[columns]
+            entries.append(
+                {
+                    'img_path': image,
+                    'positive': np.flatnonzero(labels == POSITIVE).tolist(),
+                    'negative': np.flatnonzero(labels == NEGATIVE).tolist(),
+                    'ignore': entry['ignore'],
+                }
+            )
+        classes = metainfo.pop('classes')
+        dump_annotation(written[split], classes, entries, **{**metainfo, 'completed': True})
+    strangers = sorted(set(changes) - for_source.keys())
+    if strangers:
+        raise UserError(f'images that are in no completed split: {shorten(strangers)}')
+    if 'source' in written:
+        write_labels_like_source(for_source, record.data_root, written['source'], record.classes)
+    return written
+
+
+def completed_files(
+    annotations: Mapping[str, str | os.PathLike], data_root: str | os.PathLike, out_dir: str | os.PathLike
+) -> dict[str, Path]:
+    """The files that :func:`write_completed` writes, after a look at what they would replace.
+
+    Args:
+        annotations: annotation file by split.
+        data_root: folder of the data set.
+        out_dir: where the files go.
+
+    Raises:
+        UserError: one of them is read here, or is there and was not written by an earlier completion.
+    """
+    out_dir = Path(out_dir)
+    files = {split: out_dir / Path(file).name for split, file in annotations.items()}
+    for file in files.values():
+        check_output(file, annotations.values(), _is_completed)
+    source = read_source(data_root)
+    if source is not None:
+        taken = {path.name for path in files.values()}
+        name = f'completed_{source["file"]}' if source['file'] in taken else source['file']
+        # a spreadsheet does not tell who wrote it, but a completion writes the annotation files beside it first
+        beside = all(map(_is_completed, files.values()))
+        check_output(out_dir / name, [Path(data_root) / 'labels' / source['copy']], lambda path: beside)
+        files['source'] = out_dir / name
+    return files
+
+
+def _is_completed(file: Path) -> bool:
+    return file.is_file() and loads(load_annotation)(file) and load_annotation(file)[0].get('completed') is True
+
+
+def _dataset(record: Record, split: str, file: Path):
+    """The data set of an annotation file, with the label mask of the config; no image is read."""
+    (leaf,) = leaves(record.load_config()[f'{split}_dataloader'].dataset)
+    return DATASETS.build(
+        dict(
+            type='MultiLabelDataset',
+            ann_file=str(Path(file).absolute()),
+            data_prefix=dict(img_path=str(record.img_root)),
+            label_mask=leaf.get('label_mask'),
+        )
+    )
+
+
+def _changed(labels: np.ndarray, changes: Mapping[str, int], place: Mapping[str, int], image: str) -> np.ndarray:
+    labels = labels.copy()
+    for name, code in changes.items():
+        if name not in place or code not in (POSITIVE, NEGATIVE, UNKNOWN):
+            raise UserError(f'{image}: expected a class of the data set and 1, 0 or -1, found {name!r} and {code!r}')
+        labels[place[name]] = code
+    return labels

@@ -1,0 +1,256 @@
+"""What is to be reviewed, which of it, and in which order."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from sarlp.apps.completion import Recovered, Suspect
+from sarlp.apps.review.decisions import CODES, Pair
+from sarlp.errors import UserError, UserValueError, shorten
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+
+KINDS = ('undecided', 'suggested', 'suspect')
+STATES = ('open', 'reviewed', *CODES)
+ORDERS = ('informative', 'highest', 'lowest', 'image')
+OPEN = -2  # beside the label codes: nobody has decided
+_SPREAD = 4.0  # a class can count at most so many times as much as the middle one, or as little
+
+
+class Item(NamedTuple):
+    """A label to be reviewed.
+
+    Attributes:
+        image, cls: which.
+        probability: that the class is there, says the model.
+        kind: ``'undecided'``, a label that is unknown and stays so; ``'suggested'``, one that is unknown and that the
+            model decided; ``'suspect'``, one that is known and that the model contradicts.
+        suggestion: 1 / 0, what the model says; None where it says nothing.
+        label: 1 / 0, what is known of a suspect; None otherwise.
+    """
+
+    image: str
+    cls: str
+    probability: float
+    kind: str
+    suggestion: int | None
+    label: int | None
+
+    @property
+    def pair(self) -> Pair:
+        return self.image, self.cls
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which items are looked at; None and the whole range of probabilities take all.
+
+    Args:
+        cls: name of a class.
+        kind: one of :data:`KINDS`.
+        state: ``'open'``, not decided by the reviewer; ``'reviewed'``; or the decision.
+        low, high: range of probabilities, both ends included.
+        order: ``'informative'`` (see :func:`informativeness`), most first; ``'highest'`` or ``'lowest'`` probability
+            first; ``'image'``, the labels of an image one after another. Equal ones keep the order of the file.
+    """
+
+    cls: str | None = None
+    kind: str | None = None
+    state: str | None = None
+    low: float = 0.0
+    high: float = 1.0
+    order: str = 'informative'
+
+    def __post_init__(self):
+        for name, value, words in (('kind', self.kind, KINDS), ('state', self.state, STATES)):
+            if value is not None and value not in words:
+                raise UserValueError(f'{name} must be one of {", ".join(words)}, got {value!r}')
+        if self.order not in ORDERS:
+            raise UserValueError(f'order must be one of {", ".join(ORDERS)}, got {self.order!r}')
+        if not 0 <= self.low <= self.high <= 1:  # nor NaN
+            raise UserValueError(f'probabilities must go from 0 to 1, low to high; got {self.low!r} to {self.high!r}')
+
+
+class Found(NamedTuple):
+    """An item among the selected ones: its index or None, its place among them from 0, and how many there are."""
+
+    index: int | None
+    place: int
+    total: int
+
+
+def informativeness(
+    probability: np.ndarray, cls: np.ndarray, label: np.ndarray, known_positives: Mapping[int, int] | None = None
+) -> np.ndarray:
+    """How much is learnt from an answer: ``value * weight[class]``.
+
+    An unknown label is worth the entropy of its calibrated probability ``p``, which is the information in the answer:
+    1 bit at 0.5. A suspect of label ``y`` is worth ``|p - y|``, the model's probability that the label is wrong: one
+    wrong known label outweighs many unknown ones, as the model trains on it.
+
+    Rare classes come earlier: the weight of a class with ``e`` positives is ``sqrt(m / e)``, but at least 1/4 and at
+    most 4. ``e`` is the number of known positives and the sum of the probabilities of unknown labels, and ``m`` the
+    median of ``e`` over the classes that occur.
+
+    Args:
+        probability: (N,) in [0, 1].
+        cls: (N,) index of the class.
+        label: (N,) 1 / 0 of suspects, -1 of unknown labels.
+        known_positives: number by class, as far as it is known.
+
+    Returns:
+        (N,) float64.
+    """
+    if not len(probability):
+        return np.empty(0)
+    unknown = label == UNKNOWN
+    p = np.clip(probability, 1e-12, 1 - 1e-12)
+    value = np.where(unknown, -p * np.log2(p) - (1 - p) * np.log2(1 - p), np.abs(probability - label))
+    positives = np.bincount(cls, np.where(unknown, probability, 0.0))
+    occurs = np.bincount(cls) > 0
+    for index, number in (known_positives or {}).items():
+        if index < len(positives):
+            positives[index] += number
+    positives = np.maximum(positives, 1e-3)
+    weight = np.clip(np.sqrt(np.median(positives[occurs]) / positives), 1 / _SPREAD, _SPREAD)
+    return value * weight[cls]
+
+
+class ReviewQueue:
+    """All labels to be reviewed, and what was decided on them.
+
+    Args:
+        recovered: unknown labels.
+        suspects: known labels that are contradicted.
+        classes: names, all that there are.
+        known_positives: by name of the class, for the order.
+
+    Attributes:
+        items: recovered labels first, in the order of the files; an item is named by its index.
+
+    Raises:
+        UserError: a label is there twice, or of a class that there is not.
+    """
+
+    def __init__(
+        self,
+        recovered: Iterable[Recovered],
+        suspects: Iterable[Suspect],
+        classes: Sequence[str],
+        known_positives: Mapping[str, int] | None = None,
+    ):
+        suggestions = {'positive': POSITIVE, 'negative': NEGATIVE, 'undecided': None}
+        self.items: list[Item] = []
+        for row in recovered:
+            suggestion = suggestions[row.decision]
+            kind = KINDS[suggestion is not None]
+            self.items.append(Item(row.image, row.cls, row.probability, kind, suggestion, None))
+        for row in suspects:
+            label = suggestions[row.label]
+            self.items.append(Item(row.image, row.cls, row.probability, 'suspect', 1 - label, label))
+
+        self.classes = tuple(classes)
+        self._class_of = {name: index for index, name in enumerate(self.classes)}
+        strange = sorted({item.cls for item in self.items} - self._class_of.keys())
+        if strange:
+            raise UserError(f'labels of classes that the record does not name: {shorten(strange)}')
+        self._index = {item.pair: index for index, item in enumerate(self.items)}
+        if len(self._index) < len(self.items):
+            repeated = next(item.pair for index, item in enumerate(self.items) if self._index[item.pair] != index)
+            raise UserError(f'the label {repeated[1]!r} of {repeated[0]} is listed twice')
+
+        number = len(self.items)
+        self._images: dict[str, list[int]] = {}
+        for index, item in enumerate(self.items):
+            self._images.setdefault(item.image, []).append(index)
+        image_of = {image: index for index, image in enumerate(self._images)}
+        image = np.fromiter((image_of[item.image] for item in self.items), np.int64, number)
+        self._cls = np.fromiter((self._class_of[item.cls] for item in self.items), np.int64, number)
+        self._kind = np.fromiter((KINDS.index(item.kind) for item in self.items), np.int8, number)
+        self._probability = np.fromiter((item.probability for item in self.items), np.float64, number)
+        self._decision = np.full(number, OPEN, np.int8)
+        label = np.fromiter((UNKNOWN if item.label is None else item.label for item in self.items), np.int8, number)
+        positives = {self._class_of[name]: count for name, count in (known_positives or {}).items()}
+        keys = {
+            'informative': -informativeness(self._probability, self._cls, label, positives),
+            'highest': -self._probability,
+            'lowest': self._probability,
+            'image': image * len(self.classes) + self._cls,
+        }
+        self._order = {name: np.argsort(key, kind='stable') for name, key in keys.items()}
+        self._rank = {name: np.argsort(order) for name, order in self._order.items()}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def index_of(self, pair: Pair) -> int | None:
+        """The item of an image and class; None if it is not to be reviewed."""
+        return self._index.get(pair)
+
+    def of_image(self, image: str) -> list[int]:
+        """The items of an image."""
+        return self._images.get(image, [])
+
+    def decision(self, index: int) -> int | None:
+        """1 / 0 / -1, or None where nothing is decided."""
+        code = int(self._decision[index])
+        return None if code == OPEN else code
+
+    def set_decision(self, index: int, decision: int | None) -> None:
+        self._decision[index] = OPEN if decision is None else decision
+
+    def select(self, selection: Selection) -> np.ndarray:
+        """The indices of the selected items, in order."""
+        order = self._order[selection.order]
+        return order[self._mask(selection)[order]]
+
+    def find(self, selection: Selection, at: int | None = None, step: int = 0) -> Found:
+        """The item itself, or the next selected one before or after it in the order.
+
+        Args:
+            selection: which items.
+            at: an item, which need not be selected (any more); None to begin at the end that ``step`` goes from.
+            step: 0 for the item itself, 1 for the next one, -1 for the one before.
+        """
+        order, mask = self._order[selection.order], self._mask(selection)
+        ranks = np.flatnonzero(mask[order])
+        if at is None:
+            place = len(ranks) - 1 if step < 0 else 0
+        else:
+            rank = self._rank[selection.order][at]
+            place = int(np.searchsorted(ranks, rank, 'right' if step > 0 else 'left')) - (step < 0)
+            if step == 0:
+                return Found(at, place, len(ranks))
+        found = int(order[ranks[place]]) if 0 <= place < len(ranks) else None
+        return Found(found, place, len(ranks))
+
+    def progress(self) -> dict[str, tuple[int, int]]:
+        """By class: how many items are decided, and how many there are; classes without any are left out."""
+        total = np.bincount(self._cls, minlength=len(self.classes)).tolist()
+        done = np.bincount(self._cls[self._decision != OPEN], minlength=len(self.classes)).tolist()
+        return {name: (done[i], total[i]) for i, name in enumerate(self.classes) if total[i]}
+
+    def progress_of(self, name: str) -> tuple[int, int]:
+        """The same of one class."""
+        own = self._cls == self._class_of[name]
+        return int((self._decision[own] != OPEN).sum()), int(own.sum())
+
+    def reviewed(self) -> int:
+        """How many items are decided."""
+        return int((self._decision != OPEN).sum())
+
+    def _mask(self, selection: Selection) -> np.ndarray:
+        mask = (self._probability >= selection.low) & (self._probability <= selection.high)
+        if selection.cls is not None:
+            if selection.cls not in self._class_of:
+                raise UserValueError(f'there is no class {selection.cls!r}')
+            mask &= self._cls == self._class_of[selection.cls]
+        if selection.kind is not None:
+            mask &= self._kind == KINDS.index(selection.kind)
+        if selection.state is not None:
+            if selection.state in CODES:
+                mask &= self._decision == CODES[selection.state]
+            else:
+                mask &= (self._decision == OPEN) == (selection.state == 'open')
+        return mask

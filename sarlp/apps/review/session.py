@@ -1,0 +1,228 @@
+"""One review: the labels, what is known beside them, the decisions, and what comes of them."""
+
+import os
+import shlex
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sarlp.apps.completion import Record, read_recovered, read_suspects, record_path, suspects_path, write_completed
+from sarlp.apps.review.decisions import DecisionLog, log_path
+from sarlp.apps.review.queue import ReviewQueue
+from sarlp.apps.spreadsheets.label_source import label_arrays
+from sarlp.datasets.nesting import keyed_leaves
+from sarlp.errors import UserError
+from sarlp.labels import POSITIVE, UNKNOWN
+from sarlp.names.class_names import columns_by_name
+
+
+class Known(NamedTuple):
+    """A label of an image that is not in question: ``label`` 1 / 0, and whether the reviewer decided it."""
+
+    cls: str
+    label: int
+    reviewed: bool
+
+
+class Exported(NamedTuple):
+    """The files by the names of :func:`~sarlp.apps.completion.write_completed`, the command of the next training, and
+    the number of labels that came from the reviewer and from the model."""
+
+    files: dict[str, Path]
+    command: str
+    reviewed: int
+    suggested: int
+
+
+class Review:
+    """The review of a ``recovered.csv``.
+
+    Args:
+        csv_file: the table; its record, suspects and log of decisions lie beside it.
+        read_only: decide nothing, so that another process may.
+
+    Attributes:
+        record: of the completion.
+        queue: what is to be reviewed.
+        log: the decisions on disk.
+
+    Raises:
+        UserError: a file is missing or damaged, or another process reviews it.
+    """
+
+    def __init__(self, csv_file: str | os.PathLike, read_only: bool = False):
+        self.csv_file = Path(csv_file)
+        self.record = Record.read(record_path(csv_file))
+        recovered = read_recovered(csv_file)
+        suspects = read_suspects(suspects_path(csv_file)) if suspects_path(csv_file).exists() else []
+        in_question: dict[str, set[str]] = {}
+        for row in (*recovered, *suspects):
+            in_question.setdefault(row.image, set()).add(row.cls)
+        self.known_missing: str | None = None
+        try:
+            self._known = _known_labels(self.record, in_question)
+        except UserError as error:  # context only; the review goes on without
+            self._known, self.known_missing = {}, str(error)
+        # a suspect is known, too
+        positives = Counter(row.cls for row in suspects if row.label == 'positive')
+        for labels in self._known.values():
+            positives.update(self.record.classes[index] for index in np.flatnonzero(labels == POSITIVE))
+        try:
+            self.queue = ReviewQueue(recovered, suspects, self.record.classes, positives)
+        except UserError as error:
+            raise UserError(f'{csv_file}: {error}; write it anew by sarlp recover') from None
+        self.log = DecisionLog(log_path(csv_file), read_only)
+        strangers = 0
+        for pair, decision in self.log.decided.items():
+            index = self.queue.index_of(pair)
+            if index is None:
+                strangers += 1
+            else:
+                self.queue.set_decision(index, decision)
+        if strangers:
+            warnings.warn(
+                f'{self.log.path}: {strangers:,} decisions are on labels that {self.csv_file.name} does not list (any '
+                'more). They stay in the log and are not exported.',
+                stacklevel=2,
+            )
+        self._lock = threading.Lock()
+
+    @property
+    def out_dir(self) -> Path:
+        """Where an export goes unless told otherwise."""
+        return self.csv_file.with_name(f'{self.csv_file.stem}_reviewed')
+
+    def image_path(self, image: str) -> Path:
+        """The file of an image.
+
+        Raises:
+            UserError: it is outside the folder of the images, also by way of a link.
+        """
+        root = self.record.img_root.resolve()
+        path = (root / image).resolve()
+        if not path.is_relative_to(root):
+            raise UserError(f'{image}: it leads out of the folder of the images, {root}')
+        return path
+
+    def known(self, index: int) -> list[Known]:
+        """The labels of an item's image that are known or decided, without its own, in the order of the classes."""
+        item = self.queue.items[index]
+        result = {}
+        labels = self._known.get(item.image)
+        if labels is not None:
+            for cls in np.flatnonzero(labels != UNKNOWN):
+                result[self.record.classes[cls]] = Known(self.record.classes[cls], int(labels[cls]), False)
+        for other in self.queue.of_image(item.image):
+            row, decision = self.queue.items[other], self.queue.decision(other)
+            if decision is None:
+                decision = row.label
+            if decision not in (None, UNKNOWN):
+                result[row.cls] = Known(row.cls, decision, self.queue.decision(other) is not None)
+        result.pop(item.cls, None)
+        return [result[name] for name in self.record.classes if name in result]
+
+    def decide(self, index: int, decision: int | None) -> None:
+        """Returns once it is on disk; see :meth:`DecisionLog.decide`."""
+        with self._lock:
+            self.log.decide(self.queue.items[index].pair, decision)
+            self.queue.set_decision(index, decision)
+
+    def undo(self, undoable: int) -> tuple[bool, int | None]:
+        """Whether something was undone, and on which item if it is still listed; see :meth:`DecisionLog.undo`."""
+        with self._lock:
+            undone = self.log.undo(undoable)
+            if undone is None:
+                return False, None
+            index = self.queue.index_of(undone.pair)
+            if index is not None:
+                self.queue.set_decision(index, undone.decision)
+            return True, index
+
+    def export(self, out_dir: str | os.PathLike | None = None, reviewed_only: bool = False) -> Exported:
+        """Write the labels as they are after the review.
+
+        The reviewer's decision holds for every label that has one; ``undecided`` leaves it unknown, and makes a suspect
+        unknown. Of the others, unknown labels get what the model decided, and known labels stay.
+
+        Args:
+            out_dir: a folder; None for :attr:`out_dir`.
+            reviewed_only: leave out what only the model decided.
+
+        Raises:
+            UserError, OSError: nothing can be written; see :func:`~sarlp.apps.completion.write_completed`.
+        """
+        out_dir = Path(self.out_dir if out_dir is None else out_dir)
+        with self._lock:
+            decisions = [self.queue.decision(index) for index in range(len(self.queue))]
+        changes: dict[str, dict[str, int]] = {}
+        reviewed = suggested = 0
+        for item, decision in zip(self.queue.items, decisions, strict=True):
+            label = decision
+            if decision is None and item.kind == 'suggested' and not reviewed_only:
+                label = item.suggestion
+                suggested += 1
+            elif decision is not None:
+                reviewed += 1
+            # an unknown label that stays unknown is no change: a label mask may hide what the spreadsheet has
+            if label is not None and (label != UNKNOWN or item.kind == 'suspect'):
+                changes.setdefault(item.image, {})[item.cls] = label
+        files = write_completed(self.record, changes, out_dir)
+        return Exported(files, training_command(self.record, files), reviewed, suggested)
+
+    def close(self) -> None:
+        self.log.close()
+
+
+def training_command(record: Record, files: Mapping[str, Path]) -> str:
+    """The next training, on the written labels, with none of them hidden; or, as a comment, why it can not be said."""
+    unspeakable = [str(path.absolute()) for path in files.values() if ',' in str(path.absolute())]
+    if unspeakable:
+        return (
+            f'# --cfg-options would take this path for a list, for its comma: {unspeakable[0]}\n'
+            '# move the files, or set train_dataloader.dataset.ann_file, and label_mask=None, in a config of your own'
+        )
+    cfg = record.load_config()
+    keys = {
+        loader: next(keyed_leaves(cfg[loader].dataset, f'{loader}.dataset'))[0]
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
+        if cfg.get(loader) is not None
+    }
+    mask = f'{keys["train_dataloader"]}.label_mask'
+    options: dict[str, Any] = {k: value for k, value in record.cfg_options.items() if not k.startswith(mask)}
+    for loader, key in keys.items():
+        split = 'train' if loader == 'train_dataloader' else 'test'
+        if split in files:
+            options[f'{key}.ann_file'] = files[split].absolute()
+            options |= {mask: None} if split == 'train' else {}
+    words = ['sarlp', 'train', str(record.config), '--cfg-options']
+    return shlex.join([*words, *(f'{key}={_spell(value)}' for key, value in options.items())])
+
+
+def _spell(value: Any) -> str:
+    """As :func:`~sarlp.engine.options.read_options` reads it."""
+    if isinstance(value, list | tuple):
+        brackets = '[]' if isinstance(value, list) else '()'
+        return brackets[0] + ','.join(map(_spell, value)) + brackets[1]
+    return str(value)
+
+
+def _known_labels(record: Record, in_question: Mapping[str, set[str]]) -> dict[str, np.ndarray]:
+    """(C,) int8 of 1 / 0 / -1 by image, for the images in question; -1 also for the labels in question.
+
+    The annotation files may hold more than was known to the model: what a label mask hid is in question.
+    """
+    classes, labels = label_arrays(record.annotations.values())
+    advice = 'Complete the labels anew'
+    columns = columns_by_name(classes, record.classes, 'the annotation file', 'the record', advice)
+    place = {name: index for index, name in enumerate(record.classes)}
+    known = {}
+    for image, names in in_question.items():
+        if image in labels:
+            known[image] = labels[image][columns]
+            known[image][[place[name] for name in names if name in place]] = UNKNOWN
+    return known

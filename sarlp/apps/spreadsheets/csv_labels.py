@@ -1,0 +1,215 @@
+"""A folder of images and a file of labels, of which some are known, to annotation files.
+
+The file is in one of these forms; which, and its encoding and delimiter, are found by themselves:
+
+.. code-block:: text
+
+    wide    file,cat,dog,sofa      long    image,class,value
+            1.jpg,1,,0                     1.jpg,cat,yes
+            2.jpg,,yes,?                   1.jpg,sofa,no
+
+    lists   {"image": "1.jpg", "positive": ["cat"], "negative": ["sofa"]}      a line for each image
+    coco    COCO JSON whose images have "neg_category_ids" or "verified_category_ids"
+
+Tables may also be JSON lines, with keys for columns. What is blank, or not there, is unknown.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge, open_labels
+from sarlp.apps.spreadsheets.label_source import write_source
+from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
+from sarlp.datasets.near_names import hint
+from sarlp.datasets.statistics import count_labels, summary
+from sarlp.errors import shorten
+from sarlp.io.image_files import has_frames
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN, holdout_number
+
+SPLITS = ('trainval', 'test')
+CONFLICTS = ('refuse', 'unknown')
+
+
+def convert_csv_labels(
+    csv: str | os.PathLike,
+    img_root: str | os.PathLike,
+    save_dir: str | os.PathLike,
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    on_conflict: str = 'refuse',
+    allow_missing: bool = False,
+    include_unlabelled: bool = False,
+    **form: Any,
+) -> dict[str, Path]:
+    """Write ``labels/trainval.json`` and ``labels/test.json``, and print what was read.
+
+    Beside them goes a copy of the file of labels with a record of how it was read
+    (:mod:`sarlp.apps.spreadsheets.label_source`). Everything is read and checked before anything is written.
+
+    Args:
+        csv: the file of labels.
+        img_root: folder of the images, to which the file's paths are relative.
+        save_dir: folder of the data set, the ``data_root`` of a config. ``img_root`` may be in it, and need not be.
+        val_fraction: chance of an image to go to ``test.json``, in (0, 1). It is drawn from (seed, path) alone, so an
+            image stays in its split when others are added; a larger fraction tests on the same images and more.
+        seed: of the split, any integer.
+        on_conflict: labels that are positive in one row and negative in another are an error (``'refuse'``) or
+            ``'unknown'``.
+        allow_missing: leave out rows of images that are not in the folder; else they are an error.
+        include_unlabelled: list the images of the folder that no row names, all labels unknown.
+        **form: of :func:`~sarlp.apps.spreadsheets.label_files.open_labels`, to tell what it would find by itself.
+
+    Returns:
+        The files by split, ``'trainval'`` and ``'test'``.
+
+    Raises:
+        AnnotationError: the file or the folder is not as it must be.
+    """
+    if not 0 < val_fraction < 1:
+        raise AnnotationError(f'expected the fraction of images to test on in (0, 1), found {val_fraction}.')
+    if on_conflict not in CONFLICTS:
+        raise AnnotationError(f'on_conflict must be one of {", ".join(CONFLICTS)}, found {on_conflict!r}.')
+    folder = ImageFolder(img_root)
+    file = open_labels(csv, is_image=folder.has, **form)
+    merged = merge(file, folder.find)
+    near = hint(list(merged.missing), folder.images) if merged.missing else ''
+    _check(csv, img_root, merged, near, on_conflict, allow_missing)
+    unread = sorted(merged.labels.keys() & {*folder.listing.unread})
+    if unread:
+        raise AnnotationError(
+            f'{csv}: {len(unread):,} images are of a format that is not read here: {shorten(unread)}. Save them as '
+            'JPEG or PNG, and name those in the file, or take their rows out.'
+        )
+    unlisted = [name for name in folder.images if name not in merged.labels]
+    labels = dict(merged.labels)
+    if include_unlabelled:
+        labels |= {name: np.full(len(file.classes), UNKNOWN, np.int8) for name in unlisted}
+    entries = {split: [] for split in SPLITS}
+    for name, codes in labels.items():
+        entries[split_of(name, val_fraction, seed)].append(_entry(name, codes))
+    for split, other in (SPLITS, SPLITS[::-1]):
+        if not entries[split]:
+            raise AnnotationError(
+                f'{csv}: all of the {len(labels):,} images fall into {other}.json, none into {split}.json. Choose '
+                'another --val-fraction or --seed, or label more images.'
+            )
+    everything = [entry for split in SPLITS for entry in entries[split]]
+    validate(file.classes, everything, csv)
+
+    options = dict(
+        val_fraction=val_fraction,
+        seed=seed,
+        on_conflict=on_conflict,
+        allow_missing=allow_missing,
+        include_unlabelled=include_unlabelled,
+    )
+    save_dir = Path(save_dir)
+    source = write_source(save_dir, csv, img_root, file, merged, options)
+    files = {split: save_dir / 'labels' / f'{split}.json' for split in SPLITS}
+    for split in SPLITS:
+        dump_annotation(files[split], file.classes, entries[split], layout='labels', split=split, source=source)
+    print('\n'.join(_what_was_read(csv, file, merged, near, unlisted, include_unlabelled)))
+    for sentence in folder.listing.left_out():
+        print(f'images of the folder: {sentence}')
+    frames = [name for name in labels if has_frames(folder.root / name)]
+    if frames:
+        print(f'images with several frames or pages, of which the first is taken: {len(frames):,}: {shorten(frames)}')
+    print(f'\nboth splits: {summary({"classes": file.classes}, everything)}\n')
+    print('\n'.join(_splits(file.classes, files, entries)))
+    return files
+
+
+def split_of(path: str, val_fraction: float, seed: int = 0) -> str:
+    """The split of an image, ``'trainval'`` or ``'test'``, from its path alone."""
+    return SPLITS[holdout_number(seed, path, 'test split') < val_fraction]
+
+
+def _entry(path: str, codes: np.ndarray) -> dict[str, Any]:
+    complete = not (codes == UNKNOWN).any()
+    return {
+        'img_path': path,
+        'positive': np.flatnonzero(codes == POSITIVE).tolist(),
+        'negative': REST if complete else np.flatnonzero(codes == NEGATIVE).tolist(),
+    }
+
+
+def _check(csv: Any, img_root: Any, merged: Merged, near: str, on_conflict: str, allow_missing: bool) -> None:
+    if merged.missing and not allow_missing:
+        found = [f'{name!r} ({place})' for name, place in merged.missing.items()]
+        above = f'{Path(img_root).resolve().name}/'
+        if all(name.strip().replace('\\', '/').startswith(above) for name in merged.missing):
+            advice = f'Their paths start with {above}, so --img-root should be the folder above it.'
+        elif near:  # to leave out rows of images that are there is no advice
+            advice = f'{near} Fetch the others, or correct --img-root.'
+        else:
+            advice = 'Fetch them, correct --img-root, or leave their rows out with --allow-missing.'
+        raise AnnotationError(f'{csv}: {len(found):,} images are not in {img_root}: {shorten(found)}. {advice}')
+    if not merged.labels:
+        raise AnnotationError(f'{csv}: none of its images is in {img_root}. {near or "Correct --img-root."}')
+    if merged.contradictions and on_conflict == 'refuse':
+        raise AnnotationError(
+            f'{csv}: {len(merged.contradictions):,} labels contradict each other: {shorten(merged.contradictions)}. '
+            'Correct the file, or make these labels unknown with --on-conflict unknown.'
+        )
+
+
+def _what_was_read(
+    csv: Any, file: LabelFile, merged: Merged, near: str, unlisted: Sequence[str], included: bool
+) -> list[str]:
+    settings = file.settings()
+    head = [f'{csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
+    for key in ('encoding', 'delimiter', 'image_column', 'class_column', 'value_column'):
+        if settings.get(key) is not None:
+            head.append(f'{key.replace("_", " ")} {settings[key]!r}')
+    lines = [', '.join(head)]
+    if settings.get('encoding') in ('cp1252', 'latin-1'):
+        lines.append(f'note: it is not in UTF-8 and was read as {settings["encoding"]}; see that accents are right')
+    if merged.repeated:
+        what = 'rows of an image that has one already' if file.once else 'rows of a label that has one already'
+        lines.append(f'{what}, merged: {merged.repeated:,}')
+    noted = {
+        'note: images named with accents or spaces of another kind, or the suffix in other capitals, and found': (
+            _names_otherwise(merged.names)
+        ),
+        'labels that contradict each other, made unknown': merged.contradictions,
+        'images that are not in the folder, left out': list(map(repr, merged.missing)),
+        'images of the folder in no row, '
+        + ('all labels unknown' if included else 'left out (--include-unlabelled lists them)'): unlisted,
+    }
+    lines += [f'{what}: {len(items):,}: {shorten(items)}' for what, items in noted.items() if items]
+    if near:
+        lines.append(f'note: images that were left out may be there. {near}')
+    return lines + file.spellings.notes()
+
+
+def _names_otherwise(names: Mapping[str, str]) -> list[str]:
+    """Images of which the file writes more than slashes and the suffix otherwise than the folder does."""
+    found = []
+    for name, path in names.items():
+        written = '/'.join(part for part in name.strip().replace('\\', '/').split('/') if part not in ('', '.'))
+        if not written.endswith((path, path.rpartition('.')[0])):
+            found.append(f'{ascii(name)} is {path}')
+    return found
+
+
+def _splits(classes: Sequence[str], files: dict[str, Path], entries: dict[str, list]) -> list[str]:
+    counts = {split: count_labels(classes, entries[split]) for split in SPLITS}
+    lines = [
+        f'{files[split]}: {len(entries[split]):,} images, {counts[split].known:.1%} of the labels known'
+        for split in SPLITS
+    ]
+    noted = {
+        f'classes that cannot be learnt, no {kind} label is known in trainval': counts['trainval'].without(kind)
+        for kind in ('positive', 'negative')
+    }
+    noted['classes without a known positive in test, which have no average precision'] = counts['test'].without(
+        'positive'
+    )
+    lines += [f'note: {what}: {len(names):,}: {shorten(names)}' for what, names in noted.items() if names]
+    if not counts['trainval'].negative.any():
+        lines.append('note: no label is negative. If a blank means no, convert again with --negative ""')
+    return lines

@@ -1,0 +1,103 @@
+"""Which file of a folder a cell names."""
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+from sarlp.datasets.annotation import AnnotationError
+from sarlp.datasets.near_names import clean_path
+from sarlp.errors import shorten
+from sarlp.io.image_files import is_image, list_images, stem_of
+from sarlp.names.clean_names import clean_name
+
+
+class ImageFolder:
+    """The files below a folder.
+
+    Links to folders are followed, but none twice.
+
+    Args:
+        root: the folder.
+
+    Attributes:
+        listing: what is in the folder. Hidden files and those of unread formats are found only by their exact names.
+        images: those that are read, (sorted) paths relative to the folder, with ``/``.
+
+    Raises:
+        AnnotationError: there is no such folder.
+    """
+
+    def __init__(self, root: str | os.PathLike) -> None:
+        if not os.path.isdir(root):
+            raise AnnotationError(f'{root}: there is no such folder. --img-root is the folder of the images.')
+        self.root = Path(root)
+        self.listing = list_images(self.root)
+        self.images = self.listing.images
+        self._files = {*itertools.chain(*self.listing)}
+        # what a name may stand for: itself with accents (macOS) and spaces of another kind and the suffix in other
+        # capitals, and without its suffix
+        self._meant: dict[str, set[str]] = {}
+        for name in self._files.difference(self.listing.hidden):
+            self._meant.setdefault(_key(name), set()).add(name)
+        for name in self.images:
+            self._meant.setdefault(_key(stem_of(name)), set()).add(name)
+
+    def find(self, cell: str) -> str | None:
+        """The image that a cell names: a path relative to the folder, or an absolute one in it.
+
+        Back-slashes are slashes, ``./`` in front is nothing, and the suffix may be left out. Where no file has the very
+        name, it is one whose name is the same after cleaning (:mod:`sarlp.names.clean_names`), in whatever capitals its
+        suffix is.
+
+        Returns:
+            Its path relative to the folder, with ``/``; None if there is no such file.
+
+        Raises:
+            AnnotationError: the cell is blank, leads out of the folder, or means several files. The message lacks the
+                place.
+        """
+        name = cell.strip().replace('\\', '/')
+        if not clean_name(name):
+            raise AnnotationError('the name of the image is blank.')
+        if name.startswith('/') or re.match('[A-Za-z]:', name):
+            name = self._relative(name)
+        parts = [part for part in name.split('/') if part not in ('', '.')]
+        if '..' in parts or not parts:
+            raise AnnotationError(
+                f'{cell!r} is refused: ".." may lead out of the folder of the images. Write the plain path relative to '
+                f'{self.root}.'
+            )
+        name = '/'.join(parts)
+        if name in self._files:
+            return name
+        meant = sorted(self._meant.get(_key(name), ()))
+        if len(meant) > 1:
+            raise AnnotationError(
+                f'{cell!r} stands for several files: {shorten(meant)}. '
+                'Write the name as that of the file, with the suffix.'
+            )
+        return meant[0] if meant else None
+
+    def has(self, cell: str) -> bool:
+        """Whether a cell names an image that is there, and one only."""
+        try:
+            return self.find(cell) is not None
+        except AnnotationError:
+            return False
+
+    def _relative(self, name: str) -> str:
+        for root in (self.root.absolute(), self.root.resolve()):
+            prefix = root.as_posix().rstrip('/') + '/'
+            if name.startswith(prefix):
+                return name[len(prefix) :]
+        raise AnnotationError(
+            f'{name!r} is refused: it is an absolute path outside of {self.root}. Write the path relative to that '
+            'folder, or give the folder that holds it as --img-root.'
+        )
+
+
+def _key(name: str) -> str:
+    name = clean_path(name)
+    stem, dot, suffix = name.rpartition('.')
+    return f'{stem}{dot}{suffix.lower()}' if is_image(name) else name

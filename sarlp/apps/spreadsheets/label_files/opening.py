@@ -1,0 +1,198 @@
+"""Which form a file of labels has."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sarlp.apps.spreadsheets.label_files.coco_verified import VerifiedCoco
+from sarlp.apps.spreadsheets.label_files.lists import LISTS, NameLists
+from sarlp.apps.spreadsheets.label_files.sheets import CSVSheet, JSONLinesSheet
+from sarlp.apps.spreadsheets.label_files.spelling import Spelling
+from sarlp.apps.spreadsheets.label_files.tables import (
+    CLASS_COLUMNS,
+    IMAGE_COLUMNS,
+    VALUE_COLUMNS,
+    Long,
+    Wide,
+)
+from sarlp.apps.spreadsheets.label_files.text import decode
+from sarlp.datasets.annotation import AnnotationError
+from sarlp.errors import shorten
+from sarlp.names.clean_names import clean_name
+
+FORMS = ('wide', 'long', 'lists', 'coco')
+LabelFile = Wide | Long | NameLists | VerifiedCoco
+
+
+def open_labels(
+    path: str | os.PathLike,
+    is_image: Callable[[str], bool] = lambda text: False,
+    form: str | None = None,
+    json_lines: bool | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    image_column: str | None = None,
+    class_column: str | None = None,
+    value_column: str | None = None,
+    class_columns: Sequence[str] | None = None,
+    ignore_columns: Sequence[str] = (),
+    positive: Sequence[str] = (),
+    negative: Sequence[str] = (),
+    unknown: Sequence[str] = (),
+) -> LabelFile:
+    """Open a file of labels in the form that it has.
+
+    Args:
+        path: CSV, JSON lines or COCO JSON.
+        is_image: whether a text names an image that is there; needed where no column has a telling name.
+        form: one of :data:`FORMS`; None to find it.
+        json_lines: whether tables are JSON lines; None to find it.
+        encoding, delimiter: of CSV and JSON lines; None to find them.
+        image_column: name of the column, or key, of the images; None to find it.
+        class_column, value_column: those of the long form; None to find them.
+        class_columns: those of the wide form; None for all that are no image and not ignored.
+        ignore_columns: columns that are no class.
+        positive, negative, unknown: spellings, see :class:`~.spelling.Spelling`.
+
+    Returns:
+        What reads and writes it: ``classes``, ``statements()``, ``rewrite()``, ``settings()``.
+
+    Raises:
+        AnnotationError: the file is not as it must be.
+    """
+    path = Path(path)
+    if form is not None and form not in FORMS:
+        raise AnnotationError(f'expected the form to be one of {", ".join(FORMS)}, found {form!r}.')
+    if not path.is_file():
+        raise AnnotationError(f'{path}: there is no such file of labels.')
+    begins = _begins_with(path, encoding)
+    if form == 'coco' or (form is None and not json_lines and begins == 'json'):
+        return VerifiedCoco(path)
+    if json_lines is None:
+        json_lines = begins is not None or form == 'lists'
+    sheet = (JSONLinesSheet if json_lines else CSVSheet)(
+        path.read_bytes(), path, encoding=encoding, delimiter=delimiter, names=(*_lower(image_column), *IMAGE_COLUMNS)
+    )
+    columns = _Columns(sheet, ignore_columns)
+    image = columns.named('--image-column', image_column) if image_column is not None else columns.image(is_image)
+    if form == 'lists' or (form is None and json_lines and _has_lists(sheet)):
+        return NameLists(sheet, image)
+
+    spelling = Spelling(positive, negative, unknown, quoted=json_lines)
+    given = (('--class-column', class_column, CLASS_COLUMNS), ('--value-column', value_column, VALUE_COLUMNS))
+    if form is None and class_columns is None and sheet.class_columns is None:
+        long = class_column is not None or value_column is not None or columns.looks_long(image, spelling)
+        form = 'long' if long else 'wide'
+    if form == 'long':
+        used = [image]
+        for option, name, names in given:
+            used.append(columns.named(option, name) if name is not None else columns.first(names, used, option))
+        return Long(sheet, *used[:1], spelling, *used[1:])
+    possible = [column for column in sheet.class_columns or columns.free if column in columns.free and column != image]
+    for name in class_columns or ():
+        columns.named('--class-columns', name)
+    wanted = None if class_columns is None else set(map(clean_name, class_columns))
+    chosen = [column for column in possible if wanted is None or sheet.header[column] in wanted]
+    return Wide(sheet, image, spelling, chosen)
+
+
+def settings_of(labels: LabelFile) -> dict[str, Any]:
+    """The arguments with which :func:`open_labels` opens the same file in the same way, finding nothing by itself."""
+    return {'form': labels.form, **labels.settings()}
+
+
+class _Columns:
+    """Columns of a sheet by name."""
+
+    def __init__(self, sheet: CSVSheet | JSONLinesSheet, ignored: Sequence[str]) -> None:
+        self.sheet = sheet
+        self.free = [*range(len(sheet.header))]
+        for name in ignored:
+            self.named('--ignore-columns', name, once=False)
+        ignored = set(map(clean_name, ignored))
+        self.free = [column for column in self.free if sheet.header[column] not in ignored]
+        self._lower = [name.lower() for name in sheet.header]
+
+    def named(self, option: str, name: str, once: bool = True) -> int:
+        """The column that an option names."""
+        found = [column for column in self.free if self.sheet.header[column] == clean_name(name)]
+        if not found or (once and len(found) > 1):
+            raise AnnotationError(
+                f'{self.sheet.path}: {len(found) or "no"} columns are called {name!r}, which {option} names; there are '
+                f'{shorten([repr(self.sheet.header[column]) for column in self.free])}.'
+            )
+        return found[0]
+
+    def first(self, names: Sequence[str], but: Sequence[int], option: str) -> int:
+        """The column with the first of some names."""
+        for name in names:
+            for column in self.free:
+                if self._lower[column] == name and column not in but:
+                    return column
+        raise AnnotationError(
+            f'{self.sheet.path}: none of the columns {shorten(list(map(repr, self.sheet.header)))} has a name such as '
+            f'{shorten(names)}. Name the column with {option}.'
+        )
+
+    def image(self, is_image: Callable[[str], bool]) -> int:
+        """The column of the images: by its name, or else the first one that names images that are there."""
+        classes = self.sheet.class_columns or ()
+        found = [column for column in self.free if self._lower[column] in IMAGE_COLUMNS and column not in classes]
+        if found:
+            return min(found, key=lambda column: IMAGE_COLUMNS.index(self._lower[column]))
+        if any(is_image(name) for name in self.sheet.header):
+            raise AnnotationError(
+                f'{self.sheet.path}: the first line must name the columns, such as image,cat,dog, but it has the image '
+                f'{next(name for name in self.sheet.header if is_image(name))!r}.'
+            )
+        for column in self.free:
+            for _, row in self.sheet.rows():
+                text = self.sheet.text(row, column)
+                if text.strip() and is_image(text):
+                    return column
+        raise AnnotationError(
+            f'{self.sheet.path}: which of the columns {shorten(list(map(repr, self.sheet.header)))} has the images? '
+            'None is called image, file_name or the like, and no cell names a file below the folder of the images. '
+            'Name it with --image-column, or correct --img-root.'
+        )
+
+    def looks_long(self, image: int, spelling: Spelling) -> bool:
+        """Whether there are columns of class and value, and the classes are no labels: a class may be called "tag"."""
+        try:
+            name = self.first(CLASS_COLUMNS, [image], '')
+            self.first(VALUE_COLUMNS, [image, name], '')
+        except AnnotationError:
+            return False
+        cells = (self.sheet.cells(row, (name,))[0] for _, row in self.sheet.rows())
+        return any(spelling[cell] is None for cell in cells)
+
+
+def _lower(name: str | None) -> tuple[str, ...]:
+    return () if name is None else (clean_name(name).lower(),)
+
+
+def _has_lists(sheet: JSONLinesSheet) -> bool:
+    return any(isinstance(row.get(key), list) for _, row in sheet.rows() for key in LISTS)
+
+
+def _begins_with(path: Path, encoding: str | None) -> str | None:
+    """``'json'`` for one JSON value over the whole file, ``'lines'`` for one a line, None for neither."""
+    with open(path, 'rb') as file:
+        head = file.read(1 << 20)
+    try:
+        line, _, more = decode(head, path, encoding)[0].lstrip().partition('\n')
+    except AnnotationError:  # no text, of which reading will tell, or a letter cut in two far into a long line
+        return None
+    if line[:1] == '[':
+        raise AnnotationError(f'{path}: expected JSON objects, one a line, or COCO JSON, found a list.')
+    if line[:1] != '{':
+        return None
+    try:
+        first = json.loads(line)
+    except (ValueError, RecursionError):  # an object over several lines
+        return 'json'
+    if 'data_list' in first and 'metainfo' in first:
+        raise AnnotationError(f'{path}: this is an annotation file of sarlp already; nothing is to be converted.')
+    return 'json' if 'images' in first and not more.strip() else 'lines'

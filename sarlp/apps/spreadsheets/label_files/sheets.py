@@ -1,0 +1,195 @@
+"""Rows of cells, of a CSV file or of JSON lines: what :mod:`.tables` reads labels from and writes them to.
+
+A column is a number; ``header`` has their names, cleaned (:mod:`sarlp.names.clean_names`), and ``spellings`` how the
+file writes them. A cell is the text that the file has, which in JSON lines is JSON: ``true``, ``1``, ``"yes"``.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any
+
+from sarlp.apps.spreadsheets.label_files.text import CSVText, decode, encode
+from sarlp.datasets.annotation import AnnotationError
+from sarlp.io.json_file import finite_float, unique_keys
+from sarlp.names.clean_names import clean_name, show_spellings
+
+NESTED = 'labels'  # the key of JSON lines that may hold the labels as an object of their own
+
+
+class CSVSheet:
+    """A CSV file whose first record names the columns. A row is a list of str.
+
+    Args:
+        data: content of the file.
+        path: its name, for messages.
+        encoding, delimiter: to force them.
+        names: lower-case names that the column of the images may have.
+
+    Raises:
+        AnnotationError: the file is no text, or has no rows.
+    """
+
+    class_columns = None  # all may be
+
+    def __init__(
+        self,
+        data: bytes,
+        path: str | os.PathLike,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        self.path = str(path)
+        text, self.encoding, self._mark = decode(data, path, encoding)
+        self.csv = CSVText(text, path, delimiter, names)
+        self._head = next((cells for _, cells in self.csv), None)
+        if self._head is None:
+            raise AnnotationError(f'{path}: the file is empty. Expected a line of column names, and a row an image.')
+        self.spellings = [(name,) for name in self._head]
+        self.header = [clean_name(name) for name in self._head]
+        if next(self.rows(), None) is None:
+            raise AnnotationError(f'{path}: there is no row below the line of column names.')
+
+    def settings(self) -> dict[str, Any]:
+        return {'json_lines': False, 'encoding': self.encoding, 'delimiter': self.csv.delimiter}
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Line and row.
+
+        Raises:
+            AnnotationError: a row has another number of cells than the header.
+        """
+        records = iter(self.csv)
+        next(records)
+        width = len(self.header)
+        for line, row in records:
+            if len(row) != width:
+                raise AnnotationError(
+                    f'{self.path}, line {line}: {len(row)} cells, but the header has {width}. Unknown labels are blank '
+                    'cells; a cell with the delimiter in it needs quotation marks.'
+                )
+            yield line, row
+
+    def text(self, row: list[str], column: int) -> str:
+        return row[column]
+
+    def cells(self, row: list[str], columns: Sequence[int]) -> Sequence[str]:
+        return itemgetter(*columns)(row) if len(columns) > 1 else (row[columns[0]],)
+
+    def change(self, row: list[str], column: int, cell: str) -> None:
+        row[column] = cell
+
+    def cell(self, text: str) -> str:
+        """The cell that holds a text."""
+        return text
+
+    def new_row(self) -> list[str]:
+        return [''] * len(self.header)
+
+    def format(self, rows: Iterable[list[str]]) -> bytes:
+        text = self.csv.format([self._head, *rows])
+        return encode(text, self.path, self.encoding, self._mark)
+
+
+class JSONLinesSheet:
+    """A file with a JSON object a line. A row is that object, a column one of its keys.
+
+    Where there is a key ``labels`` with an object in it, the keys of that are the classes; other keys are none. Keys
+    that are one name after cleaning are one column, since another row may be another person's.
+
+    Args:
+        data, path, encoding: as for :class:`CSVSheet`.
+
+    Raises:
+        AnnotationError: a line is no JSON object, or has a key twice, also in two spellings.
+    """
+
+    def __init__(self, data: bytes, path: str | os.PathLike, encoding: str | None = None, **_) -> None:
+        self.path = str(path)
+        text, self.encoding, self._mark = decode(data, path, encoding)
+        self._lines = text.split('\n')  # not splitlines: a string may hold U+2028, which ends a line for Python
+        columns: dict[tuple[bool, str], dict[str, None]] = {}  # spellings by whether they are nested, and name
+        for line, row in self.rows():
+            nested = row[NESTED] if isinstance(row.get(NESTED), dict) else None
+            self._collect(columns, line, False, [key for key in row if key != NESTED or nested is None])
+            self._collect(columns, line, True, nested or ())
+        if not columns:
+            raise AnnotationError(f'{path}: the file is empty. Expected a JSON object a line.')
+        self._nested = [nested for nested, _ in columns]
+        self.spellings = [tuple(spellings) for spellings in columns.values()]
+        self.header = [name for _, name in columns]
+        self.class_columns = [column for column, nested in enumerate(self._nested) if nested] or None
+
+    def _collect(self, columns: dict, line: int, nested: bool, keys: Iterable[str]) -> None:
+        here: dict[str, str] = {}
+        for key in keys:
+            name = clean_name(key)
+            if here.setdefault(name, key) != key:
+                raise AnnotationError(
+                    f'{self.path}, line {line}: the keys {show_spellings((here[name], key))} are one name, {name!r}, '
+                    'written in two ways. Remove one.'
+                )
+            columns.setdefault((nested, name), {})[key] = None
+
+    def settings(self) -> dict[str, Any]:
+        return {'json_lines': True, 'encoding': self.encoding}
+
+    def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        for line, text in enumerate(self._lines, 1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text, object_pairs_hook=unique_keys, parse_float=finite_float)
+            except (ValueError, RecursionError) as error:
+                raise AnnotationError(f'{self.path}, line {line}: expected a JSON object ({error}).') from None
+            if not isinstance(row, dict):
+                raise AnnotationError(f'{self.path}, line {line}: expected a JSON object, found {text[:60]!r}.')
+            yield line, row
+
+    def text(self, row: dict[str, Any], column: int) -> str:
+        value = self._value(row, column)
+        return value if isinstance(value, str) else '' if value is None else json.dumps(value, ensure_ascii=False)
+
+    def cells(self, row: dict[str, Any], columns: Sequence[int]) -> Sequence[str]:
+        return [self._dump(self._value(row, column)) for column in columns]
+
+    def change(self, row: dict[str, Any], column: int, cell: str) -> None:
+        part = row.setdefault(NESTED, {}) if self._nested[column] else row
+        part[self._key(part, column)] = json.loads(cell)
+
+    def cell(self, text: str) -> str:
+        return self._dump(text)
+
+    def new_row(self) -> dict[str, Any]:
+        return {}
+
+    def format(self, rows: Iterable[dict[str, Any]]) -> bytes:
+        text = ''.join(self._line(row) + '\n' for row in rows)
+        return encode(text, self.path, self.encoding, self._mark)
+
+    def _line(self, row: dict[str, Any]) -> str:
+        text = self._dump(row)
+        try:
+            text.encode(self.encoding)
+        except UnicodeEncodeError:  # JSON has a way to write any letter in ASCII
+            text = json.dumps(row)
+        return text
+
+    def _value(self, row: dict[str, Any], column: int) -> Any:
+        part = row
+        if self._nested[column]:
+            part = row[NESTED] if isinstance(row.get(NESTED), dict) else {}
+        return part.get(self._key(part, column))
+
+    def _key(self, part: dict[str, Any], column: int) -> str:
+        """How a row spells a column; how the first one did, where this row does not have it."""
+        spellings = self.spellings[column]
+        if len(spellings) == 1:
+            return spellings[0]
+        return next((key for key in spellings if key in part), spellings[0])
+
+    @staticmethod
+    def _dump(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,249 @@
+"""Labels in tables, of CSV or of JSON lines: one column a class, or one row a label."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sarlp.apps.spreadsheets.label_files.sheets import CSVSheet, JSONLinesSheet
+from sarlp.apps.spreadsheets.label_files.spelling import NAMES, Spelling
+from sarlp.datasets.annotation import AnnotationError
+from sarlp.errors import shorten
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.names.clean_names import Spellings, look_alike, show_spellings
+
+# lower-case names of columns, most telling first
+IMAGE_COLUMNS = (
+    *('image', 'img', 'image_path', 'img_path', 'imagepath', 'file_name', 'filename', 'file', 'path', 'image_name'),
+    *('image_id', 'imageid', 'img_id', 'photo', 'picture', 'bild', 'datei'),
+)
+CLASS_COLUMNS = ('class', 'class_name', 'classname', 'category', 'labelname', 'label_name', 'tag', 'label', 'klasse')
+VALUE_COLUMNS = ('value', 'present', 'answer', 'state', 'confidence', 'label', 'wert')
+
+Statement = tuple[Any, str, list[tuple[int, int]]]
+Changes = Mapping[str, Mapping[int, int]]
+
+
+class _Table:
+    """What the two kinds of tables have in common.
+
+    Args:
+        sheet: the file.
+        image: its column of the images.
+        spelling: what its cells mean.
+    """
+
+    def __init__(self, sheet: CSVSheet | JSONLinesSheet, image: int, spelling: Spelling) -> None:
+        self.sheet, self.image, self.spelling = sheet, image, spelling
+        self.classes: tuple[str, ...] = ()
+        self.spellings = Spellings()  # of the classes
+        self.used: Counter[str] = Counter()
+        self._bad: dict[int, list] = {}
+
+    @property
+    def path(self) -> str:
+        return self.sheet.path
+
+    def settings(self) -> dict[str, Any]:
+        words = {NAMES[code]: list(words) for code, words in self.spelling.given.items()}
+        return {**self.sheet.settings(), 'image_column': self.sheet.header[self.image], **words}
+
+    def place(self, line: Any) -> str:
+        """Where a statement stands, for messages."""
+        return f'line {line}'
+
+    def habits(self) -> dict[int, str]:
+        """How the file spells each code, once :meth:`statements` were gone through."""
+        return self.spelling.habits(self.used)
+
+    def _new_row(self, image: str) -> Any:
+        row = self.sheet.new_row()
+        self.sheet.change(row, self.image, self.sheet.cell(image))
+        return row
+
+    def _start(self) -> None:
+        self.used, self._bad = Counter(), {}
+
+    def _note_bad(self, column: int, line: int, cell: str) -> None:
+        self._bad.setdefault(column, [line, cell, 0])[2] += 1
+
+    def _finish(self) -> None:
+        if self._bad:
+            found = [
+                f'column {self.sheet.header[column]!r}, line {line}: {cell[:60]!r}'
+                + (f' (and {count - 1:,} more in this column)' if count > 1 else '')
+                for column, (line, cell, count) in self._bad.items()
+            ]
+            raise AnnotationError(
+                f'{self.path}: cells that are no label: {shorten(found)}. Understood are: {self.spelling.describe()}. '
+                'Add a spelling with --positive, --negative or --unknown; leave out a column that is no class with '
+                '--ignore-columns.'
+            )
+        self.spelling.check_dashes(self.used, self.path)
+
+
+class Wide(_Table):
+    """A column of images and a column for each class.
+
+    Args:
+        sheet, image, spelling: see above.
+        columns: those of the classes.
+
+    Raises:
+        AnnotationError: a class has no name, or two have the same.
+    """
+
+    form = 'wide'
+    once = True  # an image has one row
+
+    def __init__(
+        self, sheet: CSVSheet | JSONLinesSheet, image: int, spelling: Spelling, columns: Sequence[int]
+    ) -> None:
+        super().__init__(sheet, image, spelling)
+        self.columns = list(columns)
+        self.classes = tuple(sheet.header[column] for column in self.columns)
+        nameless = [column + 1 for column in self.columns if not sheet.header[column]]
+        if nameless:
+            raise AnnotationError(
+                f'{sheet.path}: the header names no class in column {shorten(nameless)}. Name or delete the column.'
+            )
+        for column in self.columns:
+            for written in sheet.spellings[column]:
+                self.spellings[written]
+        twice = [name for name, count in Counter(self.classes).items() if count > 1]
+        if twice:
+            alike = [show_spellings(group) for group in look_alike(written.strip() for written in self.spellings)]
+            unseen = f' (written {shorten(alike)})' if alike else ''
+            raise AnnotationError(
+                f'{sheet.path}: more than one column is called {shorten(list(map(repr, twice)))}{unseen}. Rename or '
+                'delete one.'
+            )
+        if not self.columns:
+            raise AnnotationError(
+                f'{sheet.path}: there is no column of a class beside {shorten(list(map(repr, sheet.header)))}.'
+            )
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), 'class_columns': list(self.classes)}
+
+    def statements(self) -> Iterator[Statement]:
+        """Line, image as written, and (class id, code) of each label that is known, of each row."""
+        self._start()
+        codes, counts = self.spelling, Counter()
+        for line, row in self.sheet.rows():
+            cells = self.sheet.cells(row, self.columns)
+            counts.update(cells)
+            pairs = []
+            for index, cell in enumerate(cells):
+                code = codes[cell]
+                if code is None:
+                    self._note_bad(self.columns[index], line, cell)
+                elif code != UNKNOWN:
+                    pairs.append((index, code))
+            yield line, self.sheet.text(row, self.image), pairs
+        self.used = counts
+        self._finish()
+
+    def rewrite(self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str]) -> bytes:
+        """The file with some cells changed.
+
+        Args:
+            path_of: path of an image by how the file writes it.
+            changes: codes by class id, by path. Images that the file has not are appended.
+            habits: cell by code.
+        """
+
+        def rows() -> Iterator[Any]:
+            seen = set()
+            for _, row in self.sheet.rows():
+                path = path_of(self.sheet.text(row, self.image))
+                seen.add(path)
+                yield self._changed(row, changes.get(path, {}), habits)
+            for path in changes:
+                if path not in seen:
+                    yield self._changed(self._new_row(path), changes[path], habits)
+
+        return self.sheet.format(rows())
+
+    def _changed(self, row: Any, codes: Mapping[int, int], habits: Mapping[int, str]) -> Any:
+        for index, code in codes.items():
+            self.sheet.change(row, self.columns[index], habits[code])
+        return row
+
+
+class Long(_Table):
+    """A row for each label: image, class and value. The classes are those that occur, in alphabetical order.
+
+    Args:
+        sheet, image, spelling: see above.
+        name: the column of the classes, which may spell one in several ways.
+        value: the column of the values.
+
+    Raises:
+        AnnotationError: a row names no class.
+    """
+
+    form = 'long'
+    once = False
+
+    def __init__(self, sheet: CSVSheet | JSONLinesSheet, image: int, spelling: Spelling, name: int, value: int) -> None:
+        super().__init__(sheet, image, spelling)
+        self.name, self.value = name, value
+        names = {self._class_of(line, row) for line, row in sheet.rows()}
+        self.classes = tuple(sorted(names))
+        self._ids = {name: index for index, name in enumerate(self.classes)}
+
+    def _class_of(self, line: int, row: Any) -> str:
+        name = self.spellings[self.sheet.text(row, self.name)]
+        if not name:
+            raise AnnotationError(f'{self.path}, line {line}: the column {self.sheet.header[self.name]!r} is blank.')
+        return name
+
+    def settings(self) -> dict[str, Any]:
+        header = self.sheet.header
+        return {**super().settings(), 'class_column': header[self.name], 'value_column': header[self.value]}
+
+    def statements(self) -> Iterator[Statement]:
+        """As :meth:`Wide.statements`; a row has one label, or none if that is unknown."""
+        self._start()
+        codes, counts = self.spelling, Counter()
+        for line, row in self.sheet.rows():
+            (cell,) = self.sheet.cells(row, (self.value,))
+            counts[cell] += 1
+            code = codes[cell]
+            if code is None:
+                self._note_bad(self.value, line, cell)
+            known = code in (POSITIVE, NEGATIVE)
+            yield (
+                line,
+                self.sheet.text(row, self.image),
+                [(self._ids[self._class_of(line, row)], code)] if known else [],
+            )
+        self.used = counts
+        self._finish()
+
+    def rewrite(self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str]) -> bytes:
+        """As :meth:`Wide.rewrite`; a label that has no row yet gets one at the end."""
+
+        spelled = list(map(self.spellings.written, self.classes))
+
+        def rows() -> Iterator[Any]:
+            seen: set[tuple[str, int]] = set()
+            written: dict[str, str] = {}
+            for line, row in self.sheet.rows():
+                image = self.sheet.text(row, self.image)
+                path, index = path_of(image), self._ids[self._class_of(line, row)]
+                written.setdefault(path, image)
+                code = changes.get(path, {}).get(index)
+                if code is not None:
+                    seen.add((path, index))
+                    self.sheet.change(row, self.value, habits[code])
+                yield row
+            for path, codes in changes.items():
+                for index, code in codes.items():
+                    if (path, index) not in seen and code != UNKNOWN:
+                        row = self._new_row(written.get(path, path))
+                        self.sheet.change(row, self.name, self.sheet.cell(spelled[index]))
+                        self.sheet.change(row, self.value, habits[code])
+                        yield row
+
+        return self.sheet.format(rows())

@@ -1,5 +1,0 @@
-"""A trained model as one ONNX file, checked against PyTorch."""
-
-from sarlp.deploy.export import export_onnx
-
-__all__ = ['export_onnx']

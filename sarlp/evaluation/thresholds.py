@@ -1,0 +1,138 @@
+"""Thresholds at which positive decisions have the precision that is asked for, and what to expect of them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sarlp.evaluation.calibration import METHODS, Calibration, fit_calibration
+from sarlp.evaluation.quality import decision_quality
+from sarlp.labels import POSITIVE, UNKNOWN
+
+FOLDS = 5
+STRENGTH = 20.0  # how many known labels the calibrated probabilities of a class weigh as much as
+_STEPS = 10
+
+
+def choose_thresholds(
+    probabilities: np.ndarray, labels: np.ndarray, pool: np.ndarray, precision: float, strength: float = STRENGTH
+) -> np.ndarray:
+    """For each class the lowest threshold, of at least 0.5, at which its positive decisions are precise enough.
+
+    The precision at a threshold ``t`` is estimated by what is known and by what is believed together::
+
+        (positives among the known labels with p >= t  +  strength * mean p of the pool with p >= t)
+        ---------------------------------------------------------------------------------------------
+        (known labels with p >= t  +  strength)
+
+    A class with few known labels thus relies on the calibration that all classes share, and one with many on its own.
+
+    Args:
+        probabilities: (N, C) calibrated, of the images with known labels that the model was not trained on.
+        labels: (N, C) of 1 / 0 / -1, those labels.
+        pool: (M, C) calibrated, of the labels to be completed; NaN where there is nothing to complete.
+        precision: asked for, in (0, 1).
+        strength: of belief, in labels.
+
+    Returns:
+        (C,) float64; infinite for a class that never reaches it.
+    """
+    thresholds = np.full(labels.shape[1], np.inf)
+    for c in range(labels.shape[1]):
+        known = labels[:, c] != UNKNOWN
+        p, positive = probabilities[known, c], labels[known, c] == POSITIVE
+        own = pool[~np.isnan(pool[:, c]), c]
+        candidates = np.unique(np.concatenate([p, own]))
+        candidates = candidates[candidates >= 0.5]
+        hits, number = _sums_from(p, positive, candidates)
+        belief, size = _sums_from(own, own, candidates)
+        mean = np.divide(belief, size, out=candidates.copy(), where=size > 0)
+        enough = (hits + strength * mean) / (number + strength) >= precision
+        if enough.any():
+            thresholds[c] = candidates[enough.argmax()]
+    return thresholds
+
+
+def _sums_from(p: np.ndarray, values: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of ``values`` over p >= t, and number of these, for each candidate t."""
+    order = np.argsort(p)
+    start = np.searchsorted(p[order], candidates, side='left')
+    sums = np.concatenate([np.cumsum(values[order][::-1])[::-1].astype(np.float64), [0.0]])
+    return sums[start], (len(p) - start).astype(np.float64)
+
+
+def calibrate(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    pool: np.ndarray,
+    classes: Sequence[str],
+    precision: float,
+    method: str = 'auto',
+) -> tuple[Calibration, dict]:
+    """Fit probabilities and thresholds, and estimate on known labels what the decisions are worth.
+
+    The estimate is a cross-validation: calibration and thresholds of four fifths of the images decide on the known
+    labels of the last fifth. A threshold chosen as the lowest that is precise enough is often so by luck. So the
+    thresholds aim higher, in steps of a tenth of what is left to 1, until the precision in the cross-validation is
+    above the one asked for by a standard error, that of a share of so many decisions.
+
+    Args:
+        scores: (N, C) sigmoid scores of the images with known labels that the model was not trained on.
+        labels: (N, C) of 1 / 0 / -1, those labels.
+        pool: (M, C) sigmoid scores of the labels to be completed, NaN elsewhere.
+        classes: C names.
+        precision: asked for, in (0, 1).
+        method: of :func:`~sarlp.evaluation.calibration.fit_calibration`, or ``'auto'``: the one whose probabilities
+            have the smaller log loss in the cross-validation.
+
+    Returns:
+        The calibration, and :func:`~sarlp.evaluation.quality.decision_quality` in the cross-validation, with ``aim``:
+        the precision that the thresholds aim at.
+
+    Raises:
+        UserError: there are too few known labels.
+    """
+    fold = np.random.default_rng(0).permutation(len(scores)) % FOLDS
+
+    def out_of_fold(method: str) -> list[tuple[Calibration, np.ndarray]]:
+        fits = [fit_calibration(scores[fold != k], labels[fold != k], classes, method) for k in range(FOLDS)]
+        return [(fit, fit.probabilities(scores[fold == k])) for k, fit in enumerate(fits)]
+
+    fit_calibration(scores, labels, classes)  # its message counts all labels, not four fifths of them
+    candidates = {name: out_of_fold(name) for name in (METHODS if method == 'auto' else (method,))}
+    losses = {name: _log_loss(fits, labels, fold) for name, fits in candidates.items()}
+    method = min(losses, key=losses.__getitem__)
+    parts = [
+        (fit, fit.probabilities(scores[fold != k]), p, fit.probabilities(pool))
+        for k, (fit, p) in enumerate(candidates[method])
+    ]
+    best = None
+    for step in range(_STEPS):
+        aim = precision + (1 - precision) * step / _STEPS
+        decisions = np.empty(labels.shape, np.int8)
+        probabilities = np.empty(labels.shape)
+        for k, (fit, inside, outside, own) in enumerate(parts):
+            thresholds = choose_thresholds(inside, labels[fold != k], own, aim)
+            decisions[fold == k] = replace(fit, thresholds=thresholds, precision=precision).decide(outside)
+            probabilities[fold == k] = outside
+        quality = decision_quality(probabilities, decisions, labels)
+        number = max(quality['positive']['decided'], 1)
+        reached = quality['positive']['right'] / number - np.sqrt(precision * (1 - precision) / number)
+        if best is None or reached > best[0]:
+            best = reached, aim, quality
+        if reached >= precision:
+            break
+    _, aim, quality = best
+    fit = fit_calibration(scores, labels, classes, method)
+    thresholds = choose_thresholds(fit.probabilities(scores), labels, fit.probabilities(pool), aim)
+    return replace(fit, thresholds=thresholds, precision=precision), {**quality, 'aim': aim}
+
+
+def _log_loss(fits: list[tuple[Calibration, np.ndarray]], labels: np.ndarray, fold: np.ndarray) -> float:
+    total, number = 0.0, 0
+    for k, (_, p) in enumerate(fits):
+        known = labels[fold == k] != UNKNOWN
+        truth = labels[fold == k][known] == POSITIVE
+        total -= np.log(np.clip(np.where(truth, p[known], 1 - p[known]), 1e-12, 1)).sum()
+        number += known.sum()
+    return total / max(number, 1)

@@ -1,0 +1,3 @@
+from sarlp.inference.model import PRECISIONS, Predictor, init_model, prepare_for_inference
+
+__all__ = ['PRECISIONS', 'Predictor', 'init_model', 'prepare_for_inference']

@@ -1,0 +1,171 @@
+"""A trained model in Python."""
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import LoadImageFromFile
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from sarlp.engine import compile_parts, load_config, load_weights, read_checkpoint
+from sarlp.engine.build import set_num_classes
+from sarlp.engine.checkpoint_file import trained_classes
+from sarlp.engine.devices import AUTO, choose_device
+from sarlp.engine.earlier_configs import upgrade
+from sarlp.engine.testing import pipeline_for_testing
+from sarlp.errors import UserError, UserValueError
+from sarlp.models.fold import fold_batch_norm
+from sarlp.models.lora import merge_adapters
+from sarlp.registry import MODELS
+from sarlp.transforms import LoadResizedImage
+
+PRECISIONS = ('float32', 'bfloat16', 'float16')
+
+
+def init_model(config: str | Path | Config, checkpoint: str | Path, device: str | torch.device = AUTO):
+    """Build the model of a config with the weights of a checkpoint, ready for prediction.
+
+    Args:
+        config: file, name (see :func:`~sarlp.paths.find_config`) or config.
+        checkpoint: file; its EMA weights and class names are used.
+        device: of :func:`~sarlp.engine.devices.choose_device`; ``'auto'`` takes the GPU if there is one.
+
+    Returns:
+        The model in evaluation mode, with ``model.cfg`` and ``model.classes``.
+
+    Raises:
+        UserError: config or checkpoint is missing, or they do not fit; or there is no such device.
+    """
+    device = choose_device(device)
+    cfg = config if isinstance(config, Config) else load_config(config)
+    upgrade(cfg)
+    init_default_scope(cfg.get('default_scope', 'sarlp'))
+    content = read_checkpoint(checkpoint)
+    classes = trained_classes(content, checkpoint)
+    if classes is None:
+        raise UserError(
+            f'{checkpoint}: names no classes (meta.dataset_meta.classes); it is no checkpoint of sarlp train'
+        )
+    set_num_classes(cfg, len(classes), str(checkpoint))
+    model = MODELS.build({**cfg.model, 'method': None})
+    load_weights(model, content, checkpoint)
+    model.cfg, model.classes = cfg, classes
+    return model.to(device).eval()
+
+
+def prepare_for_inference(
+    model: nn.Module,
+    fold: bool = True,
+    precision: str = 'float32',
+    channels_last: bool = False,
+    compile: bool | Mapping = False,
+) -> nn.Module:
+    """Make a model faster that is not trained any more, in place.
+
+    Args:
+        model: in evaluation mode, such as of :func:`init_model`; it stays on its device from now on.
+        fold: merge the adapters of LoRA, and fold BatchNorm into the layers before it; equal up to rounding.
+        precision: ``'float32'``, or ``'bfloat16'`` or ``'float16'`` for the convolutions and matrix products. Scores
+            of a trained model then move in the second or third decimal, respectively in the third or fourth.
+        channels_last: convolve in the memory format that GPUs with tensor cores want.
+        compile: compile backbone and head by ``torch.compile``, or with these options of it. The first batch then
+            takes a minute or more, and so does one of another size.
+
+    Returns:
+        The model.
+    """
+    if precision not in PRECISIONS:
+        raise UserValueError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
+    model.eval().requires_grad_(False)
+    if fold:
+        merge_adapters(model)
+        fold_batch_norm(model)
+        model.requires_grad_(False)  # folding makes parameters anew
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    if precision != 'float32':
+        dtype = getattr(torch, precision)
+        for module in model.backbone.modules():  # for good; the head keeps float32, which parts of it compute in
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.to(dtype)
+        model.forward = torch.autocast(next(model.parameters()).device.type, dtype)(model.forward)
+    if compile:
+        compile_parts(model, None if compile is True else compile)
+    return model
+
+
+class Predictor:
+    """Scores and token scores of images.
+
+    An image is a file, or an array (h, w, 3) uint8 in RGB, which goes through the test pipeline from where a file would
+    be decoded.
+
+    Args:
+        model: of :func:`init_model`, or of :func:`prepare_for_inference`.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.pipeline = Compose(pipeline_for_testing(model.cfg))
+
+    def load(self, path: str | Path) -> torch.Tensor:
+        """Through the test pipeline and the preprocessor. Returns (1, 3, h, w), normalised, on the device."""
+        return self._preprocess([self.read(path)])
+
+    def __call__(self, image: str | Path | np.ndarray) -> dict[str, np.ndarray | tuple[int, int]]:
+        """Returns ``scores`` (C,) in [0, 1], ``token_scores`` (P, C) and ``grid`` (H, W), P = H * W."""
+        return self.predict([image])[0]
+
+    def predict(self, images: Iterable[str | Path | np.ndarray]) -> list[dict[str, np.ndarray | tuple[int, int]]]:
+        """What a call returns, for each image. They go through the model together as far as their sizes are equal."""
+        return self.infer(map(self.read, images))
+
+    def read(self, image: str | Path | np.ndarray) -> torch.Tensor:
+        """Through the test pipeline. Returns (3, h, w) uint8, BGR; may be called by several threads at once.
+
+        Raises:
+            BadImageError: the file is missing or does not decode.
+            UserValueError: an array of another shape or type, or a pipeline that reads no plain image.
+        """
+        if isinstance(image, np.ndarray):
+            return self._from_array(image)['inputs']
+        return self.pipeline({'img_path': str(image)})['inputs']
+
+    @torch.inference_mode()
+    def infer(self, images: Iterable[torch.Tensor]) -> list[dict[str, np.ndarray | tuple[int, int]]]:
+        """What a call returns, for each image of :meth:`read`."""
+        results = []
+        for _, batch in groupby(images, key=lambda image: image.shape):
+            outputs = self.model(self._preprocess(list(batch)))
+            results += [
+                {'scores': scores, 'token_scores': token_scores, 'grid': outputs['grid']}
+                for scores, token_scores in zip(
+                    outputs['scores'].cpu().numpy(), outputs['token_scores'].float().cpu().numpy(), strict=True
+                )
+            ]
+        return results
+
+    def _from_array(self, image: np.ndarray) -> dict:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise UserValueError(f'an image must be (h, w, 3) uint8 in RGB, got {image.shape} {image.dtype}')
+        first, *rest = self.pipeline.transforms
+        if isinstance(first, LoadResizedImage):
+            rest = [first.resize, *rest]
+        elif not isinstance(first, LoadImageFromFile):
+            raise UserValueError(
+                f'arrays can not enter the test pipeline of this config, which begins with {type(first).__name__}: '
+                'expected LoadImage or LoadResizedImage; give files instead'
+            )
+        size = image.shape[:2]
+        sample = {'img': np.ascontiguousarray(image[..., ::-1]), 'img_shape': size, 'ori_shape': size}
+        for transform in rest:
+            sample = transform(sample)
+        return sample
+
+    def _preprocess(self, images: list[torch.Tensor]) -> torch.Tensor:
+        return self.model.data_preprocessor({'inputs': images})['inputs']
