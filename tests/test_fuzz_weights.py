@@ -15,7 +15,8 @@ import torch
 from sarlp.datasets.annotation import dump_annotation
 from sarlp.datasets.label_masks import load_label_mask, save_label_mask
 from sarlp.datasets.reference_label_mask import ReferenceLabelMask
-from sarlp.engine import convert, load_config, read_checkpoint
+from sarlp.engine import load_config, read_checkpoint
+from sarlp.inference import convert_released as convert
 from sarlp.io.clip_weights import read_clip_weights
 from sarlp.io.embeddings import load_embeddings, save_embeddings
 

@@ -17,7 +17,6 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from sarlp import weights_file
 from sarlp.datasets.annotation import AnnotationError, dump_annotation, load_annotation
 from sarlp.datasets.converters.label_embeddings.bert import _load_bert
 from sarlp.datasets.label_masks import load_label_mask
@@ -25,6 +24,7 @@ from sarlp.datasets.multilabel import MultiLabelDataset
 from sarlp.datasets.reference_label_mask import ReferenceLabelMask
 from sarlp.engine import read_checkpoint
 from sarlp.errors import UserError
+from sarlp.io import weights_file
 from sarlp.io.clip_weights import read_clip_weights
 from sarlp.io.embeddings import EmbeddingError, load_embeddings
 from sarlp.io.npz_file import read_npz

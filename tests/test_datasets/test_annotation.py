@@ -14,8 +14,8 @@ from sarlp.datasets.annotation import (
     dump_annotation,
     labels_of,
     load_annotation,
-    summary,
 )
+from sarlp.datasets.statistics import summary
 from sarlp.errors import UserError
 
 CLASSES = ['cat', 'dog', 'sofa', 'tree', 'van']
