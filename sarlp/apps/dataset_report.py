@@ -1,4 +1,4 @@
-"""Figures of what is known in a data set: labels by class, classes that keep company, images by share of known labels.
+"""Figures of what is known in a data set: labels by class, classes that co-occur, images by share of known labels.
 
 No state of pyplot is read or changed.
 """
@@ -13,13 +13,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sarlp.datasets.annotation import load_annotation, put_in_order
-from sarlp.datasets.statistics import LabelCounts, count_labels, positives_together, summary
+from sarlp.datasets.statistics import LabelCounts, co_occurrences, count_labels, summary
 from sarlp.io.outputs import check_output
 from sarlp.visualization.attention import font_families
 from sarlp.visualization.figure_files import is_figure, save_named
 
 MOST_CLASSES = 40  # that a figure shows: those with the most known positives
-_FIGURES = ('classes', 'together', 'known')
+_FIGURES = ('classes', 'co_occurrence', 'known')
 _MARK = 'data set'
 # told apart with any colour vision, and in grey
 _COLOURS = {'positive': '#0072B2', 'negative': '#E69F00', 'unknown': '#D9D9D9'}
@@ -33,7 +33,7 @@ def write_dataset_report(ann_files: Sequence[str | os.PathLike], out: str | os.P
         out: folder for the figures.
 
     Returns:
-        ``'classes'``, ``'together'`` and ``'known'``: the PNG files.
+        ``'classes'``, ``'co_occurrence'`` and ``'known'``: the PNG files.
 
     Raises:
         UserError: a file is not as it must be, the files have different classes, or a file would be replaced that is
@@ -58,7 +58,7 @@ def write_dataset_report(ann_files: Sequence[str | os.PathLike], out: str | os.P
     chosen = most_positive(counts)
     drawn = (
         draw_classes(counts, chosen),
-        draw_together([classes[index] for index in chosen], *positives_together(data_list, len(classes), chosen)),
+        draw_co_occurrence([classes[index] for index in chosen], *co_occurrences(data_list, len(classes), chosen)),
         draw_known(counts),
     )
     for file, figure in zip(files.values(), drawn, strict=True):
@@ -98,12 +98,12 @@ def draw_classes(counts: LabelCounts, chosen: Sequence[int]) -> Figure:
     return figure
 
 
-def draw_together(names: Sequence[str], both: np.ndarray, known: np.ndarray) -> Figure:
-    """Classes that keep company: how often that of the column is there where that of the row is.
+def draw_co_occurrence(names: Sequence[str], both: np.ndarray, known: np.ndarray) -> Figure:
+    """Classes that co-occur: how often that of the column is there where that of the row is.
 
     Args:
         names: K class names.
-        both, known: (K, K), see :func:`~sarlp.datasets.statistics.positives_together`. Cells without a known label are
+        both, known: (K, K), see :func:`~sarlp.datasets.statistics.co_occurrences`. Cells without a known label are
             blank.
     """
     number = len(names)

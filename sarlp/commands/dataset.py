@@ -1,9 +1,9 @@
-"""Print and draw what is known in annotation files: labels by class, classes that keep company, images by known share.
+"""Print and draw what is known in annotation files: labels by class, classes that co-occur, images by known share.
 
     sarlp dataset data/mine/labels/trainval.json --out work_dirs/mine_report
 
 Several files of the same classes, such as both splits of a data set, are taken together. Writes classes.png,
-together.png and known.png.
+co_occurrence.png and known.png.
 """
 
 import argparse

@@ -64,8 +64,8 @@ def count_labels(classes: Sequence[str], data_list: Sequence[dict]) -> LabelCoun
     )
 
 
-def positives_together(data_list: Sequence[dict], num_classes: int, chosen: Sequence[int]) -> np.ndarray:
-    """How often classes keep company, as far as labels are known.
+def co_occurrences(data_list: Sequence[dict], num_classes: int, chosen: Sequence[int]) -> np.ndarray:
+    """How often classes co-occur, as far as labels are known.
 
     Args:
         data_list: entries of an annotation file.

@@ -59,7 +59,7 @@ def test_objects_are_inside_and_some_are_difficult(root):
     assert {len(scene) for scene in objects_of(root)} <= {1, 2, 3, 4, 5}
 
 
-def test_digits_of_a_group_keep_company(root):
+def test_digits_of_a_group_co_occur(root):
     present = np.array([[name in {o[0] for o in scene} for name in digits.CLASSES] for scene in objects_of(root)])
     share = np.corrcoef(present.T)
     partners = [share[k, k + 1] for k in range(0, 10, 2)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sarlp.datasets.annotation import REST, labels_of
-from sarlp.datasets.statistics import count_labels, positives_together
+from sarlp.datasets.statistics import co_occurrences, count_labels
 
 CLASSES = ('ant', 'bee', 'cow', 'dog', 'elk', 'fox', 'gnu')
 
@@ -39,9 +39,9 @@ def test_counts(data_list):
     assert counts.without('negative') == []
 
 
-def test_company(data_list):
+def test_co_occurrence(data_list):
     chosen = [5, 0, 4]
-    both, known = positives_together(data_list, 7, chosen)
+    both, known = co_occurrences(data_list, 7, chosen)
     for i, row in enumerate(chosen):
         for j, column in enumerate(chosen):
             of_row = [labels_of(entry, 7)[0] for entry in data_list if row in entry['positive']]

@@ -7,8 +7,8 @@ from PIL import Image
 
 from sarlp.apps.dataset_report import (
     draw_classes,
+    draw_co_occurrence,
     draw_known,
-    draw_together,
     most_positive,
     write_dataset_report,
 )
@@ -38,7 +38,7 @@ def files(tmp_path):
 def test_files_and_text(files, tmp_path, capsys):
     written = write_dataset_report(files, tmp_path / 'out')
     assert {name: path.name for name, path in written.items()} == {
-        name: f'{name}.png' for name in ('classes', 'together', 'known')
+        name: f'{name}.png' for name in ('classes', 'co_occurrence', 'known')
     }
     for path in written.values():
         with Image.open(path) as image:
@@ -69,9 +69,9 @@ def test_bars(files):
     assert axes.transData.transform((0, top))[1] > axes.transData.transform((0, bottom))[1]
 
 
-def test_company():
+def test_co_occurrence():
     both, known = np.array([[7, 3], [0, 5]]), np.array([[7, 6], [0, 5]])
-    figure = draw_together(['dog', 'cow'], both, known)
+    figure = draw_co_occurrence(['dog', 'cow'], both, known)
     picture = figure.axes[0].images[0].get_array()
     np.testing.assert_allclose(picture[0], [1, 0.5])
     assert picture.mask.tolist() == [[False, False], [True, False]]
@@ -97,5 +97,5 @@ def test_tool(files, tmp_path, monkeypatch, capsys):
     tool = str(Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'dataset_report.py')
     monkeypatch.setattr('sys.argv', [tool, str(files[1]), '--out', str(tmp_path / 'report')])
     runpy.run_path(tool, run_name='__main__')
-    assert (tmp_path / 'report' / 'together.png').is_file()
+    assert (tmp_path / 'report' / 'co_occurrence.png').is_file()
     assert '7 images, 5 classes' in capsys.readouterr().out

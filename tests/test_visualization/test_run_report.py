@@ -17,7 +17,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 
 from sarlp.apps.completion import Calibration, Record, decision_quality, record_path, suspects_path
 from sarlp.apps.completion.record import HEADER, SUSPECTS_HEADER, write_table
-from sarlp.apps.dataset_report import draw_together
+from sarlp.apps.dataset_report import draw_co_occurrence
 from sarlp.apps.run_report import write_run_report
 from sarlp.apps.run_report.figures import draw_training
 from sarlp.apps.run_report.images import best_and_worst
@@ -504,13 +504,13 @@ class TestCurves:
 
 def test_text_on_a_picture_stays_black_and_other_text_takes_the_colour_of_the_page():
     svg = str(
-        to_svg(draw_together(['dog', 'cow'], np.array([[7, 3], [0, 5]]), np.array([[7, 6], [0, 5]])), 'a', 'words')
+        to_svg(draw_co_occurrence(['dog', 'cow'], np.array([[7, 3], [0, 5]]), np.array([[7, 6], [0, 5]])), 'a', 'words')
     )
     assert svg.startswith('<svg role="img" aria-label="words"')
     (black,) = {match for match in re.findall(r'fill: (#00000\w)', svg)}
     assert black == '#000001'  # the 100 on yellow
     assert '#000000' not in svg and 'currentColor' in svg
-    other = str(to_svg(draw_together(['dog'], np.array([[7]]), np.array([[7]])), 'b', '"a" <b>'))
+    other = str(to_svg(draw_co_occurrence(['dog'], np.array([[7]]), np.array([[7]])), 'b', '"a" <b>'))
     assert other.startswith('<svg role="img" aria-label="&#34;a&#34; &lt;b&gt;" ')
     assert not {*re.findall(r'\bid="([^"]+)"', svg)} & {*re.findall(r'\bid="([^"]+)"', other)}
 

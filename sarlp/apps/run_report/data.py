@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from sarlp.datasets.nesting import build_labels
-from sarlp.datasets.statistics import LabelCounts, count_labels, positives_together
+from sarlp.datasets.statistics import LabelCounts, co_occurrences, count_labels
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.names.class_names import columns_by_name
 
@@ -63,8 +63,8 @@ class Split:
     def counts(self) -> LabelCounts:
         return count_labels(self.classes, self.entries())
 
-    def together(self, chosen: list[int]) -> np.ndarray:
-        return positives_together(self.entries(), len(self.classes), chosen)
+    def co_occurrence(self, chosen: list[int]) -> np.ndarray:
+        return co_occurrences(self.entries(), len(self.classes), chosen)
 
 
 def read_split(cfg: Config, name: str) -> Split:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from sarlp.apps.completion import Calibration, Record, read_recovered, read_suspects, record_path, suspects_path
 from sarlp.apps.completion.record import DECISIONS
-from sarlp.apps.dataset_report import draw_classes, draw_known, draw_together, most_positive
+from sarlp.apps.dataset_report import draw_classes, draw_co_occurrence, draw_known, most_positive
 from sarlp.apps.run_report import figures
 from sarlp.apps.run_report.data import Split
 from sarlp.apps.run_report.svg import to_svg
@@ -99,9 +99,9 @@ def data_section(train: Split | None, test: Split | None, problems: list[str]) -
         )
         if len(chosen) > 1:
             section.draw(
-                draw_together([counts.classes[index] for index in chosen], *train.together(chosen)),
+                draw_co_occurrence([counts.classes[index] for index in chosen], *train.co_occurrence(chosen)),
                 f'Matrix of how often one class is there where another is{few}',
-                f'Classes that keep company in the training images, in percent, as far as labels are known{few}.',
+                f'Classes that co-occur in the training images, in percent, as far as labels are known{few}.',
             )
     return section
 
