@@ -67,3 +67,17 @@ def hide_labels(labels: np.ndarray, known: np.ndarray) -> np.ndarray:
         (C,) of the same dtype.
     """
     return np.where(known, labels, np.asarray(UNKNOWN, labels.dtype))
+
+
+DECISIONS = {POSITIVE: 'positive', NEGATIVE: 'negative', UNKNOWN: 'undecided'}  # as files and pages spell them
+CODES = {name: code for code, name in DECISIONS.items()}
+
+
+def is_chosen(scores: np.ndarray, thresholds: np.ndarray | float) -> np.ndarray:
+    """Whether classes are chosen: those whose score reaches its threshold, here as everywhere.
+
+    Args:
+        scores: any shape.
+        thresholds: of a shape that goes with it; infinite where a class is never chosen.
+    """
+    return scores >= thresholds

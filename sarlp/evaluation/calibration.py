@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from sarlp.errors import UserError
 from sarlp.io.json_file import read_json
-from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN, is_chosen
 
 METHODS = ('temperature', 'isotonic')
 LEAST = 10  # known labels of each kind, over all classes, without which nothing is fitted
@@ -73,7 +73,7 @@ class Calibration:
         """
         decisions = np.full(probabilities.shape, UNKNOWN, np.int8)
         decisions[probabilities <= 1 - self.precision] = NEGATIVE
-        decisions[probabilities >= self.thresholds] = POSITIVE
+        decisions[is_chosen(probabilities, self.thresholds)] = POSITIVE
         return decisions
 
     def to_json(self) -> dict[str, Any]:

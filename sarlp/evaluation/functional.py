@@ -12,8 +12,8 @@ What is left open by the definitions is settled here once:
 
 - **Tied scores** are one step of the precision-recall curve: pairs of equal score are taken in together, since no
   threshold separates them. No result therefore depends on the order of the images.
-- **A score is above the threshold** if it is strictly greater.
-- **Top k**: the k highest scores of an image are kept *and* must be above the threshold. They are ranked among all
+- **A class is chosen** if its score reaches the threshold (:func:`~sarlp.labels.is_chosen`).
+- **Top k**: the k highest scores of an image are kept *and* must reach the threshold. They are ranked among all
   classes, those ignored or unknown in the image included: a model that ranks an ignored object first has spent one of
   its k answers. (Both as in the authors' released code.) For the k highest scores whatever their value, pass
   ``threshold=-numpy.inf``.
@@ -22,7 +22,7 @@ What is left open by the definitions is settled here once:
 import numpy as np
 
 from sarlp.evaluation.blocks import LabelledScores
-from sarlp.labels import POSITIVE, UNKNOWN
+from sarlp.labels import POSITIVE, UNKNOWN, is_chosen
 
 _POOL_BYTES = 1 << 27  # scores that are sorted together where all classes are pooled
 _KINDS = ('voc12', 'plain')
@@ -114,7 +114,7 @@ def f1_family(
         targets: (N, C) of 1 / 0 / -1; -1 (unknown) is left out exactly as an ignored pair is.
         ignore: (N, C) bool (or 0 / 1), True where the pair is left out.
         threshold: a pair is predicted if its score is strictly greater.
-        top_k: None, or keep only the k >= 1 highest scores of an image, which must be above the threshold as well.
+        top_k: None, or keep only the k >= 1 highest scores of an image, which must reach the threshold as well.
             Of equal scores the class with the lower index is kept.
         threads: threads to use; None for one a core that this process may use.
 
@@ -193,14 +193,14 @@ def label_recovery(
 
     def pooled(band: slice) -> tuple[int, int, np.ndarray]:
         known = np.concatenate([tile.scores[tile.labels != UNKNOWN] for tile in pairs.tiles(band)])
-        return known.size, int((known > threshold).sum()), _at_least(positive, known)
+        return known.size, int(is_chosen(known, threshold).sum()), _at_least(positive, known)
 
     hidden, predicted, at_least = 0, 0, np.zeros(positive.size, np.int64)
     for size, above, at_least_here in pairs.map(pooled, pairs.bands(_POOL_BYTES)):
         hidden += size
         predicted += above
         at_least += at_least_here
-    precision, recall = _precision_recall(int((positive > threshold).sum()), predicted, positive.size)
+    precision, recall = _precision_recall(int(is_chosen(positive, threshold).sum()), predicted, positive.size)
     return {
         'AP': mean_ap,
         'AP_micro': _area(_precision(positive, at_least), 'voc12'),
@@ -249,7 +249,7 @@ def _area(precision: np.ndarray, kind: str) -> float:
 def _counts(scores: np.ndarray, labels: np.ndarray, threshold: float, top_k: int) -> np.ndarray:
     """True positives, predicted pairs and positives of each class in at most 255 images: (3, C) uint8."""
     positive = labels == POSITIVE
-    predicted = scores > threshold
+    predicted = is_chosen(scores, threshold)
     if top_k < scores.shape[1]:
         predicted &= _top_k(scores, top_k)
     # a sum in bytes is several times faster than one in numpy's default, 64 bits

@@ -231,7 +231,7 @@ class MultiLabelMetric(_ScoresMetric):
 
     Args:
         threshold: a class is predicted if its score is strictly greater.
-        top_k: also measure with only the k highest scores of an image kept (if above the threshold); None for not.
+        top_k: also measure with only the k highest scores of an image kept (if they reach the threshold); None for not.
         percent: give fractions as percent.
         collect_device: as in any metric of MMEngine. It makes no difference here: rows are kept in memory and travel on
             the device of the process group, a few at a time.

@@ -19,7 +19,7 @@ import numpy as np
 from sarlp.io.files import atomic_write
 from sarlp.io.json_file import plain
 from sarlp.io.outputs import check_output, has_keys, is_table
-from sarlp.labels import UNKNOWN
+from sarlp.labels import UNKNOWN, is_chosen
 
 METRICS, PREDICTIONS, RECOVERED = 'metrics.json', 'predictions.csv', 'recovered_labels.csv'
 _RECOVERED_HEADER = ('image', 'class', 'probability', 'decision', 'truth')
@@ -154,12 +154,12 @@ def write_recovered_csv(
         scores: (N, C) floating point.
         observed: (N, C) of 1 / 0 / -1; a label is hidden if it is -1.
         full: (N, C) of 1 / 0 / -1.
-        threshold: of the decision; the score must be strictly greater.
+        threshold: of the decision, see :func:`~sarlp.labels.is_chosen`.
     """
     scores = _checked('scores', scores, image_ids, classes)
     observed = _checked('observed', observed, image_ids, classes)
     full = _checked('full', full, image_ids, classes)
-    decisions = scores > threshold
+    decisions = is_chosen(scores, threshold)
     with atomic_write(path, newline='') as file:
         writer = csv.writer(file)
         writer.writerow(_RECOVERED_HEADER)

@@ -22,6 +22,7 @@ from sarlp.errors import UserValueError, shorten
 from sarlp.evaluation.calibration import Calibration
 from sarlp.inference import Predictor, init_model, prepare_for_inference
 from sarlp.io.image_files import ImageFile, find_images, has_frames, image_file, images_below, warn_of_frames
+from sarlp.labels import is_chosen
 from sarlp.names.class_names import require_same
 from sarlp.transforms import BadImageError
 
@@ -206,7 +207,7 @@ class MultiLabelInferencer:
             )
 
     def _choose(self, scores: np.ndarray) -> dict[str, float]:
-        chosen = np.flatnonzero(scores >= self.thresholds)
+        chosen = np.flatnonzero(is_chosen(scores, self.thresholds))
         order = chosen[np.argsort(-scores[chosen], kind='stable')]
         return {self.classes[index]: float(scores[index]) for index in order}
 

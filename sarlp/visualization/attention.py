@@ -16,7 +16,7 @@ from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN, is_chosen
 
 # What a panel shows: the words under its title and their colour. The hues are told apart with any colour vision, and
 # the words say the same as the colour.
@@ -169,7 +169,7 @@ def select_panels(
     order = np.argsort(-scores, kind='stable')
     chosen = [(c, 'positive') for c in order if gt[c] == POSITIVE]
     names = {POSITIVE: 'recovered', NEGATIVE: 'false', UNKNOWN: 'predicted'}
-    chosen += [(c, names[int(truth[c])]) for c in order if gt[c] != POSITIVE and scores[c] > threshold]
+    chosen += [(c, names[int(truth[c])]) for c in order if gt[c] != POSITIVE and is_chosen(scores[c], threshold)]
     if not chosen and num_classes:
         chosen = [(order[0], 'negative' if truth[order[0]] == NEGATIVE else 'unknown')]
     return [

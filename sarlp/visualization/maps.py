@@ -88,7 +88,7 @@ def draw_maps(
         out_dir: where the figures go, see :class:`~sarlp.visualization.figure_files.FigureFiles`.
         labels: image path to (observed, complete) labels, such as :class:`KnownLabels`; None where nothing is known.
         method: ``'attention'``, the softmax of the head's token scores; ``'gradcam'``, of the last backbone stage.
-        threshold: a class is predicted if its score is above it.
+        threshold: a class is predicted if its score reaches it.
         max_panels: at most so many maps a figure.
 
     Returns:

@@ -49,7 +49,7 @@ def slow_f1_family(scores, targets, ignore, threshold, top_k):
             if ignore[n, c] or targets[n, c] == -1:
                 continue
             rank = sum(scores[n, d] > scores[n, c] or (scores[n, d] == scores[n, c] and d < c) for d in range(C))
-            answer = scores[n, c] > threshold and (top_k is None or rank < top_k)
+            answer = scores[n, c] >= threshold and (top_k is None or rank < top_k)
             tp += answer and targets[n, c] == 1
             predicted += answer
             positives += targets[n, c] == 1
@@ -162,10 +162,11 @@ def test_inputs_are_left_alone():
     label_recovery(scores, targets, np.abs(targets))
 
 
-def test_threshold_is_strict_and_zero_is_a_threshold():
+def test_a_score_may_just_reach_the_threshold_and_zero_is_one():
     scores, targets = np.array([[0.5], [0.6], [0.0]]), np.array([[1], [1], [1]])
-    assert f1_family(scores, targets)['OR'] == pytest.approx(1 / 3)
-    assert f1_family(scores, targets, threshold=0.0)['OR'] == pytest.approx(2 / 3)
+    assert f1_family(scores, targets)['OR'] == pytest.approx(2 / 3)
+    assert f1_family(scores, targets, threshold=0.55)['OR'] == pytest.approx(1 / 3)
+    assert f1_family(scores, targets, threshold=0.0)['OR'] == 1
 
 
 def test_class_without_positives_is_left_out():

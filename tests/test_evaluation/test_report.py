@@ -99,7 +99,7 @@ def test_recovered_csv(tmp_path):
     write_recovered_csv(path, IMAGES, CLASSES, SCORES, observed, full, 0.5)
     assert read_csv(path) == [
         ['image', 'class', 'probability', 'decision', 'truth'],
-        [IMAGES[0], CLASSES[0], '0.5', '0', '1'],
+        [IMAGES[0], CLASSES[0], '0.5', '1', '1'],
         [IMAGES[0], CLASSES[1], '0.123457', '0', ''],
         [IMAGES[1], CLASSES[1], '0.75', '1', '0'],
         [IMAGES[1], CLASSES[2], '0.25', '0', '1'],

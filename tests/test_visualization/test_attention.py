@@ -105,7 +105,7 @@ def test_overlay_bad_input_is_named():
 
 
 CLASSES = list('abcdefg')
-SCORES = [0.1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.2]
+SCORES = [0.1, 0.9, 0.8, 0.7, 0.6, 0.45, 0.2]
 MAPS = np.arange(7 * H * W).reshape(7, H, W)
 
 
@@ -136,7 +136,7 @@ def test_select_panels():
 
 
 def test_select_panels_without_labels():
-    assert chosen(threshold=0.7) == [('b', 'predicted'), ('c', 'predicted')]
+    assert chosen(threshold=0.8) == [('b', 'predicted'), ('c', 'predicted')]
     assert chosen(threshold=0.95) == [('b', 'unknown')]
     assert chosen(gt=[0] * 7, threshold=0.95) == [('b', 'negative')]
     assert len(chosen(threshold=0.0)) == 7

@@ -11,7 +11,6 @@ import torch
 
 from sarlp.apps.completion.folds import score_out_of_fold
 from sarlp.apps.completion.record import (
-    DECISIONS,
     HEADER,
     SUSPECTS_HEADER,
     Record,
@@ -43,7 +42,7 @@ from sarlp.errors import UserError
 from sarlp.evaluation.quality import decision_quality
 from sarlp.evaluation.thresholds import calibrate
 from sarlp.inference import init_model
-from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.labels import DECISIONS, NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.paths import find_config
 
 SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}

@@ -18,11 +18,9 @@ from sarlp.evaluation.calibration import Calibration
 from sarlp.io.files import atomic_write
 from sarlp.io.json_file import plain, read_json
 from sarlp.io.outputs import check_output, has_keys, is_table
-from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.labels import CODES, DECISIONS, NEGATIVE, POSITIVE
 
 VERSION = 1
-DECISIONS = {POSITIVE: 'positive', NEGATIVE: 'negative', UNKNOWN: 'undecided'}
-CODES = {name: code for code, name in DECISIONS.items()}
 HEADER = ('image', 'class', 'probability', 'decision')
 SUSPECTS_HEADER = ('image', 'class', 'label', 'probability')
 

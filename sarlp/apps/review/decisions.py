@@ -21,15 +21,14 @@ from sarlp.apps.completion import record_path
 from sarlp.errors import UserError
 from sarlp.io.files import sync_folder
 from sarlp.io.json_file import finite_float, no_constant, show, unique_keys
-from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.labels import CODES, DECISIONS
 
 try:
     import fcntl
 except ImportError:  # Windows, where a second server is not kept out
     fcntl = None
 
-CODES = {'positive': POSITIVE, 'negative': NEGATIVE, 'undecided': UNKNOWN}
-NAMES = {code: name for name, code in CODES.items()} | {None: None}
+NAMES = {**DECISIONS, None: None}
 _KEYS = {'image', 'class', 'decision', 'time'}
 
 Pair = tuple[str, str]  # image, name of the class

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sarlp.apps.completion import Recovered, Suspect
-from sarlp.apps.review.decisions import CODES, Pair
+from sarlp.apps.review.decisions import Pair
 from sarlp.errors import UserError, UserValueError, shorten
-from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.labels import CODES, DECISIONS, UNKNOWN
 
 KINDS = ('undecided', 'suggested', 'suspect')
 STATES = ('open', 'reviewed', *CODES)
@@ -140,7 +140,7 @@ class ReviewQueue:
         classes: Sequence[str],
         known_positives: Mapping[str, int] | None = None,
     ):
-        suggestions = {'positive': POSITIVE, 'negative': NEGATIVE, 'undecided': None}
+        suggestions = {**CODES, DECISIONS[UNKNOWN]: None}
         self.items: list[Item] = []
         for row in recovered:
             suggestion = suggestions[row.decision]

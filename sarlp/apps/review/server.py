@@ -9,11 +9,12 @@ import socket
 import webbrowser
 from typing import Any
 
-from sarlp.apps.review.decisions import CODES, NAMES
+from sarlp.apps.review.decisions import NAMES
 from sarlp.apps.review.maps import AttentionMaps, PictureError, encode, read_picture
 from sarlp.apps.review.queue import Found, Selection
 from sarlp.apps.review.session import Review
 from sarlp.errors import UserError, UserValueError
+from sarlp.labels import CODES
 
 try:
     from flask import Flask, Response, abort, jsonify, render_template, request, send_file

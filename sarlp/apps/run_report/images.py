@@ -11,7 +11,7 @@ from sarlp.apps.run_report.data import Split
 from sarlp.evaluation.measures import ImageScores
 from sarlp.inference import Predictor
 from sarlp.io.pixels import read_rgb
-from sarlp.labels import POSITIVE, UNKNOWN
+from sarlp.labels import POSITIVE, UNKNOWN, is_chosen
 from sarlp.transforms.loading import BadImageError
 from sarlp.visualization.attention import attention_maps, draw_figure, select_panels
 
@@ -49,7 +49,7 @@ def draw_images(
         split: with labels as metrics see them.
         scored: of the split's images.
         chosen: indices into the split.
-        threshold: a class is predicted if its score is above it.
+        threshold: a class is predicted if its score reaches it.
 
     Returns:
         The figures, and a line about each image that cannot be read.
@@ -85,7 +85,7 @@ def draw_images(
 
 
 def _in_words(classes: Sequence[str], scores: np.ndarray, truth: np.ndarray, threshold: float) -> str:
-    there, found = truth == POSITIVE, scores > threshold
+    there, found = truth == POSITIVE, is_chosen(scores, threshold)
     groups = {
         'there and found': there & found,
         'there and not found': there & ~found,

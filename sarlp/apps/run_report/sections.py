@@ -11,7 +11,6 @@ import numpy as np
 from markupsafe import Markup
 
 from sarlp.apps.completion import Calibration, Record, read_recovered, read_suspects, record_path, suspects_path
-from sarlp.apps.completion.record import DECISIONS
 from sarlp.apps.dataset_report import draw_classes, draw_co_occurrence, draw_known, most_positive
 from sarlp.apps.run_report import figures
 from sarlp.apps.run_report.data import Split
@@ -25,7 +24,7 @@ from sarlp.evaluation.measures import (
     recovery_curve,
     reliability,
 )
-from sarlp.labels import POSITIVE, UNKNOWN
+from sarlp.labels import DECISIONS, POSITIVE, UNKNOWN
 
 
 @dataclass
@@ -262,7 +261,7 @@ def completion_section(file: Path, how: str) -> tuple[Section, Record | None]:
         (name, threshold if np.isfinite(threshold) else None, *(counts[name, word] for word in DECISIONS.values()))
         for name, threshold in zip(calibration.classes, calibration.thresholds, strict=True)
     ]
-    decided = len(recovered) - sum(counts[name, 'undecided'] for name in calibration.classes)
+    decided = len(recovered) - sum(counts[name, DECISIONS[UNKNOWN]] for name in calibration.classes)
     section.text.append(
         f'Decisions of {file.name} at a precision of {calibration.precision:g}: a class is called positive where its '
         'calibrated probability reaches the threshold, and left undecided where neither answer is sure enough.'
