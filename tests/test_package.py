@@ -194,4 +194,10 @@ def test_wheel(tmp_path):
     environment = {**os.environ, 'PYTHONPATH': str(target)}
     printed = run(sys.executable, '-c', USE_INSTALLED, target, cwd=tmp_path / 'empty', env=environment)
     assert printed.splitlines()[-1].startswith('MultiLabelClassifier ')
+    # the command, which needs no checkout
+    console = {'cwd': tmp_path / 'empty', 'env': environment}
+    assert 'sarlp_r18_digits_p<ratio>' in run(target / 'bin' / 'sarlp', 'list', 'digits', **console)
+    made = ('convert', 'digits', '--out', 'digits', '--num-train', '24', '--num-test', '11', '--size', '48')
+    run(target / 'bin' / 'sarlp', *made, **console)
+    assert (tmp_path / 'empty' / 'digits' / 'labels' / 'trainval.json').is_file()
     assert {path for path in REPOSITORY.rglob('.mim')} == before
