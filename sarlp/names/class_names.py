@@ -59,8 +59,8 @@ def columns_by_name(
     """
     places = match_names(classes, names)
     times = Counter(places)
-    unknown = [] if more else [name for index, name in enumerate(names) if not times[index]]
-    missing = [name for name, place in zip(classes, places, strict=True) if place is None or times[place] > 1]
+    unknown = [] if more else sorted(name for index, name in enumerate(names) if not times[index])
+    missing = sorted(name for name, place in zip(classes, places, strict=True) if place is None or times[place] > 1)
     if unknown or missing:
         only = [
             f'only {whose} has {shorten(some)}'

@@ -165,7 +165,7 @@ def test_bad_files(tmp_path, text, message):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(AnnotationError, match='no such annotation file.*tools/dataset_converters'):
+    with pytest.raises(AnnotationError, match='no such annotation file.*sarlp convert --help'):
         load_annotation(tmp_path / 'none.json')
     with pytest.raises(AnnotationError, match='something else'):
         load_annotation(tmp_path)

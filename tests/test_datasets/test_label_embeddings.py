@@ -402,7 +402,7 @@ GOOD = {'embeddings': np.ones((3, 7), np.float32), 'classes': np.array(['table',
 @pytest.mark.parametrize(
     'change, classes, message',
     [
-        ({}, ['table', 'dog'], 'has 3 classes, the data set has 2; only the former has tvmon.*label_embeddings.py'),
+        ({}, ['table', 'dog'], 'has 3 classes, the data set has 2; only the former has tvmon.*convert embeddings'),
         ({}, ['table', 'cat', 'dog'], 'only the former has tvmonitor, only the latter has cat'),
         ({'classes': np.array(['table', 'dog', 'dog'])}, None, 'list of different strings, found shape'),
         ({'embeddings': np.full((3, 7), np.nan, np.float32)}, None, '3 of 3 rows hold NaN or infinity: 0, 1, 2'),

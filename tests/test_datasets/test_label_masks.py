@@ -205,7 +205,7 @@ class TestFileLabelMask:
             mask(IMAGES[1000], np.ones(7, np.int8))
 
     def test_no_file(self, tmp_path):
-        with pytest.raises(UserError, match=r'none\.npz: no such label mask; tools/dataset_converters/label_mask'):
+        with pytest.raises(UserError, match=r'none\.npz: no such label mask; sarlp convert mask exports one'):
             build(type='FileLabelMask', file=tmp_path / 'none.npz')
 
     @pytest.mark.parametrize('kind', ['text', 'cut off', 'other npz', 'pickle'])

@@ -404,7 +404,7 @@ class TestLVIS:
         content = json.loads(file.read_text())
         content['images'][1]['neg_category_ids'] = []
         file.write_text(json.dumps(content))
-        with pytest.raises(AnnotationError, match=r'images\[1\] \(id 26\) says which classes were .*csv_labels\.py'):
+        with pytest.raises(AnnotationError, match=r'images\[1\] \(id 26\) says which classes were .*convert labels'):
             convert_coco2014(root)
 
     def test_the_converter_of_complete_labels_takes_the_url(self, tmp_path):

@@ -134,7 +134,7 @@ class TestRealRun:
         found = check_self_contained(page)
         assert [tag for tag, _ in found.elements].count('img') == 4
         assert len(page) < 1_500_000
-        assert re.findall(r'There is no (\S+),? .*? (python \S+)', found.text) == [('recovered.csv,', 'sarlp recover')]
+        assert re.findall(r'There is no (\S+),? .*? (sarlp \S+)', found.text) == [('recovered.csv,', 'sarlp recover')]
         assert '0x' not in found.text  # no object printed by its address
 
     def test_numbers_of_metrics_json(self, page, run):
@@ -303,9 +303,9 @@ class TestMissing:
 
     def test_no_run(self, tmp_path):
         (tmp_path / 'seed3' / 'time' / 'vis_data').mkdir(parents=True)
-        with pytest.raises(UserError, match=r'is no work directory of tools/train\.py, .* the runs .* are seed3$'):
+        with pytest.raises(UserError, match=r'is no work directory of sarlp train, .* the runs .* are seed3$'):
             write_run_report(tmp_path)
-        with pytest.raises(UserError, match=r'r\.csv: no such file; tools/recover_labels\.py writes it'):
+        with pytest.raises(UserError, match=r'r\.csv: no such file; sarlp recover writes it'):
             write_run_report(tmp_path, recovered=tmp_path / 'r.csv')
         with pytest.raises(UserError, match=r'nowhere: no such work directory'):
             write_run_report(tmp_path / 'nowhere')
