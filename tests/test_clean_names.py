@@ -120,7 +120,7 @@ def test_label_mask_file(tmp_path):
     mask = FileLabelMask(tmp_path / 'm.npz')
     mask.bind((COMPOSED, 'fire dog'), 'a.json')
     assert mask.known('1.jpg', np.zeros(2)).tolist() == [False, True]
-    with pytest.raises(UserError, match='m.npz has 2 classes, a.json has 3; only the latter has cow. Use a mask exported'):
+    with pytest.raises(UserError, match='m.npz has 2 classes, a.json has 3; only the latter has cow'):
         mask.bind((COMPOSED, 'fire dog', 'cow'), 'a.json')
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
-from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS, init_default_scope
+from mmengine.registry import OPTIMIZERS, init_default_scope
 from mmpretrain.structures import DataSample
 
 from sarlp.datasets.nesting import annotation_path
@@ -18,7 +18,7 @@ from sarlp.engine.build import set_num_classes
 from sarlp.errors import UserError
 from sarlp.models import MultiLabelClassifier
 from sarlp.paths import shipped
-from sarlp.registry import DATASETS, HOOKS, LABEL_MASKS, METRICS, MODELS, PARAM_SCHEDULERS
+from sarlp.registry import DATASETS, HOOKS, LABEL_MASKS, METRICS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
 LEAVES = {
     path.stem: path for path in sorted(shipped('configs').glob('*/*.py')) if path.parent.name not in ('_base_', 'tests')
@@ -212,7 +212,7 @@ def test_another_known_ratio_need_not_be_written_down(leaf):
 def test_a_ratio_needs_a_mask_to_change(tmp_path):
     base = shipped('configs') / 'sarlp' / 'sarlp_r18_digits_spreadsheet.py'
     (tmp_path / 'mine_p0.1.py').write_text(f'_base_ = {str(base)!r}\n')
-    with pytest.raises(UserError, match=r'mine_p0.3.py: is not there, and the config beside it has no label mask'):
+    with pytest.raises(UserError, match=r'mine_p0.3.py: is not there, and mine_p0.1.py has no label mask'):
         load_config(tmp_path / 'mine_p0.3.py')
 
 

@@ -14,8 +14,7 @@ class MethodHook(Hook):
     """Part of every training run; the Runner adds it."""
 
     def before_train(self, runner) -> None:
-        self._model = unwrap(runner.model)
-        method = self._model.method
+        method = unwrap(runner.model).method
         held = sum(tensor.nbytes for tensor in method.state_dict().values())
         if held:
             runner.logger.info(f'{type(method).__name__} keeps {held / 2**20:,.1f} MB of its own in each checkpoint')
@@ -29,18 +28,19 @@ class MethodHook(Hook):
             method.teacher.bind(averages[0].ema_model.module)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        self._model.progress = Progress(runner.epoch, runner.iter, runner.max_iters)
+        unwrap(runner.model).progress = Progress(runner.epoch, runner.iter, runner.max_iters)
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._model.method.after_step()
+        unwrap(runner.model).method.after_step()
 
     def after_train_epoch(self, runner) -> None:
-        self._model.method.after_epoch()
+        unwrap(runner.model).method.after_epoch()
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        state = self._model.method.state_dict()
+        method = unwrap(runner.model).method
+        state = method.state_dict()
         if state:
-            checkpoint[_KEY] = {'type': type(self._model.method).__name__, 'state_dict': weights_to_cpu(state)}
+            checkpoint[_KEY] = {'type': type(method).__name__, 'state_dict': weights_to_cpu(state)}
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         if not runner._resume:

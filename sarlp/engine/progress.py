@@ -41,6 +41,7 @@ class ProgressHook(Hook):
         self.patience = patience
         self._epoch = ''  # of which the line is not said yet, since a validation may complete it
         self._spoke = time.monotonic()
+        self._best: Mapping = {}  # of an evaluation without a training, none
 
     def before_train(self, runner) -> None:
         self._started, self._first = time.monotonic(), runner.iter

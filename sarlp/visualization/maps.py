@@ -11,7 +11,7 @@ from tqdm import tqdm
 from sarlp.datasets.nesting import annotation_paths, build_labels, each_once, order_classes
 from sarlp.errors import UserError
 from sarlp.inference import Predictor
-from sarlp.io.image_files import ImageFile, as_text, has_frames, warn_of_frames
+from sarlp.io.image_files import ImageFile, as_text, has_frames, image_file, warn_of_frames
 from sarlp.io.pixels import read_rgb
 from sarlp.visualization.attention import attention_maps, draw_figure, select_panels
 from sarlp.visualization.figure_files import FigureFiles
@@ -73,7 +73,7 @@ class KnownLabels:
 
 def draw_maps(
     model,
-    images: Sequence[ImageFile],
+    images: Sequence[ImageFile | str | Path],
     out_dir: str | Path,
     labels: Mapping | None = None,
     method: str = 'attention',
@@ -84,7 +84,7 @@ def draw_maps(
 
     Args:
         model: of :func:`~sarlp.inference.init_model`.
-        images: of :func:`~sarlp.io.image_files.find_images` or :meth:`KnownLabels.images`.
+        images: files, or of :func:`~sarlp.io.image_files.find_images` or :meth:`KnownLabels.images`.
         out_dir: where the figures go, see :class:`~sarlp.visualization.figure_files.FigureFiles`.
         labels: image path to (observed, complete) labels, such as :class:`KnownLabels`; None where nothing is known.
         method: ``'attention'``, the softmax of the head's token scores; ``'gradcam'``, of the last backbone stage.
@@ -100,6 +100,7 @@ def draw_maps(
     if method not in METHODS:
         raise UserError(f'method must be one of {", ".join(METHODS)}, got {method!r}')
     predictor = Predictor(model)
+    images = [image if isinstance(image, ImageFile) else image_file(image) for image in images]
     figures = FigureFiles(out_dir, images)
     written, frames = [], []
     for image in tqdm(images, desc='maps', unit='image', disable=None, leave=False):

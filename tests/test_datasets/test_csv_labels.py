@@ -347,7 +347,7 @@ BAD = [
     ('{"image": "a/0.jpg", "positive": [], "negative": []}\n', {}, ['are empty']),
     ('[{"image": "a/0.jpg", "cat": 1}]', {}, ['found a list']),
     ('{"metainfo": {"classes": []}, "data_list": []}', {}, ['an annotation file of sarlp already']),
-    ('{"images": [{"id": 1, "file_name": "a/0.jpg"}],\n"categories": [{"id": 1, "name": "x"}]}', {}, ['sarlp convert coco']),
+    ('{"images": [{"id": 1, "file_name": "a/0.jpg"}],\n"categories": [{"id": 1, "name": "x"}]}', {}, ['convert coco']),
     ('{"images": [{"id": 1}],\n"categories": []}', {}, ['images[0] (id 1): expected "file_name"', '"coco_url"']),
     (
         '{"images": [{"id":1,"file_name":"a/0.jpg","neg_category_ids":[[7]]}],\n"categories": [{"id":1,"name":"x"}]}',
