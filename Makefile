@@ -15,7 +15,8 @@ help:
 	@echo "make lint           check the style"
 	@echo "make install        only make $(VENV) and install sarlp into it"
 
-# setuptools warns, over ten lines, of what every editable install is; the stamp is newer than what it depends on, so a changed requirement installs again
+# the stamp is newer than what it depends on, so a changed requirement installs again. Of every editable install setuptools
+# warns over ten lines
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml setup.py requirements/constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; try make PYTHON=python3.11") if v < (3, 10) else None'
