@@ -15,13 +15,14 @@ help:
 	@echo "make lint           check the style"
 	@echo "make install        only make $(VENV) and install sarlp into it"
 
-# the stamp is newer than what it depends on, so a changed requirement installs again
+# the stamp is newer than what it depends on, so a changed requirement installs again. Of every editable install setuptools
+# warns over ten lines
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml setup.py requirements/constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(f"Python 3.10 or newer is needed, {sys.executable} is {v[0]}.{v[1]}; try make PYTHON=python3.11") if v < (3, 10) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint requirements/constraints.txt
+	$(BIN)/python -W 'ignore:Editable installation' -m pip install --quiet --editable '.[dev]' --constraint requirements/constraints.txt
 	touch $@
 
 demo: install

@@ -17,8 +17,9 @@ from types import ModuleType
 _IDLE_WARNINGS = (
     # mmcv-lite lacks compiled operators and says so at every start; none is used here
     dict(message='Fail to import ``MultiScaleDeformableAttention``', category=UserWarning),
-    # mmpretrain 1.2 has "\d" in plain strings, of which Python >= 3.12 warns where its files are not compiled yet
-    dict(message='.*invalid escape sequence', category=SyntaxWarning, module=r'.*\bmmpretrain\b'),
+    # mmpretrain 1.2 has "\d" in plain strings: a SyntaxWarning of Python >= 3.12 where its files are not compiled yet,
+    # a DeprecationWarning before
+    dict(message='.*invalid escape sequence', category=Warning, module=r'.*\bmmpretrain\b'),
     # what Python 3.12 and 3.13 say of MMEngine 0.10; shown only to who asks for such warnings, as tests do
     dict(message="'maxsplit' is passed as positional argument", category=DeprecationWarning, module='mmengine'),
     dict(message="'pkgutil.find_loader' is deprecated", category=DeprecationWarning, module='mmengine'),

@@ -37,7 +37,7 @@ class ProgressHook(Hook):
 
     priority = 'LOWEST'
 
-    def __init__(self, patience: float = 30):
+    def __init__(self, patience: float = 60):
         self.patience = patience
         self._epoch = ''  # of which the line is not said yet, since a validation may complete it
         self._spoke = time.monotonic()

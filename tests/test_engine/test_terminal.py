@@ -2,7 +2,6 @@
 
 import logging
 import re
-import sys
 import warnings
 from contextlib import contextmanager
 
@@ -174,7 +173,6 @@ class TestWarnings:
             with pytest.raises(kind):
                 warnings.warn(other, kind, stacklevel=1)
 
-    @pytest.mark.skipif(sys.version_info < (3, 12), reason='a DeprecationWarning, not shown, before Python 3.12')
     def test_escape_sequences(self):
         code = 'pattern = "\\d"'
         compile(code, '/site-packages/mmpretrain/datasets/a.py', 'exec')
