@@ -58,7 +58,8 @@ def fill_in(cfg: Config, options: Collection[str] = ()) -> None:
                 if forced or leaf.get('data_prefix') is None:
                     _find_images(leaf)
             if cfg.get('image_size') is not None:
-                _resize(leaf, cfg.image_size, cfg.model.get('size_divisor', 32), 'image_size' in options)
+                divisor = cfg.model.get('size_divisor', 32) or 1  # None is asked of the backbone, later
+                _resize(leaf, cfg.image_size, divisor, 'image_size' in options)
 
 
 def _find_images(dataset: ConfigDict) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sarlp.errors import UserError
 from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
-from sarlp.models.network import Network
+from sarlp.models.network import Network, measure
 from sarlp.registry import METHODS, MODELS
 
 _METHOD = 'method.'
@@ -24,10 +24,10 @@ class MultiLabelClassifier(BaseModel):
 
     Args:
         backbone: config, see :class:`~sarlp.models.network.Network`.
-        head: config of a head, see :mod:`sarlp.models.heads`.
+        head: config of a head, see :mod:`sarlp.models.heads`; ``in_channels=None`` takes the width of the backbone.
         method: config of a method, see :mod:`sarlp.methods`; None for a model that is not trained.
         data_preprocessor: config; uint8 images to a normalised batch on the device.
-        size_divisor: both sides of an image must be a multiple of it: the stride of the backbone.
+        size_divisor: both sides of an image must be a multiple of it: the stride of the backbone, which None measures.
         task: what is known of the training data; None for a model that is not trained. ``head.num_classes`` must be
             given then.
 
@@ -42,12 +42,16 @@ class MultiLabelClassifier(BaseModel):
         head: dict,
         method: dict | None = None,
         data_preprocessor: dict | None = None,
-        size_divisor: int = 32,
+        size_divisor: int | None = 32,
         task: TaskInfo | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
+        if size_divisor is None or head.get('in_channels', 0) is None:
+            width, stride = measure(self.backbone)
+            size_divisor = stride if size_divisor is None else size_divisor
+            head = {**head, 'in_channels': width if head.get('in_channels', 0) is None else head['in_channels']}
         self.head = MODELS.build(head)
         self.__dict__['network'] = Network(self.backbone, self.head, size_divisor)  # no second child of the same parts
         self.method = None if method is None else METHODS.build(method)

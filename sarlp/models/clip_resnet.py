@@ -84,8 +84,6 @@ class CLIPResNet(BaseModule):
         norm_eval: keep BatchNorm in evaluation mode while training.
     """
 
-    res_layers = ('visual.layer4',)  # for Grad-CAM; the name that mmpretrain's ResNet uses
-
     def __init__(
         self,
         layers: Sequence[int] = (3, 4, 23, 3),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sarlp.errors import UserError
@@ -44,3 +45,31 @@ class Network(nn.Module):
         """Args: images (B, 3, h, w), normalised. Returns the named outputs of the head, and ``grid`` (H, W)."""
         tokens, grid = self.extract_tokens(images)
         return {**self.head(tokens, grid), 'grid': grid}
+
+
+@torch.no_grad()
+def measure(backbone: nn.Module, side: int = 224) -> tuple[int, int]:
+    """Width of the tokens of a backbone, and its stride in pixels, from an image of that side; it is left as it was.
+
+    Raises:
+        UserError: it takes no such image, or gives nothing that has places.
+    """
+    training = backbone.training
+    backbone.eval()
+    try:
+        features = backbone(torch.zeros(1, 3, side, side))[-1]
+        if isinstance(features, tuple):
+            tokens, (height, _) = features
+            width = tokens.shape[2]
+        else:
+            width, height = features.shape[1:3]
+    except Exception as error:  # of the backbone, whatever it is
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f'the width and the stride of {type(backbone).__name__} can not be measured on an image of {side} px '
+            f'({reason}); set model.head.in_channels and model.size_divisor, or let it take any size (of timm: '
+            'features_only=True, and for a ViT dynamic_img_size=True)'
+        ) from error
+    finally:
+        backbone.train(training)
+    return width, side // height

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -21,14 +22,21 @@ METHODS = ('attention', 'gradcam')
 
 
 class _Logits(nn.Module):
-    """The classifier as a map from images to logits, which is what Grad-CAM differentiates."""
+    """The classifier as a map from images to logits, which is what Grad-CAM differentiates.
+
+    ``places`` gives (B, D, H, W), what the head sees of each place, whatever the backbone is.
+    """
 
     def __init__(self, model):
         super().__init__()
         self.model = model
+        self.places = nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.model(inputs)['logits']
+        tokens, grid = self.model.network.extract_tokens(inputs)
+        front, places = tokens.split([tokens.shape[1] - grid[0] * grid[1], grid[0] * grid[1]], 1)
+        places = self.places(places.transpose(1, 2).unflatten(2, grid))
+        return self.model.head(torch.cat([front, places.flatten(2).transpose(1, 2)], 1), grid)['logits']
 
 
 class KnownLabels:
@@ -87,7 +95,8 @@ def draw_maps(
         images: files, or of :func:`~sarlp.io.image_files.find_images` or :meth:`KnownLabels.images`.
         out_dir: where the figures go, see :class:`~sarlp.visualization.figure_files.FigureFiles`.
         labels: image path to (observed, complete) labels, such as :class:`KnownLabels`; None where nothing is known.
-        method: ``'attention'``, the softmax of the head's token scores; ``'gradcam'``, of the last backbone stage.
+        method: ``'attention'``, the softmax of the head's token scores; ``'gradcam'``, of what the backbone
+            gives the head.
         threshold: a class is predicted if its score reaches it.
         max_panels: at most so many maps a figure.
 
@@ -112,8 +121,8 @@ def draw_maps(
         panels = select_panels(scores, maps, model.classes, observed, full, threshold, max_panels)
         if method == 'gradcam':
             ids = [model.classes.index(panel['name']) for panel in panels]
-            layer = model.backbone.get_submodule(model.backbone.res_layers[-1])
-            maps = grad_cam_maps(_Logits(model), layer, predictor.load(image_path), ids)
+            logits = _Logits(model)
+            maps = grad_cam_maps(logits, logits.places, predictor.load(image_path), ids)
             for panel, panel_map in zip(panels, maps, strict=True):
                 panel['map'] = panel_map
         figure = draw_figure(read_rgb(image_path), panels, title=as_text(image_path.name))

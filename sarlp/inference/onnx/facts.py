@@ -51,7 +51,7 @@ def read_preprocessing(cfg: Config, image_size: Sequence[int] | None = None) -> 
             'the test pipeline of the config does not resize, so the size of the images is not known; give it by '
             '--image-size'
         )
-    divisor = cfg.model.get('size_divisor', 32)
+    divisor = cfg.model.get('size_divisor', 32) or 1  # None is asked of the backbone, which refuses by itself
     if any(side < 1 or side % divisor for side in size):
         raise UserError(f'the sides of an image must be multiples of {divisor}, got {" x ".join(map(str, size))}')
     facts['width'], facts['height'] = map(int, size)
