@@ -1,11 +1,16 @@
 """Backbones of other libraries, by config alone."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from sarlp.engine import load_config
+from sarlp.engine.build import set_num_classes
 from sarlp.errors import UserError
 from sarlp.models.network import measure
 from sarlp.registry import MODELS
@@ -72,6 +77,19 @@ def test_grad_cam_is_that_of_the_last_stage():
 
     expected = grad_cam_maps(Plain(), model.backbone.layer4, image, [1, 4])
     assert np.allclose(grad_cam_maps(logits, logits.places, image, [1, 4]), expected, atol=1e-6)
+
+
+def test_the_config_of_the_docs(tmp_path):
+    text = (Path(__file__).parents[2] / 'docs' / 'configs.md').read_text(encoding='utf-8')
+    (block,) = [block for block in re.findall(r'```python\n(.*?)```', text, re.S) if 'TIMMBackbone' in block]
+    block = block.replace("'convnext_tiny'", "'test_convnext'").replace("'convnext_tiny.safetensors'", "''")
+    (tmp_path / 'mine.py').write_text(block)
+    cfg = load_config(tmp_path / 'mine.py')
+    set_num_classes(cfg, CLASSES, 'here')
+    cfg.model.head.label_embedding.file = None
+    model = MODELS.build(cfg.model).eval()
+    assert (model.head.in_channels, model.network.size_divisor) == (64, 32)
+    assert model(torch.randn(1, 3, 224, 224))['grid'] == (7, 7)
 
 
 def test_what_can_not_be_measured():
