@@ -200,7 +200,7 @@ class TestStream:
 
     def test_progress(self, inferencer, photos, capsys):
         inferencer(photos)
-        assert re.search(r'predicting: .* \d/6 ', capsys.readouterr().err)  # how far it came depends on the time it took
+        assert re.search(r'predicting: .* \d/6 ', capsys.readouterr().err)  # how far depends on the time
         inferencer(photos, **QUIET)
         assert capsys.readouterr().err == ''
 
