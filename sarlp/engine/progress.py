@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import torch
 from mmengine.hooks import CheckpointHook, Hook
-from mmengine.visualization import TensorboardVisBackend
 
 from sarlp.engine.devices import describe_device
 from sarlp.engine.terminal import is_brief, near, say
@@ -158,8 +157,6 @@ def _end(runner, taken: timedelta) -> dict[str, str]:
     ]
     last = [near(info['last_ckpt'])] if 'last_ckpt' in info and not best else []
     lines = {'finished': '; '.join([f'in {taken}', *best, *last])}
-    if any(isinstance(backend, TensorboardVisBackend) for backend in runner.visualizer._vis_backends.values()):
-        lines['curves'] = shlex.join(['tensorboard', '--logdir', work_dir])
     if runner.cfg.get('test_dataloader') is not None and runner.cfg.filename is not None:
         config = os.path.join(work_dir, os.path.basename(runner.cfg.filename))  # holds all that was asked for
         out = os.path.join(work_dir, 'results')

@@ -28,7 +28,7 @@ from sarlp.engine.run_record import RunRecord, new_run, read_record, set_aside
 from sarlp.engine.start import Start, is_in_place, read_start
 from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.task import task_of
-from sarlp.engine.terminal import set_up_terminal
+from sarlp.engine.terminal import note, set_up_terminal
 from sarlp.engine.trainable import restore_frozen
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.weights import load_weights
@@ -290,7 +290,10 @@ class MultiLabelRunner(Runner):
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         load_weights(model, checkpoint, filename)
         self._has_loaded = True
-        self.logger.info(f'loaded {filename}')
+        if self._train_loop is None:  # a test has named it
+            note(self.logger, f'loaded {filename}')
+        else:
+            self.logger.info(f'loaded {filename}')
         return checkpoint
 
     def _without_average(self, checkpoint: dict) -> None:

@@ -138,7 +138,7 @@ def test(
         raise UserError('test_evaluator: the table and the files need a MultiLabelMetric; add one, or take it alone')
     further = ', then the labels hidden in training' if recover else ''
     images = f'{len(runner.test_loop.dataloader.dataset):,} images'
-    runner.logger.info(f'testing on {images}{further}; {describe_runner(runner)}')
+    runner.logger.info(f'testing {checkpoint} on {images}{further}; {describe_runner(runner)}')
     metrics = runner.test()
     report = measuring.report
     recovered = None

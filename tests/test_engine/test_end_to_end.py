@@ -177,7 +177,7 @@ class TestTraining:
 
 
 class TestTerminal:
-    """What a person sees; ``make demo`` is these tools and three more, which say four lines; five are make's."""
+    """What a person sees; ``make demo`` is these tools and three more, which say six lines; five are make's."""
 
     def test_training(self, trained):
         work, result = trained
@@ -232,12 +232,14 @@ class TestTerminal:
         out, result = tested
         assert result.stderr == ''
         lines = result.stdout.splitlines()
-        assert len(lines) <= 22
-        assert lines[0].startswith('testing on 11 images, then the labels hidden in training; ')
+        assert len(lines) <= 21
+        assert lines[0].startswith(
+            f'testing {find_checkpoint(trained[0])} on 11 images, then the labels hidden in training; '
+        )
         assert lines[-1] == f'written to {out}: metrics.json, predictions.csv, recovered_labels.csv'
         assert not re.search('mmengine|INFO|Config|Hooks|Epoch', result.stdout)
         training = [line for line in trained[1].stdout.splitlines() if not line.startswith('epoch ')]
-        assert len(training) + len(lines) + 9 < 40
+        assert len(training) + len(lines) + 11 < 40
         (log,) = (out / 'log').glob('*/*.log')
         assert 'Config:\n' in log.read_text() and log.read_text().count('Epoch(test)') == 2
 
