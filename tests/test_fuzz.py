@@ -87,7 +87,8 @@ def check_annotation(path):
         assert not re.search(r'^/|^\w:|\\|(^|/)\.\.?(/|$)', entry['img_path'])
         labels, ignore = labels_of(entry, len(classes))
         assert (labels.tolist(), ignore.tolist()) == slow_labels(raw_entry, len(classes))
-    dump_annotation(path, loaded[0].pop('classes'), loaded[1], **loaded[0])  # what is read can be written
+    written = path.with_name('written.json')  # what is read can be written, but not over a file that it did not write
+    dump_annotation(written, loaded[0].pop('classes'), loaded[1], **loaded[0])
 
 
 @fuzz(spoilt_structures(), short=400, slow=20_000)
