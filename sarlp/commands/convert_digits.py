@@ -9,15 +9,12 @@ Example:
 
 import argparse
 
+from sarlp.commands.arguments import new_parser
+
 
 def parse_args() -> argparse.Namespace:
     # options that are not given stay unset, so that the library's defaults hold
-    parser = argparse.ArgumentParser(
-        prog='sarlp convert digits',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
+    parser = new_parser('convert digits', __doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument('--out', default='data/digits', help='folder to make; default: %(default)s')
     parser.add_argument('--num-train', type=int, help='number of training scenes')
     parser.add_argument('--num-test', type=int, help='number of test scenes')

@@ -11,15 +11,12 @@ Example:
 
 import argparse
 
+from sarlp.commands.arguments import new_parser
+
 
 def parse_args() -> argparse.Namespace:
     # options that are not given stay unset, so that the library's defaults hold
-    parser = argparse.ArgumentParser(
-        prog='sarlp convert embeddings',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
+    parser = new_parser('convert embeddings', __doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument('ann_file', metavar='ANN_FILE', help='annotation file of any split; its classes are taken')
     parser.add_argument(
         '--kind', required=True, choices=('bert', 'glove', 'clip', 'random'), help='where the vectors come from'

@@ -9,15 +9,12 @@ Example:
 
 import argparse
 
+from sarlp.commands.arguments import new_parser
+
 
 def parse_args() -> argparse.Namespace:
     # options that are not given stay unset, so that the library's defaults hold
-    parser = argparse.ArgumentParser(
-        prog='sarlp convert labels',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
+    parser = new_parser('convert labels', __doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
     add('--csv', required=True, metavar='FILE', help='the labels: CSV, JSON lines or COCO JSON')
     add('--img-root', required=True, metavar='DIR', help='folder of the images; paths in the file are relative to it')

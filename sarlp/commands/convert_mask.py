@@ -6,20 +6,14 @@ Example:
 
 import argparse
 
+from sarlp.commands.arguments import add_cfg_options, add_config, new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp convert mask', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
+    parser = new_parser('convert mask', __doc__)
+    add_config(parser)
     parser.add_argument('out', metavar='OUT.npz', help='file to write')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='change the config, e.g. train_dataloader.dataset.label_mask.seed=1',
-    )
+    add_cfg_options(parser)
     return parser.parse_args()
 
 

@@ -10,11 +10,11 @@ Example:
 
 import argparse
 
+from sarlp.commands.arguments import add_cfg_options, new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp convert released', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser('convert released', __doc__)
     parser.add_argument('source', metavar='IN', help='the released file')
     parser.add_argument('target', metavar='OUT', help='the checkpoint to write')
     parser.add_argument('--config', required=True, help='config of the same model and data set')
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--embeddings', metavar='NPZ', help='the label embeddings it was trained with; default: those of the config'
     )
-    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
+    add_cfg_options(parser)
     return parser.parse_args()
 
 

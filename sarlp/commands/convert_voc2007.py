@@ -6,15 +6,12 @@ Example:
 
 import argparse
 
+from sarlp.commands.arguments import new_parser
+
 
 def parse_args() -> argparse.Namespace:
     # options that are not given stay unset, so that the library's defaults hold
-    parser = argparse.ArgumentParser(
-        prog='sarlp convert voc2007',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
+    parser = new_parser('convert voc2007', __doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument(
         '--data-dir', required=True, help='folder with ImageSets, Annotations and JPEGImages, or a VOCdevkit above it'
     )

@@ -8,11 +8,11 @@ co_occurrence.png and known.png.
 
 import argparse
 
+from sarlp.commands.arguments import new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp dataset', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser('dataset', __doc__)
     parser.add_argument('annotation', nargs='+', help='annotation file (docs/data.md), of any data set')
     parser.add_argument('--out', required=True, metavar='DIR', help='folder for the figures')
     return parser.parse_args()

@@ -9,12 +9,12 @@ out. Classes, thresholds and what is to be done to an image before are in the me
 
 import argparse
 
+from sarlp.commands.arguments import add_cfg_options, add_config, new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp export', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
+    parser = new_parser('export', __doc__)
+    add_config(parser)
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
     parser.add_argument('--out', required=True, metavar='FILE', help='the file to write')
     parser.add_argument(
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         '--tolerance', type=float, help='largest difference from PyTorch that passes (default: 1e-4, with --half 1e-2)'
     )
     parser.add_argument('--repeats', type=int, default=5, help='timed runs; 0 for none; default: %(default)s')
-    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
+    add_cfg_options(parser)
     args = parser.parse_args()
     if args.image_size is not None and len(args.image_size) > 2:
         parser.error('--image-size takes one or two numbers')

@@ -10,11 +10,11 @@ A config <name>_p0.1 stands for each <name>_p<ratio>, such as p0.3 and, with eve
 import argparse
 import re
 
+from sarlp.commands.arguments import new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp list', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser('list', __doc__)
     parser.add_argument('word', nargs='?', default='', help='only names that hold this word')
     parser.add_argument('--parts', action='store_true', help='types that a config may name, instead of configs')
     return parser.parse_args()

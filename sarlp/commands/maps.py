@@ -13,12 +13,12 @@ classes only. The figure of cam1/a.jpg is cam1/a.jpg.png; no image, and no figur
 import argparse
 from itertools import islice
 
+from sarlp.commands.arguments import add_config, add_device, new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp maps', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
+    parser = new_parser('maps', __doc__)
+    add_config(parser)
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
     images = parser.add_mutually_exclusive_group(required=True)
     images.add_argument(
@@ -31,15 +31,11 @@ def parse_args() -> argparse.Namespace:
         '--method',
         choices=['attention', 'gradcam'],
         default='attention',
-        help='attention: the token scores of the head; gradcam: of the last stage of the backbone '
+        help='attention: the token scores of the head; gradcam: of what the backbone gives the head '
         '(needs the package grad-cam); default: %(default)s',
     )
     parser.add_argument('--threshold', type=float, default=0.5, help='score of a predicted class; default: %(default)s')
-    parser.add_argument(
-        '--device',
-        default='auto',
-        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
-    )
+    add_device(parser)
     return parser.parse_args()
 
 

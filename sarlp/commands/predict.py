@@ -14,12 +14,12 @@ each class. .jsonl: an object an image. .json: one object, with the thresholds, 
 import argparse
 import sys
 
+from sarlp.commands.arguments import add_cfg_options, add_config, add_device, new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp predict', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
+    parser = new_parser('predict', __doc__)
+    add_config(parser)
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='images and folders of images')
     parser.add_argument('--out', required=True, metavar='FILE', help='the file to write: .csv, .json or .jsonl')
@@ -39,11 +39,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--skip-bad-images', action='store_true', help='go on after a file that does not decode')
     parser.add_argument('--batch-size', type=int, default=32, help='default: %(default)s')
     parser.add_argument('--num-workers', type=int, help='threads that decode (default: one a core, at most 8)')
-    parser.add_argument(
-        '--device',
-        default='auto',
-        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
-    )
+    add_device(parser)
     parser.add_argument(
         '--precision',
         choices=['float32', 'bfloat16', 'float16'],
@@ -52,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--channels-last', action='store_true', help='faster on GPUs with tensor cores')
     parser.add_argument('--compile', action='store_true', help='for many images: the first batch takes minutes')
-    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
+    add_cfg_options(parser)
     return parser.parse_args()
 
 

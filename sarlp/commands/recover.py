@@ -10,16 +10,13 @@ the spreadsheet, if the data set came from one; and recovered.json, the record t
 
 import argparse
 
+from sarlp.commands.arguments import add_cfg_options, add_config, add_device, new_parser
+
 
 def parse_args() -> argparse.Namespace:
     # options that are not given stay unset, so that the library's defaults hold
-    parser = argparse.ArgumentParser(
-        prog='sarlp recover',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-    )
-    parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
+    parser = new_parser('recover', __doc__, argument_default=argparse.SUPPRESS)
+    add_config(parser)
     parser.add_argument(
         'checkpoint', nargs='?', default=None, help='file, or a work directory, whose best checkpoint is taken'
     )
@@ -49,12 +46,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--truth', metavar='FILE', help='complete labels to measure against: an annotation file or a spreadsheet'
     )
-    parser.add_argument(
-        '--device',
-        default='auto',
-        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
-    )
-    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
+    add_device(parser)
+    add_cfg_options(parser)
     return parser.parse_args()
 
 

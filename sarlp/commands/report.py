@@ -10,11 +10,11 @@ not there names the command that makes it; most of it comes from
 
 import argparse
 
+from sarlp.commands.arguments import new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp report', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser('report', __doc__)
     parser.add_argument('work_dir', help='work directory of sarlp train')
     parser.add_argument('--out', metavar='FILE', help='default: report.html in the work directory')
     parser.add_argument('--results', metavar='DIR', help='what sarlp test --out wrote (default: WORK_DIR/results)')

@@ -7,11 +7,11 @@ prints the table as Markdown and writes table.md, table.csv and table.png.
 
 import argparse
 
+from sarlp.commands.arguments import new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp results', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser('results', __doc__)
     parser.add_argument('root', help='folder of work directories, such as that of sarlp sweep')
     parser.add_argument('--out', metavar='PREFIX', help='write PREFIX.md, PREFIX.csv and PREFIX.png')
     return parser.parse_args()

@@ -11,11 +11,11 @@ writes: annotation files, and the spreadsheet that the labels came from, with th
 
 import argparse
 
+from sarlp.commands.arguments import new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp review', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser('review', __doc__)
     parser.add_argument('csv', metavar='RECOVERED_CSV', help='of sarlp recover')
     parser.add_argument('--port', type=int, default=8000, help='0 for a free one; default: %(default)s')
     parser.add_argument(

@@ -10,11 +10,11 @@ import argparse
 import shlex
 import sys
 
+from sarlp.commands.arguments import new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp sweep', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser('sweep', __doc__)
     parser.add_argument('--models', nargs='+', required=True, help='such as sarlp, sarlp_wo_jls, baseline')
     parser.add_argument('--settings', nargs='+', required=True, help='backbone and data set, such as r18_digits')
     parser.add_argument(

@@ -7,12 +7,12 @@ Several processes: tools/dist_test.sh.
 
 import argparse
 
+from sarlp.commands.arguments import add_cfg_options, add_config, add_device, add_launcher, new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp test', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
+    parser = new_parser('test', __doc__)
+    add_config(parser)
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
     parser.add_argument('--out', metavar='DIR', help='write metrics.json, predictions.csv and recovered_labels.csv')
     parser.add_argument(
@@ -21,18 +21,9 @@ def parse_args() -> argparse.Namespace:
         help='leave out the recovery of hidden labels, which takes a pass over the training images',
     )
     parser.add_argument('--work-dir', help='where the log goes (default: work_dirs/<config name>)')
-    parser.add_argument(
-        '--device',
-        default='auto',
-        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
-    )
-    parser.add_argument('--cfg-options', nargs='+', action='extend', metavar='KEY=VALUE', help='change the config')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='set by the tools/dist_*.sh and slurm_*.sh scripts',
-    )
+    add_device(parser)
+    add_cfg_options(parser)
+    add_launcher(parser)
     args = parser.parse_args()
     if args.launcher != 'none' and args.device != 'auto':
         parser.error('--device goes with one process; with a launcher each process has its own GPU')

@@ -9,12 +9,12 @@ Several processes: tools/dist_train.sh.
 
 import argparse
 
+from sarlp.commands.arguments import add_cfg_options, add_config, add_launcher, new_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='sarlp train', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='config file, or the name of one that comes with sarlp')
+    parser = new_parser('train', __doc__)
+    add_config(parser)
     parser.add_argument('--work-dir', help='where logs and checkpoints go (default: work_dirs/<config name>)')
     parser.add_argument(
         '--resume',
@@ -31,19 +31,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--seed', type=int, help='seed of the run; the label mask has its own (label_mask.seed)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='change the config, e.g. train_dataloader.dataset.label_mask.known_ratio=0.3',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='set by the tools/dist_*.sh and slurm_*.sh scripts',
-    )
+    add_cfg_options(parser)
+    add_launcher(parser)
     args = parser.parse_args()
     if args.fresh and args.resume == 'auto':
         parser.error('--resume goes on with the run of the work directory, --fresh leaves it; give one of them')
