@@ -4,6 +4,7 @@ Scores, labels and ignore mask of a batch are kept as one row an image each, bes
 ranks are interleaved and a sampler's padding is cut, they stay together.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,9 +104,9 @@ class _ScoresMetric(BaseMetric):
         for rows, columns in zip(self._rows.values(), self._columns(scores, labels, ignore), strict=True):
             rows.append(columns)
 
+    @abstractmethod
     def _columns(self, scores: np.ndarray, labels: dict[str, np.ndarray], ignore: np.ndarray) -> tuple[np.ndarray, ...]:
         """What of a batch is kept, (n, C) each."""
-        raise NotImplementedError
 
     def _new_rows(self, width: int) -> dict[str, Rows]:
         return {name: Rows(width, dtype, self.scores_dir) for name, dtype in self.kept.items()}
@@ -173,9 +174,9 @@ class _ScoresMetric(BaseMetric):
         self.report = report
         return report['metrics']
 
+    @abstractmethod
     def _measure(self, report: dict[str, Any]) -> dict[str, float]:
         """The metrics of the report's arrays; adds to the report what else is known afterwards."""
-        raise NotImplementedError
 
     def names(self) -> list[str]:
         """The names of what is measured, in order."""
