@@ -55,6 +55,14 @@ def test_classes_that_are_frequent_are_those_of_the_data():
     assert torch.equal(logits.grad == 0, (torch.arange(65).view(13, 5) == 12 * 5 + 3))
 
 
+def test_the_weight_of_unknown_labels_survives_the_selection():
+    """Whatever the size of the batch before was."""
+    method = build('p_asl_selective', OBSERVED, top_k=1, prior_threshold=0.54, **{'unknown_loss.loss_weight': 0.3})
+    step(method, *labels(13, C))
+    expected = 0.3 * slow_unknown(OBSERVED, 1, 0.54)
+    assert step(method, LOGITS, OBSERVED)['loss_unknown'].item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_positives_alone_tell_no_prior():
     observed = OBSERVED.clone()
     observed[observed == 0] = -1
