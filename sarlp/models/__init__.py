@@ -9,6 +9,8 @@ from sarlp.models.heads import BaselineHead, SARLPHead
 from sarlp.models.label_embedding import LabelEmbedding
 from sarlp.models.label_recovery import LabelRecovery
 from sarlp.models.lora import merge_adapters
+from sarlp.models.ml_decoder import MLDecoderHead
+from sarlp.models.q2l import Q2LHead
 from sarlp.models.saliency import SaliencyHead
 from sarlp.models.sgfe import SGFE
 from sarlp.models.sgre import SGREHead
@@ -25,7 +27,9 @@ __all__ = [
     'LabelEmbedding',
     'LabelRecovery',
     'LowRankBilinearAttention',
+    'MLDecoderHead',
     'MultiLabelClassifier',
+    'Q2LHead',
     'SARLPHead',
     'SGREHead',
     'SaliencyHead',
