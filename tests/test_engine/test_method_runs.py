@@ -13,9 +13,14 @@ from .test_resuming import same
 
 # what lets each of them do in two epochs of three steps all that it does
 OPTIONS = {
+    'apl': {'model.method.warmup': 1},
     'cap': {'model.method.warmup': 1},
+    'd2l': {},
     'lac': {'model.method.threshold': 0.5001},
-    'st': {'model.method.threshold': 0.5001, 'model.head.type': 'BaselineHead'},
+    'logicmix': {},
+    'plcl': {'model.method.every': 1},
+    'role': {},
+    'st': {'model.method.threshold': 0.5001},
 }
 
 
