@@ -20,6 +20,7 @@ OPTIONS = {
     'logicmix': {},
     'plcl': {'model.method.every': 1},
     'role': {},
+    'sarb': {'model.method.start': 1, 'model.method.prototypes': 2},
     'st': {'model.method.threshold': 0.5001},
 }
 
