@@ -56,6 +56,7 @@ class MultiLabelClassifier(BaseModel):
         self.__dict__['network'] = Network(self.backbone, self.head, size_divisor)  # no second child of the same parts
         self.method = None if method is None else METHODS.build(method)
         if self.method is not None and task is not None:
+            self.method.meet(self.network)
             self.method.before_train(task)
         self.progress = Progress()
         self._register_state_dict_hook(_leave_out_method)

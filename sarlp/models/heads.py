@@ -30,6 +30,9 @@ class MultiLabelHead(BaseModule):
     """
 
     image_token = False  # whether a token of the whole image comes before the P tokens of the grid
+    # name of a linear layer whose row c alone makes the scores of class c, which `pool` then brings to its logit; by
+    # that a class can be refitted without the others. None: the head has no such layer
+    last_layer: str | None = None
 
     def __init__(self, num_classes: int, in_channels: int, init_cfg: dict | None = None):
         super().__init__(init_cfg)
@@ -40,6 +43,10 @@ class MultiLabelHead(BaseModule):
             )
         self.num_classes = num_classes
         self.in_channels = in_channels
+
+    def pool(self, scores: Tensor) -> Tensor:
+        """Scores of ``last_layer``, (B, P, C) or (B, C), to logits (B, C), each class for itself."""
+        return attentive_pool(scores)
 
     def check_tokens(self, tokens: Tensor, grid: tuple[int, int]) -> None:
         _, count, width = tokens.shape
@@ -57,6 +64,8 @@ class MultiLabelHead(BaseModule):
 class BaselineHead(MultiLabelHead):
     """A linear classifier a token and attentive pooling."""
 
+    last_layer = 'score'
+
     def __init__(self, num_classes: int, in_channels: int, init_cfg: dict | None = None):
         super().__init__(num_classes, in_channels, init_cfg)
         self.score = nn.Linear(in_channels, num_classes)
@@ -65,7 +74,7 @@ class BaselineHead(MultiLabelHead):
         """Args: tokens (B, P, D), row-major over ``grid`` (H, W)."""
         self.check_tokens(tokens, grid)
         token_scores = self.score(tokens)
-        return {'logits': attentive_pool(token_scores), 'token_scores': token_scores}
+        return {'logits': self.pool(token_scores), 'token_scores': token_scores}
 
 
 @MODELS.register_module()
@@ -91,6 +100,8 @@ class SARLPHead(MultiLabelHead):
         wide_dim: width that the encoded tokens are brought to, by Linear and BatchNorm, for all that follows; g stays
             as it is. None keeps D.
     """
+
+    last_layer = 'sgfe.mlp.3'
 
     def __init__(
         self,
@@ -141,7 +152,7 @@ class SARLPHead(MultiLabelHead):
         if self.srfl is not None:
             class_vectors = self.srfl(class_vectors, image)
         token_scores = self.sgfe(tokens, class_vectors)
-        outputs = {'logits': attentive_pool(token_scores), 'token_scores': token_scores}
+        outputs = {'logits': self.pool(token_scores), 'token_scores': token_scores}
         if self.recovery is not None:
             outputs['recovery_logits'] = self.recovery(tokens)
         return outputs
