@@ -62,6 +62,6 @@ def main() -> None:
 
         device = None if args.no_maps else announce_device(args.device)  # before the review is locked
         review = Review(args.csv)
-        maps = None if args.no_maps else AttentionMaps(review.record, device)
+        maps = None if device is None else AttentionMaps(review.record, device)
         serve(review, args.port, maps, 'Maps are switched off (--no-maps).', args.open)
         review.close()
