@@ -244,8 +244,8 @@ class MultiLabelMetric(_ScoresMetric):
     label_keys = ('gt_score_full',)
     kept = {'scores': np.float32, 'full': np.int8, 'ignore': np.bool_}
 
-    def __init__(self, threshold: float = 0.5, top_k: int | None = 3, **kwargs) -> None:
-        super().__init__(threshold=threshold, **kwargs)
+    def __init__(self, *args, top_k: int | None = 3, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self.top_k = top_k
 
     def _columns(self, scores: np.ndarray, labels: dict[str, np.ndarray], ignore: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -101,12 +101,12 @@ class MultiLabelInferencer:
         """The model, prepared for inference, with ``cfg`` and ``classes``."""
         return self._predictor.model
 
-    def __call__(self, inputs: Image | Iterable[Image], batch_size: int = 32, **options: Any) -> list[Prediction]:
+    def __call__(self, inputs: Image | Iterable[Image], *args: Any, **options: Any) -> list[Prediction]:
         """All predictions in a list, in the order of the inputs; see :meth:`stream` for the arguments.
 
         With ``return_maps`` 10,000 images of 80 classes and 14 x 14 places take 6 GB: stream them.
         """
-        return list(self.stream(inputs, batch_size, **options))
+        return list(self.stream(inputs, *args, **options))
 
     def stream(
         self,
