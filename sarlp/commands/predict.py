@@ -1,7 +1,7 @@
 """Predict the classes of images: a file with all scores and the chosen classes, and figures of the images if wanted.
 
-    sarlp predict configs/sarlp/sarlp_r50_custom.py work_dirs/sarlp_r50_custom photos/ --out predictions.csv
-    sarlp predict CONFIG CHECKPOINT photos/ --out predictions.csv --calibration recovered.json
+    sarlp predict configs/sarlp/sarlp_r50_custom.py work_dirs/sarlp_r50_custom photos/ --out photos.csv
+    sarlp predict CONFIG CHECKPOINT photos/ --out photos.csv --calibration recovered.json
     sarlp predict CONFIG CHECKPOINT a.jpg b.jpg --out predictions.json --annotated figures
 
 Folders are searched with their subfolders, and what is left out is said. Of a single folder, images are named by their

@@ -86,5 +86,5 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
     """
     image = show(np.fromfile(path, np.uint8))
     if image is None:
-        raise UserError(f'{path}: is no image that can be read any more; it was a moment ago')
+        raise UserError(f'{path}: is no image that can be read; was it changed meanwhile?')
     return image
