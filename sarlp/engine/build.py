@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_distributed
 
 from sarlp.datasets.nesting import classes_of, name_files, order_classes, require_each_once
@@ -59,6 +59,7 @@ def load_config(name: str | Path, options: Mapping | Sequence[str] | None = None
 
 
 def _write_variant(path: str | Path, folder: str | Path) -> str:
+<<<<<<< HEAD
     """A config that is not there (:func:`~sarlp.paths.variant_of`), as a file in ``folder``."""
     variant = variant_of(path)
     base, over, last = variant.base, '', ''
@@ -68,6 +69,17 @@ def _write_variant(path: str | Path, folder: str | Path) -> str:
             raise UserError(f'{path}: is not there, and {base.name} has no label mask with a known_ratio to change')
         mask = None if variant.ratio == 1 else dict(known_ratio=variant.ratio)
         last = f'train_dataloader = dict(dataset=dict(label_mask={mask!r}))\n'
+=======
+    """A config that is not there, but is another one with another share of known labels, as a file."""
+    variant = variant_of(path)
+    if variant is None:
+        raise UserError(f'{path}: no such config')
+    beside, ratio = variant
+    mask = (Config.fromfile(beside).train_dataloader.dataset.get('label_mask')) or {}
+    if 'known_ratio' not in mask:
+        raise UserError(f'{path}: is not there, and {beside.name} has no label mask with a known_ratio to change')
+    mask = None if ratio == 1 else dict(known_ratio=ratio)
+>>>>>>> h-house
     written = Path(folder) / Path(path).name
     if variant.overlay is not None:
         over = variant.overlay.read_text(encoding='utf-8')
@@ -161,7 +173,7 @@ def use_amp(cfg: Config) -> None:
     cfg.optim_wrapper.dtype = 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
 
 
-def _dataloaders(cfg: Config, names: Sequence[str]) -> list[Mapping]:
+def _dataloaders(cfg: Config, names: Sequence[str]) -> list[ConfigDict]:
     return [cfg[name] for name in names if cfg.get(name) is not None]
 
 

@@ -56,11 +56,11 @@ def read_target(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]
 def asymmetric_loss(
     logits: Tensor,
     target: Tensor,
-    gamma_neg: float = 2.0,
-    gamma_pos: float = 0.0,
-    clip: float = 0.0,
-    eps: float = 1e-5,
-    reduction: str = 'sum',
+    gamma_neg: float,
+    gamma_pos: float,
+    clip: float,
+    eps: float,
+    reduction: str,
 ) -> Tensor:
     """Asymmetric loss (Ridnik et al., ICCV 2021, eq. 7) with unknown labels and soft targets.
 
@@ -85,7 +85,7 @@ def asymmetric_loss(
     return reduce_known(-weight * log_likelihood, known, reduction)
 
 
-def binary_cross_entropy(logits: Tensor, target: Tensor, reduction: str = 'mean_known') -> Tensor:
+def binary_cross_entropy(logits: Tensor, target: Tensor, reduction: str) -> Tensor:
     """Binary cross entropy over the known labels; arguments as in :func:`asymmetric_loss`."""
     logits, y, known = read_target(logits, target)
     return reduce_known(F.binary_cross_entropy_with_logits(logits, y, reduction='none'), known, reduction)

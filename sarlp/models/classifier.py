@@ -78,7 +78,7 @@ class MultiLabelClassifier(BaseModel):
                 ``'predict'`` returns the samples with ``pred_score`` (C,); ``'loss'`` returns named losses.
         """
         if mode == 'loss':
-            return self._losses(inputs, data_samples)
+            return self._losses(inputs, data_samples or ())
         outputs = self.network(inputs)
         outputs['scores'] = outputs['logits'].float().sigmoid()
         if mode == 'tensor':

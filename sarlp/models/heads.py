@@ -7,6 +7,8 @@ A head takes ``(tokens, grid)`` and returns a dict of named outputs:
 - ``recovery_logits`` (B, C), only where labels are recovered jointly.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -122,7 +124,7 @@ class SARLPHead(MultiLabelHead):
         self.image_token = image_token
         token_dim = in_channels if wide_dim is None else wide_dim
 
-        def build(cfg: dict | None, **sizes: int) -> nn.Module | None:
+        def build(cfg: dict | None, **sizes: int) -> Any:
             return None if cfg is None else MODELS.build({**sizes, **cfg})
 
         self.label_embedding = build(label_embedding, num_classes=num_classes)

@@ -12,10 +12,10 @@ from torch import nn
 from sarlp.engine import load_config
 from sarlp.engine.build import set_num_classes
 from sarlp.errors import UserError
+from sarlp.inference.maps import _Logits
 from sarlp.models.network import measure
 from sarlp.registry import MODELS
 from sarlp.visualization.gradcam import grad_cam_maps
-from sarlp.visualization.maps import _Logits
 
 CLASSES = 5
 # timm's own miniatures of the families; width and stride as timm says them, an oracle of its own
