@@ -12,6 +12,8 @@ from sarlp.models.sgfe import SGFE
 from sarlp.models.sgre import SGREHead
 from sarlp.models.srfl import SRFL
 from sarlp.models.token_encoder import TokenEncoder
+from sarlp.models.torchvision_backbone import TorchvisionBackbone
+from sarlp.models.transformers_backbone import TransformersBackbone
 
 __all__ = [
     'SGFE',
@@ -26,5 +28,7 @@ __all__ = [
     'SARLPHead',
     'SGREHead',
     'TokenEncoder',
+    'TorchvisionBackbone',
+    'TransformersBackbone',
     'merge_adapters',
 ]
