@@ -12,7 +12,7 @@ help:
 	@echo "make test           run the tests"
 	@echo "make test-slow      run the slow tests: killed runs, long ones, many damaged files"
 	@echo "make test-tutorial  run docs/your_data.md as it stands, half an hour"
-	@echo "make lint           check the style"
+	@echo "make lint           check style and types"
 	@echo "make install        only make $(VENV) and install sarlp into it"
 
 # the stamp is newer than what it depends on, so a changed requirement installs again. Of every editable install setuptools
@@ -34,6 +34,7 @@ demo: install
 
 test: install
 	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest
 
 test-slow: install
@@ -45,6 +46,7 @@ test-tutorial: install
 lint: install
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

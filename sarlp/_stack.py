@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
-_IDLE_WARNINGS = (
+_IDLE_WARNINGS: tuple[dict[str, Any], ...] = (
     # mmcv-lite lacks compiled operators and says so at every start; none is used here
     dict(message='Fail to import ``MultiScaleDeformableAttention``', category=UserWarning),
     # mmpretrain 1.2 has "\d" in plain strings: a SyntaxWarning of Python >= 3.12 where its files are not compiled yet,
@@ -40,7 +41,7 @@ def guard_terminal() -> None:
     )
 
 
-def guard_mmpretrain(dependency: ModuleType) -> None:
+def guard_mmpretrain(dependency: Any) -> None:
     """Keep mmpretrain importable beside transformers >= 5.
 
     mmpretrain 1.2 registers its multi-modal models whenever transformers and pycocotools are installed, and building
@@ -62,7 +63,7 @@ def guard_history(history_buffer: ModuleType) -> None:
     }
 
 
-def guard_checkpoints(checkpoint: ModuleType) -> None:
+def guard_checkpoints(checkpoint: Any) -> None:
     """Let no checkpoint run code, wherever MMEngine or mmpretrain reads one.
 
     MMEngine calls ``torch.load`` without ``weights_only``, which is safe from torch 2.6 on and while no environment
@@ -103,7 +104,7 @@ class _Guard(MetaPathFinder):
             execute(module)
             _GUARDS[name](module)
 
-        spec.loader.exec_module = exec_module
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader
         return spec
 
 

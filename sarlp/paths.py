@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from sarlp.errors import UserError
@@ -15,23 +16,64 @@ def shipped(folder: str) -> Path:
 
 
 _KNOWN_RATIO = re.compile(r'(?P<rest>.+_p)(?P<ratio>0\.\d+|1(?:\.0)?)')
+_OVER = re.compile(r"^over = '(\w+)'", re.MULTILINE)
+METHODS = Path('_base_') / 'methods'  # of configs
 
 
-def variant_of(path: str | Path) -> tuple[Path, float] | None:
-    """The config that a missing one is but for the share of known labels.
+@dataclass(frozen=True)
+class Variant:
+    """A config that need not be written down, since two rules say what is in it.
 
-    A ``<name>_p0.3.py`` that is not there, beside a ``<name>_p0.1.py``, is that config with ``known_ratio=0.3``; with
-    ``p1.0`` no label is hidden.
+    Attributes:
+        base: the config that it is but for what follows.
+        ratio: share of known labels in (0, 1], where that is another one.
+        overlay: file of ``configs/_base_/methods``, a config without ``_base_`` that goes over ``base``.
+    """
+
+    base: Path
+    ratio: float | None = None
+    overlay: Path | None = None
+
+
+def variant_of(path: str | Path) -> Variant | None:
+    """What a config that is not there stands for.
+
+    - A ``<name>_p0.3.py`` beside a ``<name>_p0.1.py`` is that config with ``known_ratio=0.3``; with ``p1.0`` no label
+      is hidden.
+    - A ``<method>_<setting>.py``, where ``configs/_base_/methods`` has the method, is the ``baseline_<setting>.py`` of
+      a neighbouring folder with that method; or the ``sarlp_<setting>.py``, if the method's file begins with
+      ``over = 'sarlp'``.
 
     Returns:
-        The file and the ratio, in (0, 1]; None where the config is there, or nothing is beside it.
+        None where the config is there, or nothing that it could stand for.
     """
     path = Path(path)
-    name = _KNOWN_RATIO.fullmatch(path.name.removesuffix('.py'))
-    if name is None or path.is_file() or not float(name['ratio']):
+    if path.is_file():
         return None
-    beside = path.with_name(f'{name["rest"]}0.1.py')
-    return (beside, float(name['ratio'])) if beside.is_file() else None
+    stem = path.name.removesuffix('.py')
+    base, ratio = path.with_name(f'{stem}.py'), None
+    name = _KNOWN_RATIO.fullmatch(stem)
+    if name is not None and float(name['ratio']):
+        base, ratio = path.with_name(f'{name["rest"]}0.1.py'), float(name['ratio'])
+        if base.is_file():
+            return Variant(base, ratio)
+    return _with_method(base, ratio)
+
+
+def _with_method(path: Path, ratio: float | None) -> Variant | None:
+    words = path.stem.split('_')
+    for number in range(len(words) - 1, 0, -1):  # the longest name of a method goes first
+        method, setting = '_'.join(words[:number]), '_'.join(words[number:])
+        for configs in (path.absolute().parents[1], shipped('configs')):
+            overlay = configs / METHODS / f'{method}.py'
+            if not overlay.is_file():
+                continue
+            over = _OVER.search(overlay.read_text(encoding='utf-8'))
+            base = f'{"baseline" if over is None else over[1]}_{setting}.py'
+            found = sorted({*path.absolute().parents[1].glob(f'*/{base}'), *shipped('configs').glob(f'*/{base}')})
+            if found:
+                return Variant(found[0], None if ratio == 0.1 else ratio, overlay)
+    return None
 
 
 def _is_config(path: Path) -> bool:

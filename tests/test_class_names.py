@@ -18,8 +18,8 @@ from sarlp.datasets.multilabel import MultiLabelDataset
 from sarlp.engine import build_runner, load_config, read_checkpoint
 from sarlp.errors import UserError
 from sarlp.inference import init_model
+from sarlp.inference.maps import KnownLabels
 from sarlp.names.class_names import check_names, columns_by_name, require_same
-from sarlp.visualization.maps import KnownLabels
 
 from .place import CLASSES, Place, option
 from .test_review.conftest import made, review  # noqa: F401  fixtures

@@ -1,6 +1,7 @@
 """The command line: one table of commands, doors in tools/, and a help that answers at once."""
 
 import ast
+import inspect
 import re
 import runpy
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import sarlp
 from sarlp.commands import COMMANDS, CONVERTERS, main
 from sarlp.commands import list as listing
+from sarlp.commands.arguments import default_of
 from sarlp.engine import load_config
 from sarlp.paths import shipped
 
@@ -31,6 +33,25 @@ def test_the_import_and_the_help_load_nothing_heavy():
     assert imported('import sarlp') == []
     assert imported('from sarlp.commands import main; main([])') == []
     assert 'torch' in imported('from sarlp import load_config')  # what the others would look like
+
+
+def test_the_help_and_the_function_have_one_default():
+    from sarlp.apps.review.server import serve
+    from sarlp.datasets.converters.label_embeddings.clip import clip_embeddings
+    from sarlp.inference.inferencer import MultiLabelInferencer
+    from sarlp.inference.onnx.export import export_onnx
+
+    for where, name, function in (
+        ('apps/review/server.py', 'serve', serve),
+        ('datasets/converters/label_embeddings/clip.py', 'clip_embeddings', clip_embeddings),
+        ('inference/inferencer.py', 'MultiLabelInferencer.stream', MultiLabelInferencer.stream),
+        ('inference/onnx/export.py', 'export_onnx', export_onnx),
+    ):
+        parameters = inspect.signature(function).parameters.values()
+        known = {one.name: one.default for one in parameters if one.default is not one.empty}
+        assert {argument: default_of(where, name, argument) for argument in known} == known
+    with pytest.raises(ValueError, match='config'):
+        default_of('inference/onnx/export.py', 'export_onnx', 'config')  # has none
 
 
 def test_what_a_notebook_needs_is_at_the_root():

@@ -13,12 +13,13 @@ from mmengine.registry import OPTIMIZERS, init_default_scope
 from mmpretrain.structures import DataSample
 
 from sarlp.datasets.nesting import annotation_path
-from sarlp.engine import load_config
+from sarlp.engine import load_config, two_views
 from sarlp.engine.build import set_num_classes
 from sarlp.errors import UserError
+from sarlp.methods import Method
 from sarlp.models import MultiLabelClassifier
 from sarlp.paths import shipped
-from sarlp.registry import DATASETS, HOOKS, LABEL_MASKS, METRICS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
+from sarlp.registry import DATASETS, HOOKS, LABEL_MASKS, METHODS, METRICS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
 LEAVES = {
     path.stem: path for path in sorted(shipped('configs').glob('*/*.py')) if path.parent.name not in ('_base_', 'tests')
@@ -207,6 +208,70 @@ def test_another_known_ratio_need_not_be_written_down(leaf):
     option = {'train_dataloader.dataset.label_mask.known_ratio': 0.7}
     mask = load_config(f'{leaf.removesuffix("0.1")}0.3', option).train_dataloader.dataset.label_mask
     assert mask.known_ratio == 0.7
+
+
+@pytest.fixture
+def own_configs(tmp_path):
+    """A folder of configs with one setting of two models and two methods, none of them shipped."""
+    methods = tmp_path / 'configs' / '_base_' / 'methods'
+    methods.mkdir(parents=True)
+    (methods / 'soft.py').write_text("model = dict(method=dict(loss=dict(_delete_=True, type='BinaryCrossEntropy')))\n")
+    (methods / 'soft_two.py').write_text(
+        "over = 'sarlp'\nmodel = dict(method=dict(recovery_loss=dict(loss_weight=3)))\n"
+    )
+    for model in ('baseline', 'sarlp'):
+        base = LEAVES[f'{model}_r18_digits_p0.1']
+        (tmp_path / 'configs' / model).mkdir()
+        (tmp_path / 'configs' / model / f'{model}_mine_p0.1.py').write_text(f'_base_ = {str(base)!r}\n')
+    return tmp_path / 'configs'
+
+
+def test_a_method_goes_over_any_setting(own_configs):
+    expected = load('baseline_r18_digits_p0.1').to_dict()
+    expected['model']['method']['loss'] = dict(type='BinaryCrossEntropy')
+    expected['work_dir'] = 'work_dirs/soft_mine_p0.1'
+    assert load_config(own_configs / 'baseline' / 'soft_mine_p0.1.py').to_dict() == expected
+    expected['train_dataloader']['dataset']['label_mask']['known_ratio'] = 0.7
+    expected['work_dir'] = 'work_dirs/soft_mine_p0.7'
+    assert load_config(own_configs / 'baseline' / 'soft_mine_p0.7.py').to_dict() == expected
+
+
+def test_a_method_may_go_over_another_model(own_configs):
+    expected = load('sarlp_r18_digits_p0.1').to_dict()
+    expected['model']['method']['recovery_loss']['loss_weight'] = 3
+    expected['train_dataloader']['dataset']['label_mask'] = None
+    expected['work_dir'] = 'work_dirs/soft_two_mine_p1.0'
+    assert load_config(own_configs / 'sarlp' / 'soft_two_mine_p1.0.py').to_dict() == expected
+
+
+def test_what_is_neither_a_method_nor_a_setting(own_configs):
+    for name in ('soft_yours_p0.1', 'hard_mine_p0.1', 'mine_p0.1'):
+        with pytest.raises(UserError, match=f'{name}.py: no such config'):
+            load_config(own_configs / 'baseline' / f'{name}.py')
+
+
+def test_the_weak_view_leaves_out_the_strong_augmentation():
+    steps = [dict(type=t) for t in ('LoadImage', 'RandomFlip', 'mmpretrain.RandAugment', 'Resize', 'PackMultiLabel')]
+    shared, strong = steps[:2], steps[2:]
+    views = dict(type='Views', weak=steps[3:], strong=strong)
+    assert two_views.split(steps) == [*shared, views]
+    assert two_views.split([*shared, views]) == [*shared, views]
+    assert two_views.split([*shared, steps[-1]]) == [*shared, steps[-1]]
+
+
+def test_only_a_method_of_two_views_gets_them():
+    class TwoViews(Method):
+        views = two_views.TWO_VIEWS
+
+    METHODS.register_module(module=TwoViews)
+    try:
+        options = {'model.method': dict(type='TwoViews')}
+        pipeline = load_config('baseline_r18_digits_p0.1', options).train_dataloader.dataset.pipeline
+    finally:
+        METHODS.module_dict.pop('TwoViews')
+    assert pipeline[-1].type == 'Views'
+    assert [step.type for step in pipeline[-1].weak] == ['PackMultiLabel']
+    assert pipeline[-1].strong == load('baseline_r18_digits_p0.1').train_dataloader.dataset.pipeline[1:]
 
 
 def test_a_ratio_needs_a_mask_to_change(tmp_path):

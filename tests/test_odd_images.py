@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sarlp.errors import UserError
+from sarlp.io.pixels import read_rgb
 from sarlp.transforms import BadImageError, LoadImage
 
 DATA_MD = Path(__file__).parents[1] / 'docs' / 'data.md'
@@ -142,3 +144,10 @@ def test_the_table_has_these_rows():
     assert list(found) == list(CASES)
     for name, cases in CASES.items():
         assert found[name].startswith('error') == (cases[0][2] is None), name
+
+
+@pytest.mark.parametrize('content', [b'', b'no image'])
+def test_a_picture_for_people_that_does_not_decode_any_more(tmp_path, content):
+    (tmp_path / 'a.jpg').write_bytes(content)
+    with pytest.raises(UserError, match=r'a\.jpg: is no image that can be read'):
+        read_rgb(tmp_path / 'a.jpg')

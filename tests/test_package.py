@@ -41,7 +41,7 @@ class TestFindConfig:
     def test_another_known_ratio_of_an_own_config(self, elsewhere):
         (elsewhere / 'mine_p0.1.py').write_text('a = 1\n')
         assert find_config('mine_p0.7.py') == Path('mine_p0.7.py')
-        assert paths.variant_of('mine_p0.7.py') == (Path('mine_p0.1.py'), 0.7)
+        assert paths.variant_of('mine_p0.7.py') == paths.Variant(Path('mine_p0.1.py'), 0.7)
         (elsewhere / 'mine_p0.7.py').write_text('a = 2\n')
         assert paths.variant_of('mine_p0.7.py') is None  # what is there goes before
 

@@ -42,11 +42,11 @@ def write_dataset_report(ann_files: Sequence[str | os.PathLike], out: str | os.P
     files = {name: Path(out) / f'{name}.png' for name in _FIGURES}
     for file in files.values():
         check_output(file, (), is_figure(_MARK))
-    data_list, classes = [], None
-    for file in ann_files:
-        metainfo, entries = load_annotation(file)
-        classes = classes or metainfo['classes']  # of the first file
-        data_list += put_in_order(metainfo['classes'], entries, classes, file, ann_files[0])
+    read = [load_annotation(file) for file in ann_files]
+    classes = read[0][0]['classes']
+    data_list: list[dict] = []
+    for ann_file, (metainfo, entries) in zip(ann_files, read, strict=True):
+        data_list += put_in_order(metainfo['classes'], entries, classes, ann_file, ann_files[0])
     counts = count_labels(classes, data_list)
     print(f'{", ".join(map(str, ann_files))}: {summary({"classes": classes}, data_list)}')
     shares = np.quantile(counts.known_share, (0, 0.25, 0.5, 0.75, 1))

@@ -1,6 +1,8 @@
 """Arguments that several commands have, each with one meaning and one wording."""
 
 import argparse
+import ast
+from pathlib import Path
 from typing import Any
 
 
@@ -9,6 +11,29 @@ def new_parser(command: str, doc: str | None, **options: Any) -> argparse.Argume
     return argparse.ArgumentParser(
         prog=f'sarlp {command}', description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, **options
     )
+
+
+def default_of(where: str, function: str, argument: str) -> Any:
+    """The default of a function of the package, read from its source, since to import it takes seconds.
+
+    Args:
+        where: the file, ``'inference/onnx/export.py'``.
+        function: its name in there, ``'export_onnx'`` or ``'Class.method'``.
+        argument: whose default is a literal, or a constant of the file.
+    """
+    body = ast.parse((Path(__file__).parents[1] / where).read_text('utf-8')).body
+    inside: list[ast.stmt] = body
+    for name in function.split('.'):
+        (found,) = (node for node in inside if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name)
+        inside = found.body
+    assert isinstance(found, ast.FunctionDef), f'{function} is no function'
+    names = [given.arg for given in found.args.args][-len(found.args.defaults) :]
+    value = found.args.defaults[names.index(argument)]
+    if isinstance(value, ast.Name):
+        (value,) = (
+            node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == value.id
+        )
+    return ast.literal_eval(value)
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -25,11 +50,11 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse.ArgumentParser, of: str = '') -> None:
     parser.add_argument(
         '--device',
-        default='auto',
-        help='auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
+        default=default_of('engine/devices.py', 'choose_device', 'name'),
+        help=f'{of}auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
     )
 
 
@@ -37,6 +62,6 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
+        default=default_of('engine/build.py', 'build_runner', 'launcher'),
         help='set by the tools/dist_*.sh and slurm_*.sh scripts',
     )

@@ -12,11 +12,14 @@ Example:
 """
 
 import argparse
+from functools import partial
 
-from sarlp.commands.arguments import new_parser
+from sarlp.commands.arguments import default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
+    bert = default_of('datasets/converters/label_embeddings/bert.py', 'bert_embeddings', 'model')
+    clip = partial(default_of, 'datasets/converters/label_embeddings/clip.py', 'clip_embeddings')
     # options that are not given stay unset, so that the library's defaults hold
     parser = new_parser('convert embeddings', __doc__, argument_default=argparse.SUPPRESS)
     parser.add_argument('ann_file', metavar='ANN_FILE', help='annotation file of any split; its classes are taken')
@@ -27,23 +30,26 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--model',
         metavar='PATH_OR_NAME',
-        help='bert: folder, hub name or pip://all-minilm-l6-v2; default: bert-base-uncased. clip: name of open_clip; '
-        'default: RN101-quickgelu',
+        help=f'bert: folder, hub name or pip://all-minilm-l6-v2; default: {bert}. clip: name of open_clip; '
+        f'default: {clip("model")}',
     )
     parser.add_argument(
         '--pooling',
         choices=('reference', 'mean'),
-        help="bert: the paper's rule, which is the default, or the mean over the tokens, as sentence encoders want it",
+        help="bert: the paper's rule, or the mean over the tokens, as sentence encoders want it; default: "
+        + default_of('datasets/converters/label_embeddings/bert.py', 'bert_embeddings', 'pooling'),
     )
     parser.add_argument('--file', metavar='FILE.txt', help='glove: a word and its numbers a line')
     parser.add_argument(
-        '--pretrained', metavar='FILE_OR_NAME', help='clip: file of weights, or name of open_clip; default: openai'
+        '--pretrained',
+        metavar='FILE_OR_NAME',
+        help=f'clip: file of weights, or name of open_clip; default: {clip("pretrained")}',
     )
     parser.add_argument(
         '--prompts',
         nargs='+',
         metavar='TEXT',
-        help="clip: texts with {} for the class, averaged; default: 'a photo of a {}.'",
+        help=f'clip: texts with {{}} for the class, averaged; default: {clip("prompts")[0]!r}',
     )
     parser.add_argument('--seed', type=int, help='random: another seed gives other vectors')
     parser.add_argument('--dim', type=int, help='random: width of the vectors')

@@ -8,11 +8,13 @@ Example:
 """
 
 import argparse
+from functools import partial
 
-from sarlp.commands.arguments import new_parser
+from sarlp.commands.arguments import default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
+    default = partial(default_of, 'apps/spreadsheets/csv_labels.py', 'convert_csv_labels')
     # options that are not given stay unset, so that the library's defaults hold
     parser = new_parser('convert labels', __doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
@@ -24,12 +26,17 @@ def parse_args() -> argparse.Namespace:
         metavar='DIR',
         help="data set to make, a config's data_root; files go to DIR/labels",
     )
-    add('--val-fraction', type=float, metavar='F', help='share of the images for test.json; default: 0.2')
-    add('--seed', type=int, help='another seed splits otherwise; default: 0')
+    add(
+        '--val-fraction',
+        type=float,
+        metavar='F',
+        help=f'share of the images for test.json; default: {default("val_fraction")}',
+    )
+    add('--seed', type=int, help=f'another seed splits otherwise; default: {default("seed")}')
     add(
         '--on-conflict',
         choices=('refuse', 'unknown'),
-        help='what a label is that is yes in one row and no in another; default: refuse',
+        help=f'what a label is that is yes in one row and no in another; default: {default("on_conflict")}',
     )
     add('--allow-missing', action='store_true', help='leave out rows whose image is not in the folder')
     add('--include-unlabelled', action='store_true', help='list images of the folder that no row names, all unknown')

@@ -6,7 +6,7 @@ Example:
 
 import argparse
 
-from sarlp.commands.arguments import new_parser
+from sarlp.commands.arguments import default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,7 +19,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--difficult',
         choices=('ignore', 'negative', 'positive'),
-        help='what a class with only difficult objects is; default: ignore (negative in training, left out of metrics)',
+        help='what a class with only difficult objects is; ignore: negative in training, left out of metrics; default: '
+        + default_of('datasets/converters/voc.py', 'convert_voc2007', 'difficult'),
     )
     return parser.parse_args()
 

@@ -8,11 +8,13 @@ out. Classes, thresholds and what is to be done to an image before are in the me
 """
 
 import argparse
+from functools import partial
 
-from sarlp.commands.arguments import add_cfg_options, add_config, new_parser
+from sarlp.commands.arguments import add_cfg_options, add_config, default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
+    default = partial(default_of, 'inference/onnx/export.py', 'export_onnx')
     parser = new_parser('export', __doc__)
     add_config(parser)
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
@@ -22,14 +24,21 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--calibration', metavar='FILE', help='recovered.json of sarlp recover')
     parser.add_argument(
-        '--threshold', type=float, default=0.5, help='of the scores, without --calibration; default: %(default)s'
+        '--threshold',
+        type=float,
+        default=default('threshold'),
+        help='of the scores, without --calibration; default: %(default)s',
     )
-    parser.add_argument('--opset', type=int, default=18, help='version of the operators of ONNX; default: %(default)s')
+    parser.add_argument(
+        '--opset', type=int, default=default('opset'), help='version of the operators of ONNX; default: %(default)s'
+    )
     parser.add_argument('--half', action='store_true', help='weights in float16: half the file, the same speed')
     parser.add_argument(
         '--tolerance', type=float, help='largest difference from PyTorch that passes (default: 1e-4, with --half 1e-2)'
     )
-    parser.add_argument('--repeats', type=int, default=5, help='timed runs; 0 for none; default: %(default)s')
+    parser.add_argument(
+        '--repeats', type=int, default=default('repeats'), help='timed runs; 0 for none; default: %(default)s'
+    )
     add_cfg_options(parser)
     args = parser.parse_args()
     if args.image_size is not None and len(args.image_size) > 2:

@@ -4,7 +4,6 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 from sarlp.errors import UserError
 
@@ -19,9 +18,11 @@ def friendly_errors() -> Iterator[None]:
     """
     before = warnings.formatwarning
 
-    def note(message: Warning | str, category: type[Warning], *place: Any) -> str:
+    def note(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
         # what is said to a person needs no place in the code
-        return f'note: {message}\n' if category is UserWarning else before(message, category, *place)
+        return f'note: {message}\n' if category is UserWarning else before(message, category, filename, lineno, line)
 
     warnings.formatwarning = note
     try:

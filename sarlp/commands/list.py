@@ -2,9 +2,11 @@
 
     sarlp list
     sarlp list voc
+    sarlp list --methods
     sarlp list --parts
 
-A config <name>_p0.1 stands for each <name>_p<ratio>, such as p0.3 and, with every label known, p1.0.
+A config <name>_p0.1 stands for each <name>_p<ratio>, such as p0.3 and, with every label known, p1.0. Each of the
+methods goes on whatever a baseline_<setting> is there for: sarlp train hill_r18_digits_p0.1.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from sarlp.commands.arguments import new_parser
 def parse_args() -> argparse.Namespace:
     parser = new_parser('list', __doc__)
     parser.add_argument('word', nargs='?', default='', help='only names that hold this word')
+    parser.add_argument('--methods', action='store_true', help='methods, of which <method>_<setting> is a config')
     parser.add_argument('--parts', action='store_true', help='types that a config may name, instead of configs')
     return parser.parse_args()
 
@@ -27,6 +30,13 @@ def configs(word: str = '') -> list[str]:
     names = sorted(path.stem for path in shipped('configs').glob('*/*.py') if path.parent.name != '_base_')
     names = [f'{name.removesuffix("0.1")}<ratio>' if name.endswith('_p0.1') else name for name in names]
     return [name for name in names if word in name]
+
+
+def methods(word: str = '') -> list[str]:
+    """Names of the methods that go on any setting."""
+    from sarlp.paths import METHODS, shipped
+
+    return sorted(path.stem for path in (shipped('configs') / METHODS).glob('*.py') if word in path.stem)
 
 
 def parts() -> dict[str, dict[str, str]]:
@@ -72,6 +82,8 @@ def main() -> None:
     with friendly_errors():
         if args.parts:
             lines = [line for line in parts_table().split('\n')[2:] if args.word in line]
+        elif args.methods:
+            lines = methods(args.word)
         else:
             lines = configs(args.word)
         print('\n'.join(lines) or f'nothing here has {args.word!r} in its name')

@@ -11,12 +11,14 @@ classes only. The figure of cam1/a.jpg is cam1/a.jpg.png; no image, and no figur
 """
 
 import argparse
+from functools import partial
 from itertools import islice
 
-from sarlp.commands.arguments import add_config, add_device, new_parser
+from sarlp.commands.arguments import add_config, add_device, default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
+    default = partial(default_of, 'inference/maps.py', 'draw_maps')
     parser = new_parser('maps', __doc__)
     add_config(parser)
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
@@ -30,11 +32,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--method',
         choices=['attention', 'gradcam'],
-        default='attention',
+        default=default('method'),
         help='attention: the token scores of the head; gradcam: of what the backbone gives the head '
         '(needs the package grad-cam); default: %(default)s',
     )
-    parser.add_argument('--threshold', type=float, default=0.5, help='score of a predicted class; default: %(default)s')
+    parser.add_argument(
+        '--threshold',
+        type=float,
+        default=default('threshold'),
+        help='score of a predicted class; default: %(default)s',
+    )
     add_device(parser)
     return parser.parse_args()
 
@@ -45,8 +52,8 @@ def main() -> None:
     from sarlp.engine import find_checkpoint
     from sarlp.engine.devices import announce_device
     from sarlp.inference import init_model
+    from sarlp.inference.maps import KnownLabels, draw_maps
     from sarlp.io.image_files import find_images
-    from sarlp.visualization.maps import KnownLabels, draw_maps
 
     with friendly_errors():
         model = init_model(args.config, find_checkpoint(args.checkpoint), announce_device(args.device))

@@ -1,7 +1,7 @@
 """Predict the classes of images: a file with all scores and the chosen classes, and figures of the images if wanted.
 
-    sarlp predict configs/sarlp/sarlp_r50_custom.py work_dirs/sarlp_r50_custom photos/ --out predictions.csv
-    sarlp predict CONFIG CHECKPOINT photos/ --out predictions.csv --calibration recovered.json
+    sarlp predict configs/sarlp/sarlp_r50_custom.py work_dirs/sarlp_r50_custom photos/ --out photos.csv
+    sarlp predict CONFIG CHECKPOINT photos/ --out photos.csv --calibration recovered.json
     sarlp predict CONFIG CHECKPOINT a.jpg b.jpg --out predictions.json --annotated figures
 
 Folders are searched with their subfolders, and what is left out is said. Of a single folder, images are named by their
@@ -14,7 +14,7 @@ each class. .jsonl: an object an image. .json: one object, with the thresholds, 
 import argparse
 import sys
 
-from sarlp.commands.arguments import add_cfg_options, add_config, add_device, new_parser
+from sarlp.commands.arguments import add_cfg_options, add_config, add_device, default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,18 +32,23 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--threshold',
         type=float,
-        default=0.5,
+        default=default_of('inference/inferencer.py', 'MultiLabelInferencer.__init__', 'threshold'),
         help='least score of a chosen class, without --calibration; default: %(default)s',
     )
     parser.add_argument('--annotated', metavar='DIR', help='also draw each image with the maps of its classes')
     parser.add_argument('--skip-bad-images', action='store_true', help='go on after a file that does not decode')
-    parser.add_argument('--batch-size', type=int, default=32, help='default: %(default)s')
+    parser.add_argument(
+        '--batch-size',
+        type=int,
+        default=default_of('inference/inferencer.py', 'MultiLabelInferencer.stream', 'batch_size'),
+        help='default: %(default)s',
+    )
     parser.add_argument('--num-workers', type=int, help='threads that decode (default: one a core, at most 8)')
     add_device(parser)
     parser.add_argument(
         '--precision',
         choices=['float32', 'bfloat16', 'float16'],
-        default='float32',
+        default=default_of('inference/model.py', 'prepare_for_inference', 'precision'),
         help='of convolutions and matrix products; default: %(default)s',
     )
     parser.add_argument('--channels-last', action='store_true', help='faster on GPUs with tensor cores')

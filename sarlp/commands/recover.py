@@ -9,11 +9,13 @@ the spreadsheet, if the data set came from one; and recovered.json, the record t
 """
 
 import argparse
+from functools import partial
 
-from sarlp.commands.arguments import add_cfg_options, add_config, add_device, new_parser
+from sarlp.commands.arguments import add_cfg_options, add_config, add_device, default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
+    default = partial(default_of, 'apps/completion/complete.py', 'complete_labels')
     # options that are not given stay unset, so that the library's defaults hold
     parser = new_parser('recover', __doc__, argument_default=argparse.SUPPRESS)
     add_config(parser)
@@ -21,9 +23,12 @@ def parse_args() -> argparse.Namespace:
         'checkpoint', nargs='?', default=None, help='file, or a work directory, whose best checkpoint is taken'
     )
     parser.add_argument('--out', default='recovered.csv', metavar='FILE', help='default: %(default)s')
-    parser.add_argument('--split', choices=['train', 'test', 'all'], help='whose labels; default: train')
+    parser.add_argument('--split', choices=['train', 'test', 'all'], help=f'whose labels; default: {default("split")}')
     parser.add_argument(
-        '--precision', type=float, metavar='P', help='of the positive decisions, in [0.5, 1); default: 0.9'
+        '--precision',
+        type=float,
+        metavar='P',
+        help=f'of the positive decisions, in [0.5, 1); default: {default("precision")}',
     )
     parser.add_argument(
         '--folds',
@@ -35,13 +40,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--calibration',
         choices=['auto', 'temperature', 'isotonic'],
-        help='auto: what is better in a cross-validation; default: auto',
+        help=f'auto: what is better in a cross-validation; default: {default("calibration")}',
     )
     parser.add_argument(
         '--suspect',
         type=float,
         metavar='P',
-        help='list a known label to which the model gives at most this probability; default: 0.02',
+        help=f'list a known label to which the model gives at most this probability; default: {default("suspect")}',
     )
     parser.add_argument(
         '--truth', metavar='FILE', help='complete labels to measure against: an annotation file or a spreadsheet'

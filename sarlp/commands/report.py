@@ -10,7 +10,7 @@ not there names the command that makes it; most of it comes from
 
 import argparse
 
-from sarlp.commands.arguments import new_parser
+from sarlp.commands.arguments import add_device, default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,13 +21,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--recovered', metavar='CSV', help='what sarlp recover --out wrote (default: WORK_DIR/recovered.csv)'
     )
+    add_device(parser, 'of the maps: ')
     parser.add_argument(
-        '--device',
-        default='auto',
-        help='of the maps: auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
-    )
-    parser.add_argument(
-        '--images', type=int, default=6, help='how many of the best and how many of the worst images (default: 6)'
+        '--images',
+        type=int,
+        default=default_of('apps/run_report/page.py', 'write_run_report', 'images'),
+        help='how many of the best and how many of the worst images; default: %(default)s',
     )
     return parser.parse_args()
 

@@ -11,18 +11,15 @@ writes: annotation files, and the spreadsheet that the labels came from, with th
 
 import argparse
 
-from sarlp.commands.arguments import new_parser
+from sarlp.commands.arguments import add_device, default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
     parser = new_parser('review', __doc__)
     parser.add_argument('csv', metavar='RECOVERED_CSV', help='of sarlp recover')
-    parser.add_argument('--port', type=int, default=8000, help='0 for a free one; default: %(default)s')
-    parser.add_argument(
-        '--device',
-        default='auto',
-        help='of the maps: auto (the GPU if there is one), cpu, cuda, cuda:1, mps; default: %(default)s',
-    )
+    port = default_of('apps/review/server.py', 'serve', 'port')
+    parser.add_argument('--port', type=int, default=port, help='0 for a free one; default: %(default)s')
+    add_device(parser, 'of the maps: ')
     parser.add_argument('--no-maps', action='store_true', help='show plain images; the model is not loaded')
     parser.add_argument('--open', action='store_true', help='open the page in the browser')
     parser.add_argument(
@@ -62,6 +59,6 @@ def main() -> None:
 
         device = None if args.no_maps else announce_device(args.device)  # before the review is locked
         review = Review(args.csv)
-        maps = None if args.no_maps else AttentionMaps(review.record, device)
+        maps = None if device is None else AttentionMaps(review.record, device)
         serve(review, args.port, maps, 'Maps are switched off (--no-maps).', args.open)
         review.close()

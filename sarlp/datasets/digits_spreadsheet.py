@@ -31,7 +31,7 @@ def write_spreadsheets(root: str | os.PathLike, known_ratio: float, seed: int = 
     """
     root = Path(root)
     mask = RandomKnownLabels(known_ratio, seed)
-    rows: list[tuple[str, np.ndarray, np.ndarray]] = []
+    rows: list[tuple[str, tuple[np.ndarray, np.ndarray]]] = []
     for split in _SPLITS:
         source = root / 'labels' / f'{split}.json'
         metainfo, data_list = load_annotation(source)
@@ -39,11 +39,11 @@ def write_spreadsheets(root: str | os.PathLike, known_ratio: float, seed: int = 
         for entry in data_list:
             labels, ignore = labels_of(entry, len(metainfo['classes']))
             complete = np.where(ignore, UNKNOWN, labels)
-            rows.append((Path(entry['img_path']).name, mask(entry['img_path'], complete), complete))
+            rows.append((Path(entry['img_path']).name, (mask(entry['img_path'], complete), complete)))
     files = root / 'labels.csv', root / 'labels_complete.csv'
-    for column, file in enumerate(files, 1):
+    for column, file in enumerate(files):
         with atomic_write(file, newline='') as stream:
             writer = csv.writer(stream)
             writer.writerow(['file', *metainfo['classes']])
-            writer.writerows([row[0], *(_CELLS[code] for code in row[column].tolist())] for row in rows)
+            writer.writerows([name, *(_CELLS[code] for code in cells[column].tolist())] for name, cells in rows)
     return files

@@ -109,7 +109,7 @@ class MultiLabelDataset(BaseDataset):
             None for all. The label mask is made for all images of the file, so it is the same with and without.
         fold: arguments of :func:`take_fold` (``part``, ``index``, ``number``, ``seed``), likewise; of what ``holdout``
             leaves.
-        pipeline: transforms.
+        pipeline: transforms; as ``steps`` they are an attribute.
         seed: of the augmentation.
         on_bad_image: ``'raise'`` stops at an image that does not decode; ``'skip'`` puts the next image in its place
             while training, with a warning that counts. Testing always stops.
@@ -135,6 +135,7 @@ class MultiLabelDataset(BaseDataset):
         self.label_mask = None if label_mask is None else LABEL_MASKS.build(label_mask)
         self.holdout = holdout
         self.fold = fold
+        self.steps = tuple(pipeline)
         self.seed = seed
         self.on_bad_image = on_bad_image
         self._bad_images: set[str] = set()

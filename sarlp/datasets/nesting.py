@@ -44,26 +44,26 @@ def spread_lists(dataset: Mapping, key: str) -> ConfigDict:
     """
     if not isinstance(dataset, Mapping):
         raise UserError(f'{key}: expected the config of a data set, dict(type=...), got {dataset!r}')
-    dataset = ConfigDict(copy.deepcopy(dict(dataset)))
-    kind = _kind(dataset)
+    copied = ConfigDict(copy.deepcopy(dict(dataset)))
+    kind = _kind(copied)
     if kind not in _WRAPPERS:
-        return _concat(dataset, key) if _is_listed(dataset, key) else dataset
-    strange = sorted(dataset.keys() - {'type', '_scope_', *_WRAPPERS[kind]})
+        return _concat(copied, key) if _is_listed(copied, key) else copied
+    strange = sorted(copied.keys() - {'type', '_scope_', *_WRAPPERS[kind]})
     inner = _WRAPPERS[kind][0]
-    if strange or inner not in dataset:
+    if strange or inner not in copied:
         found = f'found {", ".join(strange)}' if strange else f'there is no {inner}'
         raise UserError(
             f'{key}: a {kind} has {" and ".join(_WRAPPERS[kind])} and nothing else, but {found}. What is for '
             f'the images goes into {key}.{inner}{".0, .1, ..." if inner == "datasets" else ""}'
         )
-    dataset.type = kind
+    copied.type = kind
     if inner == 'dataset':
-        dataset.dataset = spread_lists(dataset.dataset, f'{key}.dataset')
-    elif isinstance(dataset.datasets, list | tuple) and dataset.datasets:
-        dataset.datasets = [spread_lists(part, f'{key}.datasets.{i}') for i, part in enumerate(dataset.datasets)]
+        copied.dataset = spread_lists(copied.dataset, f'{key}.dataset')
+    elif isinstance(copied.datasets, list | tuple) and copied.datasets:
+        copied.datasets = [spread_lists(part, f'{key}.datasets.{i}') for i, part in enumerate(copied.datasets)]
     else:
-        raise UserError(f'{key}.datasets: expected a list of data sets, got {dataset.datasets!r}')
-    return dataset
+        raise UserError(f'{key}.datasets: expected a list of data sets, got {copied.datasets!r}')
+    return copied
 
 
 def _kind(dataset: Mapping) -> str:

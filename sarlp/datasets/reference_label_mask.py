@@ -35,13 +35,13 @@ class ReferenceLabelMask(LabelMask):
     def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
         super().bind(classes, source, data_list)
         image_ids = [entry['img_path'] for entry in data_list]
-        rows, order = image_ids, source
+        rows: Sequence[str | None] = image_ids
+        order: str | Path = source
         if self.image_list is not None:
             by_name = {clean_name(PurePosixPath(image_id).stem): image_id for image_id in image_ids}
             by_name |= {clean_name(image_id): image_id for image_id in image_ids}
-            lines = self._read_list()
-            rows = [by_name.get(clean_name(line)) for line in lines if line.strip()]
             order = self.image_list
+            rows = [by_name.get(clean_name(line)) for line in self._read_list(order) if line.strip()]
         known = self._load()
         if known.shape != (len(rows), len(classes)):
             raise UserError(
@@ -57,13 +57,13 @@ class ReferenceLabelMask(LabelMask):
             if found:
                 raise UserError(f'{order}: {len(found):,} images of {source} {problem}: {shorten(found)}')
 
-    def _read_list(self) -> list[str]:
+    @staticmethod
+    def _read_list(path: Path) -> list[str]:
         try:
-            return self.image_list.read_text('utf-8-sig').split('\n')
+            return path.read_text('utf-8-sig').split('\n')
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
-                f'{self.image_list}: expected a text file with an image a line, in UTF-8 ({error}); correct '
-                'label_mask.image_list'
+                f'{path}: expected a text file with an image a line, in UTF-8 ({error}); correct label_mask.image_list'
             ) from error
 
     def _load(self) -> np.ndarray:

@@ -17,7 +17,7 @@ class LabelCounts:
 
     Attributes:
         classes: C names.
-        positive, negative, unknown: (C,) int64, images where the class is that.
+        positive, negative, unknown, ignored: (C,) int64, images where the class is that.
         known_share: (N,) float64 in [0, 1], share of the classes that are known in an image.
     """
 
@@ -25,6 +25,7 @@ class LabelCounts:
     positive: np.ndarray
     negative: np.ndarray
     unknown: np.ndarray
+    ignored: np.ndarray
     known_share: np.ndarray
 
     @property
@@ -46,21 +47,24 @@ def count_labels(classes: Sequence[str], data_list: Sequence[dict]) -> LabelCoun
         data_list: entries as :func:`~sarlp.datasets.annotation.load_annotation` returns them, at least one.
     """
     number = len(classes)
-    positive, negative, positive_of_rest = Counter(), Counter(), Counter()
-    share, rest = [], 0
+    found: dict[str, Counter[int]] = {kind: Counter() for kind in ('positive', 'negative', 'ignore', 'of_rest')}
+    share: list[float] = []
+    rest = 0
     for entry in data_list:
-        positive.update(entry['positive'])
+        found['positive'].update(entry['positive'])
+        found['ignore'].update(entry.get('ignore', ()))
         if isinstance(entry['negative'], str):  # every class that is not positive
             rest += 1
-            positive_of_rest.update(entry['positive'])
+            found['of_rest'].update(entry['positive'])
             share.append(1.0)
         else:
-            negative.update(entry['negative'])
+            found['negative'].update(entry['negative'])
             share.append((len(entry['positive']) + len(entry['negative'])) / number)
-    positives = np.array([positive[index] for index in range(number)])
-    negatives = np.array([negative[index] + rest - positive_of_rest[index] for index in range(number)])
+    by_class = {kind: np.array([counts[index] for index in range(number)]) for kind, counts in found.items()}
+    negative = by_class['negative'] + rest - by_class['of_rest']
+    unknown = len(data_list) - by_class['positive'] - negative
     return LabelCounts(
-        tuple(classes), positives, negatives, len(data_list) - positives - negatives, np.array(share, float)
+        tuple(classes), by_class['positive'], negative, unknown, by_class['ignore'], np.array(share, float)
     )
 
 
@@ -86,7 +90,7 @@ def co_occurrences(data_list: Sequence[dict], num_classes: int, chosen: Sequence
 
 
 def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]], by_class: bool = True) -> str:
-    """Count labels.
+    """:func:`count_labels` in words.
 
     Args:
         metainfo, data_list: as :func:`load_annotation` returns them.
@@ -96,34 +100,19 @@ def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]], by_cl
         The table has a line for each class: the images where it is positive, negative, unknown and ignored, and the
         share of images where it is known; at the end the same over all classes.
     """
-    classes, total = metainfo['classes'], len(data_list)
-    positive, negative, ignored, positive_of_rest = Counter(), Counter(), Counter(), Counter()
-    rest = 0
-    for entry in data_list:
-        positive.update(entry['positive'])
-        ignored.update(entry.get('ignore', ()))
-        if isinstance(entry['negative'], str):
-            rest += 1
-            positive_of_rest.update(entry['positive'])
-        else:
-            negative.update(entry['negative'])
-
-    rows = []
-    for index, name in enumerate(classes):
-        negatives = negative[index] + rest - positive_of_rest[index]
-        rows.append([name, positive[index], negatives, total - positive[index] - negatives, ignored[index]])
-    everything = [sum(row[i] for row in rows) for i in range(1, 5)]
-    size = f'{total:,} images, {len(classes):,} classes'
+    found = count_labels(metainfo['classes'], data_list)
+    table = np.stack([found.positive, found.negative, found.unknown, found.ignored], 1)
+    size = f'{len(data_list):,} images, {len(table):,} classes'
     if not by_class:
-        positives, negatives, unknown, _ = everything
+        positives, negatives, unknown, _ = table.sum(0)
         return f'{size}, {positives:,} positive, {negatives:,} negative and {unknown:,} unknown labels'
-    rows.append([f'all {len(classes)} classes', *everything])
-    width = max(5, *(len(row[0]) for row in rows))
+    names = (*found.classes, f'all {len(table)} classes')
+    width = max(5, *map(len, names))
     lines = [
         size,
         f'{"class":<{width}}{"positive":>12}{"negative":>12}{"unknown":>12}{"ignored":>12}{"known":>9}',
     ]
-    for name, *counts in rows:
+    for name, counts in zip(names, np.vstack([table, table.sum(0)]).tolist(), strict=True):
         known = (counts[0] + counts[1]) / max(sum(counts[:3]), 1)
         lines.append(f'{name:<{width}}' + ''.join(f'{count:>12,}' for count in counts) + f'{known:>9.1%}')
     return '\n'.join(lines)

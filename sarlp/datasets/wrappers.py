@@ -9,9 +9,10 @@ as far as the parts have the same mask, since that is a function of the image id
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mmengine.dataset import ClassBalancedDataset as _ClassBalanced
@@ -25,9 +26,12 @@ from sarlp.registry import DATASETS
 
 
 class _Wrapper:
-    """What the three share. A subclass has ``parts``, and says by ``locate`` where an image is."""
+    """What the three share. A subclass has ``parts``, and says by ``_locate`` where an image is."""
 
     parts: list
+
+    _locate: Callable[[int], tuple[Any, int, int]]  # the part that an image is of, the index there, which occurrence
+    __len__: Callable[[], int]
 
     def locate(self, idx: int) -> tuple[MultiLabelDataset, int, tuple[int, ...]]:
         """The innermost data set of an image, the index there, and which occurrence of it this is."""
@@ -177,7 +181,8 @@ class ClassBalancedDataset(_Wrapper, _ClassBalanced):
         self.dataset, self.oversample_thr = _build(dataset), oversample_thr
         self.parts = [self.dataset]
         factors = self._get_repeat_factors(self.dataset, oversample_thr)
-        self.repeat_indices, self._numbers = [], []
+        self.repeat_indices: list[int] = []
+        self._numbers: list[int] = []
         for index, factor in enumerate(factors):
             self.repeat_indices += [index] * math.ceil(factor)
             self._numbers += range(math.ceil(factor))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_distributed
 
 from sarlp.datasets.nesting import classes_of, name_files, order_classes, require_each_once
@@ -18,6 +18,7 @@ from sarlp.engine.inputs import check_inputs
 from sarlp.engine.options import check_texts, merge_options, read_options
 from sarlp.engine.run_options import check_options
 from sarlp.engine.runner import MultiLabelRunner
+from sarlp.engine.two_views import give_views
 from sarlp.errors import UserError
 from sarlp.io.embeddings import embedding_classes, load_embeddings
 from sarlp.paths import find_config, find_shipped_config, variant_of
@@ -26,8 +27,9 @@ from sarlp.paths import find_config, find_shipped_config, variant_of
 def load_config(name: str | Path, options: Mapping | Sequence[str] | None = None) -> Config:
     """Read a config by path or name (see :func:`~sarlp.paths.find_config`).
 
-    One that differs from a ``_p0.1`` in the share of known labels alone need not be written down
-    (:func:`~sarlp.paths.variant_of`).
+    One that is another config with another share of known labels, or with another method, need not be written down
+    (:func:`~sarlp.paths.variant_of`). A method that wants a weak and a strong view gets them
+    (:func:`~sarlp.engine.two_views.give_views`).
 
     A base that is not there, relative to the config that names it, is looked for among the configs that come with
     sarlp. The config's file name without ``.py`` is the name of its work directory below ``work_dirs``, unless it sets
@@ -44,29 +46,41 @@ def load_config(name: str | Path, options: Mapping | Sequence[str] | None = None
     options = read_options(options)
     with tempfile.TemporaryDirectory() as folder, _unwritten_bases(folder):
         cfg = Config.fromfile(path if path.is_file() else _write_variant(path, folder))
+    cfg._cfg_dict.pop('over', None)  # what a method's file goes over has been read
     merge_options(cfg, options)
     upgrade(cfg)
     check_texts(cfg)
     spread_data_sets(cfg)
     fill_in(cfg, tuple(options))
+    give_views(cfg)
     if cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
     return cfg
 
 
 def _write_variant(path: str | Path, folder: str | Path) -> str:
-    """A config that is not there, but is another one with another share of known labels, as a file."""
-    beside, ratio = variant_of(path)
-    mask = (Config.fromfile(beside).train_dataloader.dataset.get('label_mask')) or {}
-    if 'known_ratio' not in mask:
-        raise UserError(f'{path}: is not there, and {beside.name} has no label mask with a known_ratio to change')
-    mask = None if ratio == 1 else dict(known_ratio=ratio)
+    """A config that is not there (:func:`~sarlp.paths.variant_of`), as a file in ``folder``."""
+    variant = variant_of(path)
+    if variant is None:
+        raise UserError(f'{path}: no such config')
+    base, over, last = variant.base, '', ''
+    if variant.ratio is not None:
+        mask = (Config.fromfile(base).train_dataloader.dataset.get('label_mask')) or {}
+        if 'known_ratio' not in mask:
+            raise UserError(f'{path}: is not there, and {base.name} has no label mask with a known_ratio to change')
+        mask = None if variant.ratio == 1 else dict(known_ratio=variant.ratio)
+        last = f'train_dataloader = dict(dataset=dict(label_mask={mask!r}))\n'
     written = Path(folder) / Path(path).name
-    written.write_text(
-        f'_base_ = {str(beside.absolute())!r}\ntrain_dataloader = dict(dataset=dict(label_mask={mask!r}))\n',
-        encoding='utf-8',
-    )
-    return str(written)
+    if variant.overlay is not None:
+        over = variant.overlay.read_text(encoding='utf-8')
+    if over and last:  # the method may change the training data too, so the ratio goes over it in a file of its own
+        base = _write_config(written.with_name(f'method_{written.name}'), base, over)
+    return str(_write_config(written, base, last or over))
+
+
+def _write_config(path: Path, base: Path, text: str) -> Path:
+    path.write_text(f'_base_ = {str(base.absolute())!r}\n{text}', encoding='utf-8')
+    return path
 
 
 @contextlib.contextmanager
@@ -149,7 +163,7 @@ def use_amp(cfg: Config) -> None:
     cfg.optim_wrapper.dtype = 'bfloat16' if torch.cuda.is_bf16_supported(including_emulation=False) else 'float16'
 
 
-def _dataloaders(cfg: Config, names: Sequence[str]) -> list[Mapping]:
+def _dataloaders(cfg: Config, names: Sequence[str]) -> list[ConfigDict]:
     return [cfg[name] for name in names if cfg.get(name) is not None]
 
 

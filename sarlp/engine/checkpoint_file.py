@@ -30,8 +30,8 @@ def read_file(path: str | Path) -> object:
     except FileNotFoundError as error:
         raise UserError(f'{path}: no such checkpoint') from error
     except Exception as error:  # unpickling, zip and type errors, by what the file is
-        reason = re.search(r'Unsupported (?:global|operand|class)[^.]*', str(error))  # out of half a page
-        reason = reason[0] if reason else (str(error).strip().splitlines() or [type(error).__name__])[0]
+        found = re.search(r'Unsupported (?:global|operand|class)[^.]*', str(error))  # out of half a page
+        reason = found[0] if found else (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f'{path}: is no checkpoint that can be loaded safely ({reason})') from error
 
 

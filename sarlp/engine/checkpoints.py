@@ -61,14 +61,14 @@ class ResumableCheckpointHook(CheckpointHook):
         except (KeyError, ValueError, TypeError, AssertionError, AttributeError, IndexError) as error:
             raise UserValueError(f'{where}: {error}') from error
         self.iter_interval = iter_interval
-        self._record: RunRecord | None = None
+        self._trains = False
         self._terminated = False
-        self._previous_handler = None
+        self._previous_handler: Any = None
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
         _check_states(runner.param_schedulers)
-        self._record = runner.record or RunRecord(new_run())
+        self._trains, self._record = True, runner.record or RunRecord(new_run())
         self.last_ckpt = None
         if self._record.resumable:
             self.last_ckpt = os.path.join(self.out_dir, self._record.resumable[-1].file)
@@ -174,7 +174,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self._record.write(runner.work_dir)
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
-        if not self.save_best or self._record is None:  # Runner.val(), which trains nothing
+        if not self.save_best or not self._trains:  # Runner.val()
             return
         if 'auto' in self.key_indicators:
             self._init_rule(self.rules, [next(iter(metrics))])

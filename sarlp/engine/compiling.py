@@ -19,8 +19,8 @@ def compile_parts(model: nn.Module, options: Mapping | None = None) -> None:
     """
     import torch._dynamo
 
-    model = unwrap(model)
+    parts = unwrap(model).backbone, unwrap(model).head
     # each part has a program for training and evaluation, full and last batch: more than the 8 that torch makes of all
     torch._dynamo.config.cache_size_limit = max(torch._dynamo.config.cache_size_limit, 64)
-    for part in (model.backbone, model.head):
+    for part in parts:
         part.compile(**(options or {}))

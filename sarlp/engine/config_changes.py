@@ -38,7 +38,7 @@ def config_values(text: str) -> dict[str, Any]:
 
 def _flat(key: str, node: ast.expr) -> Iterator[tuple[str, Any]]:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        items = [(word.arg, word.value) for word in node.keywords]
+        items: list[tuple[Any, ast.expr]] = [(word.arg, word.value) for word in node.keywords]
     elif isinstance(node, ast.Dict):
         items = [(ast.literal_eval(name), value) for name, value in zip(node.keys, node.values, strict=True) if name]
     elif isinstance(node, ast.List | ast.Tuple) and any(isinstance(entry, ast.Call | ast.Dict) for entry in node.elts):

@@ -90,12 +90,12 @@ def choose_embeddings(cfg: Config) -> None:
     Args:
         cfg: after :func:`fill_in`; completed in place.
     """
-    embedding = cfg.model.head.get('label_embedding') or {}
+    embedding: ConfigDict = cfg.model.head.get('label_embedding') or {}
     if embedding.get('file') != AUTO:
         return
     first = leaves(cfg.train_dataloader.dataset)[0]
     annotation, file = annotation_path(first), Path(first.get('data_root') or '') / 'labels' / 'bert.npz'
-    said = f'label embeddings: {file}'
+    embedding.file, said = str(file), f'label embeddings: {file}'
     if not file.is_file() and annotation.is_file():
         reason = _make_embeddings(annotation, file, cfg.get('text_encoder'))
         if reason is None:
@@ -105,8 +105,7 @@ def choose_embeddings(cfg: Config) -> None:
                 f'label embeddings: learnt, since {reason}. Those of a text encoder know what the names mean; they are '
                 f'made by: sarlp convert embeddings {annotation} --kind bert --out {file}'
             )
-            file = None
-    embedding.file = None if file is None else str(file)
+            embedding.file = None
     if speaks() and not is_brief():
         print(said)
 

@@ -33,7 +33,7 @@ def choose_device(name: str | torch.device = AUTO) -> torch.device:
     return device
 
 
-def announce_device(name: str | torch.device = AUTO) -> torch.device:
+def announce_device(name: str | torch.device) -> torch.device:
     """:func:`choose_device`, and one line on the standard output that names it."""
     device = choose_device(name)
     print(f'device: {describe_device(device)}', flush=True)
@@ -45,7 +45,7 @@ def describe_device(device: torch.device) -> str:
     return f'{device} ({torch.cuda.get_device_name(device)})' if device.type == 'cuda' else str(device)
 
 
-def use_device(name: str | torch.device = AUTO) -> torch.device:
+def use_device(name: str | torch.device) -> torch.device:
     """Let MMEngine's runner of this process compute there, which it has no argument for; the runner says where it is.
 
     Raises:

@@ -13,9 +13,9 @@ def upgrade(cfg: Config) -> list[str]:
     Returns:
         What was moved, ``'model.head.loss -> model.method.loss'``, for a note.
     """
-    model = cfg.get('model') or {}
-    head = model.get('head') or {}
-    recovery = head.get('recovery') or {}
+    model: ConfigDict = cfg.get('model') or {}
+    head: ConfigDict = model.get('head') or {}
+    recovery: ConfigDict = head.get('recovery') or {}
     moved = []
     for place, holder, key, name in (
         ('model.head.loss', head, 'loss', 'loss'),
@@ -33,7 +33,7 @@ def upgrade(cfg: Config) -> list[str]:
         else:
             model.method[name] = value
         moved.append(f'{place} -> model.method.{name}')
-    method = model.get('method') or {}
+    method: ConfigDict = model.get('method') or {}
     if 'recovery' in head and head['recovery'] is None and method.get('recovery_loss') is not None:
         method.recovery_loss = None  # the branch was the switch
         moved.append('model.head.recovery = None -> also model.method.recovery_loss = None')

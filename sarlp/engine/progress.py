@@ -70,7 +70,8 @@ class ProgressHook(Hook):
         best = self._best_checkpoints(runner)
         marked = '  (best so far)' if best != self._best else ''
         self._best = best
-        shown = '  '.join(f'{name} {metrics[name]:.2f}' for name in self._indicators(runner, metrics or {}))
+        measured = metrics or {}
+        shown = '  '.join(f'{name} {measured[name]:.2f}' for name in self._indicators(runner, measured))
         self._epoch = self._epoch or f'{self._at(runner, 0)}  evaluated once more'
         self._end_line(runner, f'  {shown}{marked}')
 

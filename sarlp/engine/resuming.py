@@ -58,7 +58,9 @@ def check_resumable(checkpoint: Mapping, path: str | Path) -> None:
     """
     meta = checkpoint.get('meta') or {}
     position = meta.get('epoch'), meta.get('iter')
-    if None in position or min(position) < 0 or not {'optimizer', 'message_hub'} <= set(checkpoint):
+    if not all(isinstance(done, int) and done >= 0 for done in position) or not {'optimizer', 'message_hub'} <= set(
+        checkpoint
+    ):
         raise UserError(
             f'{path}: holds a model, but nothing to go on from (optimizer, epoch and iteration are wanted, as in '
             'epoch_*.pth and iter_*.pth). To begin a new run with its weights: --cfg-options load_from=FILE'

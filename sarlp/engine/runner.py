@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.compiling import compile_parts
+from sarlp.engine.kept_tokens import KeptTokensHook
 from sarlp.engine.loaders import fit_loader
 from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.progress import ProgressHook
@@ -36,7 +37,7 @@ from sarlp.engine.workers import shield_workers
 from sarlp.errors import UserError, UserValueError
 from sarlp.io.files import sync_folder
 from sarlp.io.json_file import show
-from sarlp.models.normalization import Normalization, asks_backbone
+from sarlp.models.normalization import asks_backbone, normalization_in
 from sarlp.names.class_names import require_same
 from sarlp.registry import RUNNERS
 
@@ -67,7 +68,9 @@ class MultiLabelRunner(Runner):
 
     record: RunRecord | None = None
     _start: Start | None = None
-    _resumed: dict | None = None
+    _resumed: dict = {}
+    _train_dataloader: DataLoader | Mapping | None  # of MMEngine's Runner, as _has_loaded
+    _has_loaded: bool
 
     def setup_env(self, env_cfg: dict) -> None:
         super().setup_env(env_cfg)
@@ -80,6 +83,8 @@ class MultiLabelRunner(Runner):
     def register_hooks(self, *args, **kwargs) -> None:
         super().register_hooks(*args, **kwargs)
         self.register_hook(ProgressHook())
+        if self.cfg.get('tokens') is not None:
+            self.register_hook(KeptTokensHook(**self.cfg.tokens))
         if self._train_dataloader is not None:
             self.register_hook(MethodHook())
 
@@ -106,7 +111,7 @@ class MultiLabelRunner(Runner):
             model = {**model, 'task': task_of(self._train_dataloader.dataset)}
         built = super().build_model(model)
         if isinstance(model, Mapping) and asks_backbone(model.get('data_preprocessor')):
-            mean, std = (getattr(built.data_preprocessor, name).flatten().tolist() for name in Normalization._fields)
+            mean, std = normalization_in(built.data_preprocessor)
             backbone = type(built.backbone).__name__
             note(self.logger, f'images are normalised as {backbone} says: mean {mean}, std {std} (R, G, B of 0 to 255)')
         return built
@@ -170,14 +175,15 @@ class MultiLabelRunner(Runner):
 
     def load_or_resume(self) -> None:
         """Bring the runner to where its training starts, and its work directory into order for it."""
-        if self._start is None or self._has_loaded:
+        start = self._start
+        if start is None or self._has_loaded:
             super().load_or_resume()
             return
         check_metrics(self)
-        outcome = [None]
+        outcome: list[Any] = [None]
         if is_main_process():  # to look through gigabytes once is enough
             try:
-                outcome = [self._choose()]
+                outcome = [self._choose(start)]
             except UserError as error:  # the other ranks would wait for it
                 outcome = [error]
         broadcast_object_list(outcome)
@@ -186,19 +192,18 @@ class MultiLabelRunner(Runner):
         file, self.record = outcome[0]
         if file is not None:
             self._resume, self._load_from = True, str(file)
-        elif self._start.resume:
+        elif start.resume:
             self.logger.info(f'{self.work_dir} holds no checkpoint to resume from; the run starts at its beginning')
         super().load_or_resume()
-        if self._start.fresh:
+        if start.fresh:
             if is_main_process():
-                target = set_aside(self.work_dir, self._start.folder, self.timestamp)
+                target = set_aside(self.work_dir, start.folder, self.timestamp)
                 if target is not None:
                     self.logger.warning(f'what was in {self.work_dir} of an earlier run is in {target} now')
             barrier()
 
-    def _choose(self) -> tuple[Path | None, RunRecord]:
+    def _choose(self, start: Start) -> tuple[Path | None, RunRecord]:
         """The checkpoint to go on from, and the record to go on with."""
-        start = self._start
         folder = None if start.folder.resolve() == Path(self.work_dir).resolve() else str(start.folder.resolve())
         record = read_record(self.work_dir)
         file = start.file
@@ -227,12 +232,13 @@ class MultiLabelRunner(Runner):
         """Go on from a checkpoint, see :mod:`sarlp.engine.resuming`."""
         seed = self.seed
         super().resume(filename, resume_optimizer=False, resume_param_scheduler=False)
-        checkpoint, self._resumed = self._resumed, None
+        checkpoint, self._resumed = self._resumed, {}
         name = checkpoint['meta'].get('run')
-        ours = self.record is not None and Path(filename).name in {saved.file for saved in self.record.resumable}
-        if ours and name is not None and name != self.record.run:
+        ours = self.record
+        listed = [] if ours is None else [saved.file for saved in ours.resumable]
+        if ours is not None and Path(filename).name in listed and name not in (None, ours.run):
             raise UserError(
-                f'{filename}: is of the run {name}, but lies among the checkpoints of the run {self.record.run}. To go '
+                f'{filename}: is of the run {name}, but lies among the checkpoints of the run {ours.run}. To go '
                 'on from it name it, in another --work-dir: --resume FILE --work-dir DIR'
             )
         sampler = self.train_dataloader.sampler
@@ -268,7 +274,7 @@ class MultiLabelRunner(Runner):
         """Weights for a class are weights for its name, also where their number fits."""
         trained = trained_classes(checkpoint, path)
         for loop in (self._train_loop, self._val_loop, self._test_loop):
-            dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+            dataset: Any = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
             if trained is not None and hasattr(dataset, 'classes'):
                 require_same(
                     trained,

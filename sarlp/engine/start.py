@@ -42,13 +42,11 @@ def read_start(cfg: Mapping) -> Start:
         UserError: the work directory holds checkpoints of another run, which this one would mix with.
     """
     work_dir, resume, weights = Path(cfg['work_dir']), cfg.get('resume', False), cfg.get('load_from')
-    named = bool(resume) and resume != AUTO and weights is not None
+    named = Path(weights) if resume and resume != AUTO and weights is not None else None
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     out_dir = hook.get('out_dir')
     folder = work_dir if out_dir is None else Path(out_dir) / work_dir.resolve().name  # as CheckpointHook makes it
-    start = Start(
-        bool(resume), Path(weights) if named else None, None if named else weights, bool(cfg.get('fresh')), folder
-    )
+    start = Start(bool(resume), named, weights if named is None else None, bool(cfg.get('fresh')), folder)
     if start.file is not None and not start.file.is_file():
         raise UserError(f'{start.file}: no such checkpoint')
     if not start.fresh and not _goes_on(work_dir, start):

@@ -82,9 +82,10 @@ def adopt(work_dir: str | Path, path: Path, run: str) -> RunRecord:
     kept = [_ask(path.with_name(name)) for name in said.kept or () if _is_resumable(path.with_name(name))]
     resumable = [one for one in kept if one.position < said.position]
     record = RunRecord(run, None, [Saved(one.path.name, *one.position) for one in (*resumable, said)])
-    name = BEST.fullmatch(said.best or '')
-    if name and is_whole(path.with_name(said.best)):
-        record.best = {name['metric']: Saved(said.best, *_ask(path.with_name(said.best)).position)}
+    best = said.best or ''
+    name = BEST.fullmatch(best)
+    if name and is_whole(path.with_name(best)):
+        record.best = {name['metric']: Saved(best, *_ask(path.with_name(best)).position)}
     return record
 
 
@@ -164,7 +165,7 @@ def _best_said(work_dir: Path, files: list[Path]) -> Path:
         raise UserError(f'{work_dir}: holds {len(files)} files *.pth; name one: {shorten([f.name for f in files])}')
     said = [_ask(path) for path in best]
     latest = max(said, key=lambda one: one.position)
-    one_metric = len({BEST.fullmatch(path.name)['metric'] for path in best}) == 1
+    one_metric = len({name['metric'] for path in best if (name := BEST.fullmatch(path.name))}) == 1
     if newest is None or newest.best is None:
         certain = len(best) == 1
     else:  # a run that was killed may have written its best, and not yet that it did

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
-from mmengine.dist import is_main_process
 from mmengine.registry import LOOPS
 
 from sarlp.datasets.nesting import (
@@ -122,12 +121,12 @@ def test(
     meta = read_checkpoint(checkpoint)
     protocol_cfg = copy.deepcopy(cfg)
     recover = recovery and hides_labels(cfg) and cfg.get('recovery_evaluator') is not None
-    recovery_loader = loader_for_testing(cfg, cfg.train_dataloader.dataset) if recover else None
+    recovery_loader: ConfigDict | None = loader_for_testing(cfg, cfg.train_dataloader.dataset) if recover else None
     classes = trained_classes(meta, checkpoint)
     for loader in (cfg.test_dataloader, recovery_loader):
         if classes is not None and loader is not None:
             order_classes(loader.dataset, classes, checkpoint)
-    if recover:
+    if recovery_loader is not None:
         require_each_once(recovery_loader.dataset, 'train_dataloader.dataset, whose hidden labels are measured')
     cfg.load_from, cfg.resume = checkpoint, False
     runner = build_runner(cfg, launcher, training=False)
@@ -148,7 +147,7 @@ def test(
         )
         metrics = {**metrics, **runner.test_loop.run()}
         recovered = runner.test_evaluator.metrics[0].report
-    if is_main_process():
+    if report is not None:  # on rank 0
         print(f'\n{format_table({**metrics, "AP": report["AP"]})}')
         if out_dir is not None:
             protocol = describe_protocol(protocol_cfg, checkpoint, meta.get('meta', {}), dataset_meta)

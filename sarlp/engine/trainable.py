@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sarlp.engine.terminal import note
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError
+from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.registry import HOOKS
 
 _DIGEST = 'frozen_sha256'  # the entry of a checkpoint's meta that says which frozen part it goes with
@@ -48,7 +49,7 @@ class TrainableParametersHook(Hook):
         note(runner.logger, '\n'.join(lines))
 
 
-def _frozen_state(model: nn.Module) -> dict[str, Tensor]:
+def _frozen_state(model: MultiLabelClassifier) -> dict[str, Tensor]:
     read = getattr(model.backbone, 'frozen_state', None)
     if read is None:
         raise UserError(
@@ -62,11 +63,11 @@ def _digest(state: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(state[name].cpu().contiguous().numpy())
+        digest.update(state[name].cpu().contiguous().numpy().data)
     return digest.hexdigest()
 
 
-def restore_frozen(model: nn.Module, checkpoint: dict, path: str | Path) -> None:
+def restore_frozen(model: MultiLabelClassifier, checkpoint: dict, path: str | Path) -> None:
     """Complete a checkpoint of :class:`TrainableOnlyHook`, in place; every other checkpoint stays as it is.
 
     The frozen entries come from the file of weights that the config names. Only these may be absent, and they must be

@@ -138,19 +138,21 @@ class LabelledScores:
         scores = self._scores[rows, columns]
         if np.isnan(scores).any():
             self._name_nan()
-        labels = None
-        for name, array in self._labels.items():
-            read = array[rows, columns]
-            if not _legal(read):
-                self._name_illegal(name)
-            read = read.astype(np.int8, copy=False)
-            labels = read if labels is None else np.where(labels == UNKNOWN, read, np.int8(UNKNOWN))
+        labels, *further = (self._read(name, rows, columns) for name in self._labels)
+        for read in further:
+            labels = np.where(labels == UNKNOWN, read, np.int8(UNKNOWN))
         if self._ignore is not None:
             ignore = self._ignore[rows, columns]
             if ignore.dtype != bool and ((ignore != 0) & (ignore != 1)).any():
                 raise ValueError('ignore must hold only True and False, or 1 and 0')
             labels = np.where(ignore, np.int8(UNKNOWN), labels)
         return Tile(rows, scores, labels)
+
+    def _read(self, name: str, rows: slice, columns: slice) -> np.ndarray:
+        read = self._labels[name][rows, columns]
+        if not _legal(read):
+            self._name_illegal(name)
+        return read.astype(np.int8, copy=False)
 
     def _check_shapes(self) -> None:
         scores = self._scores

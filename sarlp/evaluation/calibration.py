@@ -47,7 +47,7 @@ class Calibration:
     scale: float
     offsets: np.ndarray
     knots: np.ndarray | None = None
-    thresholds: np.ndarray = field(default=None)  # type: ignore[assignment]
+    thresholds: np.ndarray = field(default=None)  # type: ignore[arg-type]  # depends on the classes
     precision: float = 0.5
 
     def __post_init__(self):

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ class Rows:
         self.width, self.dtype, self._folder = width, np.dtype(dtype), folder
         self._length = 0
         self._batches: list[np.ndarray] = []
-        self._file = None
+        self._file: IO[bytes] | None = None
 
     def __len__(self) -> int:
         return self._length

@@ -5,6 +5,7 @@ ranks are interleaved and a sampler's padding is cut, they stay together.
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -126,7 +127,7 @@ class _ScoresMetric(BaseMetric):
         outcome: list[Any] = [None]
         try:
             gathered = self._gather(size)
-            if is_main_process():
+            if gathered is not None:  # on rank 0
                 try:
                     metrics = self.compute_metrics(gathered)
                     outcome = [{f'{self.prefix}/{name}' if self.prefix else name: metrics[name] for name in metrics}]
@@ -148,7 +149,7 @@ class _ScoresMetric(BaseMetric):
         self._check_widths(set(widths[counts > 0].tolist()))
         self._rows = self._rows or self._new_rows(int(widths.max()))  # a rank without an image takes part, too
         counts = counts.tolist()
-        gathered = {'image_ids': gather_strings(self._image_ids, counts, int(lengths.max()), size)}
+        gathered: dict[str, Any] = {'image_ids': gather_strings(self._image_ids, counts, int(lengths.max()), size)}
         for name in self.kept:
             gathered[name] = gather_rows(self._rows.pop(name), counts, size)
         return gathered if is_main_process() else None
@@ -157,8 +158,7 @@ class _ScoresMetric(BaseMetric):
         """All metrics of the gathered arrays; see the class."""
         image_ids, num_classes = gathered['image_ids'], gathered['scores'].shape[1]
         if len(set(image_ids)) != len(image_ids):
-            seen: set[str] = set()
-            repeated = sorted({name for name in image_ids if name in seen or seen.add(name)})
+            repeated = sorted(name for name, count in Counter(image_ids).items() if count > 1)
             raise UserValueError(
                 f'{len(repeated)} of {len(image_ids)} images were evaluated more than once, first {repeated[0]!r}. '
                 'A sampler that shuffles cannot have its padding cut: set shuffle=False in the sampler of this '
@@ -180,7 +180,7 @@ class _ScoresMetric(BaseMetric):
 
     def names(self) -> list[str]:
         """The names of what is measured, in order."""
-        report = {name: np.zeros((2, 1), dtype) for name, dtype in self.kept.items()}
+        report: dict[str, Any] = {name: np.zeros((2, 1), dtype) for name, dtype in self.kept.items()}
         report['full'][0] = 1
         measured = self._measure({**report, 'classes': ('any',)})  # rather than say them twice
         return [f'{self.prefix}/{name}' if self.prefix else name for name in measured]
@@ -244,8 +244,8 @@ class MultiLabelMetric(_ScoresMetric):
     label_keys = ('gt_score_full',)
     kept = {'scores': np.float32, 'full': np.int8, 'ignore': np.bool_}
 
-    def __init__(self, threshold: float = 0.5, top_k: int | None = 3, **kwargs) -> None:
-        super().__init__(threshold=threshold, **kwargs)
+    def __init__(self, *args, top_k: int | None = 3, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self.top_k = top_k
 
     def _columns(self, scores: np.ndarray, labels: dict[str, np.ndarray], ignore: np.ndarray) -> tuple[np.ndarray, ...]:

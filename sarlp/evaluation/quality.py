@@ -1,5 +1,6 @@
 """What completed labels are worth, where the truth is known."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def decision_quality(probabilities: np.ndarray, decisions: np.ndarray, truth: np
     return quality
 
 
-def format_quality(quality: dict[str, Any]) -> str:
+def format_quality(quality: Mapping[str, Any]) -> str:
     """A table of :func:`decision_quality` in percent, for the terminal."""
 
     def percent(value: float) -> str:

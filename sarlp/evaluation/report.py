@@ -164,7 +164,7 @@ def write_recovered_csv(
         writer = csv.writer(file)
         writer.writerow(_RECOVERED_HEADER)
         for row, image_id in enumerate(image_ids):
-            for column in np.flatnonzero(observed[row] == UNKNOWN):
+            for column in np.flatnonzero(observed[row] == UNKNOWN).tolist():
                 truth = full[row, column]
                 writer.writerow(
                     [

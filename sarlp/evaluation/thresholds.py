@@ -106,7 +106,7 @@ def calibrate(
         (fit, fit.probabilities(scores[fold != k]), p, fit.probabilities(pool))
         for k, (fit, p) in enumerate(candidates[method])
     ]
-    best = None
+    best: tuple[float, float, dict] = -np.inf, precision, {}
     for step in range(_STEPS):
         aim = precision + (1 - precision) * step / _STEPS
         decisions = np.empty(labels.shape, np.int8)
@@ -118,7 +118,7 @@ def calibrate(
         quality = decision_quality(probabilities, decisions, labels)
         number = max(quality['positive']['decided'], 1)
         reached = quality['positive']['right'] / number - np.sqrt(precision * (1 - precision) / number)
-        if best is None or reached > best[0]:
+        if reached > best[0]:
             best = reached, aim, quality
         if reached >= precision:
             break

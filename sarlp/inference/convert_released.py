@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.registry import init_default_scope
@@ -47,7 +48,7 @@ def convert_released(
         UserError: the file is not of the model that the config describes, or something is missing.
     """
     check_output(target, [source], _is_converted)
-    released = read_file(source)
+    released: Any = read_file(source)
     if isinstance(released, dict) and isinstance(released.get('state_dict'), dict):
         released = released['state_dict']
     is_flat = isinstance(released, dict) and released
@@ -113,7 +114,8 @@ def _check_position_code(released: dict[str, Tensor], source: str | Path) -> Non
 def _is_sine_code(code: Tensor) -> bool:
     if code.ndim != 4 or code.shape[0] != 1 or code.shape[1] % 4 or not code.numel():
         return False
-    expected = sine_position_code(*code.shape[-2:], code.shape[1])
+    _, channels, height, width = code.shape
+    expected = sine_position_code(height, width, channels)
     return torch.allclose(code[0].flatten(1).T.to(expected.dtype), expected, atol=1e-4)
 
 

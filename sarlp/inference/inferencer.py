@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from sarlp.engine.devices import AUTO
 from sarlp.errors import UserValueError, shorten
 from sarlp.evaluation.calibration import Calibration
 from sarlp.inference import Predictor, init_model, prepare_for_inference
+from sarlp.inference.model import Seen
 from sarlp.io.image_files import ImageFile, find_images, has_frames, image_file, images_below, warn_of_frames
 from sarlp.labels import is_chosen
 from sarlp.names.class_names import require_same
@@ -100,12 +101,12 @@ class MultiLabelInferencer:
         """The model, prepared for inference, with ``cfg`` and ``classes``."""
         return self._predictor.model
 
-    def __call__(self, inputs: Image | Iterable[Image], batch_size: int = 32, **options: Any) -> list[Prediction]:
+    def __call__(self, inputs: Image | Iterable[Image], *args: Any, **options: Any) -> list[Prediction]:
         """All predictions in a list, in the order of the inputs; see :meth:`stream` for the arguments.
 
         With ``return_maps`` 10,000 images of 80 classes and 14 x 14 places take 6 GB: stream them.
         """
-        return list(self.stream(inputs, batch_size, **options))
+        return list(self.stream(inputs, *args, **options))
 
     def stream(
         self,
@@ -189,7 +190,7 @@ class MultiLabelInferencer:
         except UserValueError as error:
             raise UserValueError(f'input {named[0]}: {error}') from error
 
-    def _predictions(self, images: list[Named], outputs: list[dict], return_maps: bool) -> Iterator[Prediction]:
+    def _predictions(self, images: list[Named], outputs: list[Seen], return_maps: bool) -> Iterator[Prediction]:
         if not images:
             return
         scores = np.stack([output['scores'] for output in outputs]).astype(np.float64)
@@ -237,6 +238,7 @@ def read_calibration(
 
 def _expand(inputs: Image | Iterable[Image]) -> tuple[Iterator[Named], int | None]:
     """Every image with its name, and how many there are; None of an iterator, which is not read ahead."""
+    images: Sequence[Named]
     if isinstance(inputs, ImageFile):
         images = [inputs]
     elif isinstance(inputs, str | os.PathLike):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.testing import pipeline_for_testing
 from sarlp.errors import UserError, UserValueError
+from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.fold import fold_batch_norm
 from sarlp.models.lora import merge_adapters
 from sarlp.registry import MODELS
@@ -59,12 +61,12 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
 
 
 def prepare_for_inference(
-    model: nn.Module,
+    model: MultiLabelClassifier,
     fold: bool = True,
     precision: str = 'float32',
     channels_last: bool = False,
     compile: bool | Mapping = False,
-) -> nn.Module:
+) -> MultiLabelClassifier:
     """Make a model faster that is not trained any more, in place.
 
     Args:
@@ -93,10 +95,19 @@ def prepare_for_inference(
         for module in model.backbone.modules():  # for good; the head keeps float32, which parts of it compute in
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.to(dtype)
-        model.forward = torch.autocast(next(model.parameters()).device.type, dtype)(model.forward)
+        autocast = torch.autocast(next(model.parameters()).device.type, dtype)
+        model.forward = autocast(model.forward)  # type: ignore[method-assign]  # of this one model
     if compile:
         compile_parts(model, None if compile is True else compile)
     return model
+
+
+class Seen(TypedDict):
+    """``scores`` (C,) in [0, 1] and ``token_scores`` (P, C), float32, and ``grid`` (H, W) of an image, P = H * W."""
+
+    scores: np.ndarray
+    token_scores: np.ndarray
+    grid: tuple[int, int]
 
 
 class Predictor:
@@ -117,11 +128,11 @@ class Predictor:
         """Through the test pipeline and the preprocessor. Returns (1, 3, h, w), normalised, on the device."""
         return self._preprocess([self.read(path)])
 
-    def __call__(self, image: str | Path | np.ndarray) -> dict[str, np.ndarray | tuple[int, int]]:
-        """Returns ``scores`` (C,) in [0, 1], ``token_scores`` (P, C) and ``grid`` (H, W), P = H * W."""
+    def __call__(self, image: str | Path | np.ndarray) -> Seen:
+        """What the model says of an image."""
         return self.predict([image])[0]
 
-    def predict(self, images: Iterable[str | Path | np.ndarray]) -> list[dict[str, np.ndarray | tuple[int, int]]]:
+    def predict(self, images: Iterable[str | Path | np.ndarray]) -> list[Seen]:
         """What a call returns, for each image. They go through the model together as far as their sizes are equal."""
         return self.infer(map(self.read, images))
 
@@ -137,9 +148,9 @@ class Predictor:
         return self.pipeline({'img_path': str(image)})['inputs']
 
     @torch.inference_mode()
-    def infer(self, images: Iterable[torch.Tensor]) -> list[dict[str, np.ndarray | tuple[int, int]]]:
+    def infer(self, images: Iterable[torch.Tensor]) -> list[Seen]:
         """What a call returns, for each image of :meth:`read`."""
-        results = []
+        results: list[Seen] = []
         for _, batch in groupby(images, key=lambda image: image.shape):
             outputs = self.model(self._preprocess(list(batch)))
             results += [

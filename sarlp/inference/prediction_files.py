@@ -144,14 +144,16 @@ def _rounded(score: float) -> float:
 def _draw(prediction: Prediction, classes: tuple[str, ...], figures: 'FigureFiles', max_panels: int) -> None:
     from sarlp.visualization.attention import draw_figure, select_panels
 
+    maps, path = prediction.maps, prediction.path
+    assert maps is not None and path is not None  # of files, and asked for
     chosen = [classes.index(name) for name in prediction.classes]
     if chosen:  # by thresholds of their own, so that none is left to apply
         names = list(prediction.classes)
         panels = select_panels(
-            prediction.scores[chosen], prediction.maps[chosen], names, threshold=-math.inf, max_panels=max_panels
+            prediction.scores[chosen], maps[chosen], names, threshold=-math.inf, max_panels=max_panels
         )
     else:
-        panels = select_panels(prediction.scores, prediction.maps, classes, threshold=math.inf, max_panels=1)
+        panels = select_panels(prediction.scores, maps, classes, threshold=math.inf, max_panels=1)
     name = str(prediction.image)
-    figure = draw_figure(read_rgb(prediction.path), panels, title=as_text(name))
-    figures.save(figure, ImageFile(name, str(prediction.path)))
+    figure = draw_figure(read_rgb(path), panels, title=as_text(name))
+    figures.save(figure, ImageFile(name, str(path)))

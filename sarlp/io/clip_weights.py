@@ -171,7 +171,7 @@ class _ArchiveUnpickler(pickle.Unpickler):
 def _read_torchscript(archive: zipfile.ZipFile, member: str, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
     folder, content = member.removesuffix('data.pkl'), archive.read(member)
     for operation, argument, _ in pickletools.genops(content):
-        if operation.name.endswith('PUT') and argument > len(content):  # python makes room for as many
+        if operation.name.endswith('PUT') and int(argument or 0) > len(content):  # python makes room for as many
             raise pickle.UnpicklingError('its pickle is damaged')
     root = _ArchiveUnpickler(io.BytesIO(content)).load()
     state, waiting, seen = {}, [('', root)], set()

@@ -5,7 +5,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def atomic_write(path: str | os.PathLike, mode: str = 'w', newline: str = '\n', 
     # not tempfile: its files are closed to everyone else, and the permission would stay after the renaming
     temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
     try:
-        text = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': newline}
+        text: dict[str, Any] = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': newline}
         with open(temporary, mode.replace('w', 'x'), **text) as file:
             yield file
             file.flush()

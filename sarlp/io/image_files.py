@@ -107,7 +107,7 @@ def is_hidden(name: str) -> bool:
 def walk_files(root: str | os.PathLike) -> Iterator[str]:
     """The files below a folder, as paths relative to it with ``/``. Links to folders are followed, but none twice."""
     seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(Path(root), followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             subfolders.clear()

@@ -79,5 +79,12 @@ def show(content: np.ndarray) -> np.ndarray | None:
 
 
 def read_rgb(path: str | os.PathLike) -> np.ndarray:
-    """The pixels of an image that is known to decode; see :func:`show`."""
-    return show(np.fromfile(path, np.uint8))
+    """The pixels of an image; see :func:`show`.
+
+    Raises:
+        UserError: it does not decode.
+    """
+    image = show(np.fromfile(path, np.uint8))
+    if image is None:
+        raise UserError(f'{path}: is no image that can be read; was it changed meanwhile?')
+    return image

@@ -142,10 +142,11 @@ def read_weights(path: str | Path, map_location: Any = 'cpu') -> Any:
         except pickle.UnpicklingError as error:  # half a page, which ends in advice to load the file with its code
             refused = re.search(r'GLOBAL (\S+)', str(error))
             reason = re.search(r'(Unsupported|Trying to|Can only)[^.\n]*', str(error))
-            if refused is None and reason is None:
+            if refused is not None:
+                raise ValueError(f'Unsupported: it asks for {refused[1]}, which no weights need') from error
+            if reason is None:
                 raise
-            what = reason[0] if refused is None else f'Unsupported: it asks for {refused[1]}, which no weights need'
-            raise ValueError(what) from error
+            raise ValueError(reason[0]) from error
     return _plain(content, {})
 
 

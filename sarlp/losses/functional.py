@@ -35,19 +35,32 @@ def reduce_known(elementwise: Tensor, known: Tensor, reduction: str) -> Tensor:
     return masked.sum() / known.sum().clamp(min=1)
 
 
-def _check(logits: Tensor, target: Tensor) -> None:
+def read_target(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What every loss starts from.
+
+    Args:
+        logits: (B, C) float of any precision.
+        target: (B, C), a probability in [0, 1] or -1 (unknown).
+
+    Returns:
+        The logits, at least float32; the target in their dtype, 0 where it is unknown; and (B, C) bool, whether it is
+        known.
+    """
     if logits.shape != target.shape:
         raise ValueError(f'logits and target must have one shape, got {tuple(logits.shape)} and {tuple(target.shape)}')
+    known = target != UNKNOWN
+    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    return logits, torch.where(known, target, torch.zeros_like(target)).to(logits.dtype), known
 
 
 def asymmetric_loss(
     logits: Tensor,
     target: Tensor,
-    gamma_neg: float = 2.0,
-    gamma_pos: float = 0.0,
-    clip: float = 0.0,
-    eps: float = 1e-5,
-    reduction: str = 'sum',
+    gamma_neg: float,
+    gamma_pos: float,
+    clip: float,
+    eps: float,
+    reduction: str,
 ) -> Tensor:
     """Asymmetric loss (Ridnik et al., ICCV 2021, eq. 7) with unknown labels and soft targets.
 
@@ -62,10 +75,7 @@ def asymmetric_loss(
     Returns:
         A scalar, or (B, C) for ``'none'``.
     """
-    _check(logits, target)
-    known = target != UNKNOWN
-    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    y = torch.where(known, target, torch.zeros_like(target)).to(logits.dtype)
+    logits, y, known = read_target(logits, target)
     q = torch.sigmoid(logits)
     n = (1 - q + clip).clamp(max=1) if clip > 0 else 1 - q
     log_likelihood = y * torch.log(q.clamp(min=eps)) + (1 - y) * torch.log(n.clamp(min=eps))
@@ -75,10 +85,7 @@ def asymmetric_loss(
     return reduce_known(-weight * log_likelihood, known, reduction)
 
 
-def binary_cross_entropy(logits: Tensor, target: Tensor, reduction: str = 'mean_known') -> Tensor:
+def binary_cross_entropy(logits: Tensor, target: Tensor, reduction: str) -> Tensor:
     """Binary cross entropy over the known labels; arguments as in :func:`asymmetric_loss`."""
-    _check(logits, target)
-    known = target != UNKNOWN
-    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    y = torch.where(known, target, torch.zeros_like(target)).to(logits.dtype)
+    logits, y, known = read_target(logits, target)
     return reduce_known(F.binary_cross_entropy_with_logits(logits, y, reduction='none'), known, reduction)

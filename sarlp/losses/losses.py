@@ -37,10 +37,13 @@ class MultiLabelLoss(nn.Module):
 
 @MODELS.register_module()
 class AsymmetricLoss(MultiLabelLoss):
-    """Asymmetric loss; arguments as in :func:`~sarlp.losses.functional.asymmetric_loss`.
+    """Asymmetric loss.
 
-    ``scale`` is the factor 1000 of the reference, kept apart from ``loss_weight`` so that the weights in a config are
-    those of the paper.
+    Args:
+        gamma_neg, gamma_pos, clip, eps, reduction: of :func:`~sarlp.losses.functional.asymmetric_loss`.
+        scale: a factor of the reference, kept apart from ``loss_weight`` so that the weights in a config are those of
+            the paper.
+        **kwargs: of :class:`MultiLabelLoss`.
     """
 
     def __init__(
@@ -51,9 +54,9 @@ class AsymmetricLoss(MultiLabelLoss):
         eps: float = 1e-5,
         scale: float = 1000.0,
         reduction: str = 'sum',
-        loss_weight: float = 1.0,
+        **kwargs,
     ):
-        super().__init__(reduction, loss_weight)
+        super().__init__(reduction, **kwargs)
         self.gamma_neg = gamma_neg
         self.gamma_pos = gamma_pos
         self.clip = clip

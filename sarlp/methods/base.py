@@ -107,6 +107,9 @@ class Method(nn.Module):
     lr_mult: Mapping[str, float] = {}
     teacher = None
 
+    def meet(self, network: nn.Module) -> None:
+        """Make what depends on the network, such as the width of its tokens; called once, before ``before_train``."""
+
     def before_train(self, task: TaskInfo) -> None:
         """Make what depends on the task; called once, before the optimizer is made and before a run is resumed."""
 

@@ -7,6 +7,17 @@ from torch import Tensor, nn
 from sarlp.errors import UserError
 
 
+def require_places(index: Tensor) -> None:
+    """Raises:
+    UserError: an image of the batch, of whose ``index`` (B,) this is, has no place in the training set.
+    """
+    if (index < 0).any():
+        raise UserError(
+            'an image of the batch has no place in the training set (index), which a label store needs; let '
+            'the training pipeline end in PackMultiLabel'
+        )
+
+
 class LabelStore(nn.Module):
     """An (N, C) table, a row for each place in the training set.
 
@@ -36,7 +47,7 @@ class LabelStore(nn.Module):
 
     def read(self, index: Tensor) -> Tensor:
         """Rows (B, C) of the images at ``index`` (B,), see :class:`~sarlp.methods.Batch`; a copy."""
-        self._check(index)
+        require_places(index)
         return self.values[index]
 
     @torch.no_grad()
@@ -46,7 +57,7 @@ class LabelStore(nn.Module):
         All ranks must call it together, with batches of one size. Of an image that occurs twice, as the last batch of
         an epoch may be filled up with the first images, the last row counts.
         """
-        self._check(index)
+        require_places(index)
         values = values.detach().to(self.values.dtype)
         indices, rows = torch.cat(all_gather(index)), torch.cat(all_gather(values))
         # of equal indices the order of writing is left open by torch, so only the last of them is written
@@ -54,11 +65,3 @@ class LabelStore(nn.Module):
         last = torch.full((len(self.values),), -1, device=indices.device).scatter_reduce(0, indices, places, 'amax')
         chosen = last[indices] == places
         self.values[indices[chosen]] = rows[chosen]
-
-    @staticmethod
-    def _check(index: Tensor) -> None:
-        if (index < 0).any():
-            raise UserError(
-                'an image of the batch has no place in the training set (index), which a label store needs; let '
-                'the training pipeline end in PackMultiLabel'
-            )

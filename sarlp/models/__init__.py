@@ -1,6 +1,7 @@
 import mmpretrain.models  # noqa: F401  registers ResNet and the data preprocessor under the scope mmpretrain
 
 from sarlp.models.bilinear_attention import LowRankBilinearAttention
+from sarlp.models.boostlu import BoostLUHead
 from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.clip_resnet import CLIPResNet
 from sarlp.models.data_preprocessor import DataPreprocessor
@@ -8,6 +9,9 @@ from sarlp.models.heads import BaselineHead, SARLPHead
 from sarlp.models.label_embedding import LabelEmbedding
 from sarlp.models.label_recovery import LabelRecovery
 from sarlp.models.lora import merge_adapters
+from sarlp.models.ml_decoder import MLDecoderHead
+from sarlp.models.q2l import Q2LHead
+from sarlp.models.saliency import SaliencyHead
 from sarlp.models.sgfe import SGFE
 from sarlp.models.sgre import SGREHead
 from sarlp.models.srfl import SRFL
@@ -19,14 +23,18 @@ __all__ = [
     'SGFE',
     'SRFL',
     'BaselineHead',
+    'BoostLUHead',
     'CLIPResNet',
     'DataPreprocessor',
     'LabelEmbedding',
     'LabelRecovery',
     'LowRankBilinearAttention',
+    'MLDecoderHead',
     'MultiLabelClassifier',
+    'Q2LHead',
     'SARLPHead',
     'SGREHead',
+    'SaliencyHead',
     'TokenEncoder',
     'TorchvisionBackbone',
     'TransformersBackbone',

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sarlp.errors import UserError
 from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
+from sarlp.models.frozen import freeze
 from sarlp.models.network import Network, measure
 from sarlp.models.normalization import Normalization, asks_backbone, normalization_of
 from sarlp.registry import METHODS, MODELS
@@ -31,6 +32,8 @@ class MultiLabelClassifier(BaseModel):
             ``'backbone'`` are those that the backbone's weights were trained with
             (:func:`~sarlp.models.normalization.normalization_of`); a checkpoint then holds them.
         size_divisor: both sides of an image must be a multiple of it: the stride of the backbone, which None measures.
+        frozen_backbone: train the head only. The backbone stays in evaluation mode (:mod:`sarlp.models.frozen`), and
+            its feature maps can be kept (:mod:`sarlp.engine.kept_tokens`).
         task: what is known of the training data; None for a model that is not trained. ``head.num_classes`` must be
             given then.
 
@@ -46,6 +49,7 @@ class MultiLabelClassifier(BaseModel):
         method: dict | None = None,
         data_preprocessor: dict | None = None,
         size_divisor: int | None = 32,
+        frozen_backbone: bool = False,
         task: TaskInfo | None = None,
         init_cfg: dict | None = None,
     ):
@@ -62,10 +66,13 @@ class MultiLabelClassifier(BaseModel):
             width, stride = measure(self.backbone)
             size_divisor = stride if size_divisor is None else size_divisor
             head = {**head, 'in_channels': width if head.get('in_channels', 0) is None else head['in_channels']}
+        if frozen_backbone:
+            freeze(self.backbone)
         self.head = MODELS.build(head)
         self.__dict__['network'] = Network(self.backbone, self.head, size_divisor)  # no second child of the same parts
         self.method = None if method is None else METHODS.build(method)
         if self.method is not None and task is not None:
+            self.method.meet(self.network)
             self.method.before_train(task)
         self.progress = Progress()
         self._register_state_dict_hook(_leave_out_method)
@@ -74,13 +81,14 @@ class MultiLabelClassifier(BaseModel):
         """MMEngine's entry point.
 
         Args:
-            inputs: (B, 3, h, w), normalised; in training also a dict of them by view.
+            inputs: (B, 3, h, w), normalised, or of a frozen backbone its feature maps (B, D, H, W); in training also
+                a dict of them by view.
             data_samples: B samples; ``gt_score`` (C,) of 1 / 0 / -1 is needed by mode ``'loss'``.
             mode: ``'tensor'`` returns the named outputs of the network, with ``scores`` = sigmoid(logits);
                 ``'predict'`` returns the samples with ``pred_score`` (C,); ``'loss'`` returns named losses.
         """
         if mode == 'loss':
-            return self._losses(inputs, data_samples)
+            return self._losses(inputs, data_samples or ())
         outputs = self.network(inputs)
         outputs['scores'] = outputs['logits'].float().sigmoid()
         if mode == 'tensor':

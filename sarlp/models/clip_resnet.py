@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ def resize_position(position: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.cat([position[:1], plane.flatten(1).T])
 
 
-def dense_tokens(pool: nn.Module, features: Tensor) -> Tensor:
+def dense_tokens(pool: Any, features: Tensor) -> Tensor:
     """CLIP's attention pool, giving a token for each place and not only for the image.
 
     On the native grid the pool's full attention, every token a query; on any other grid "value pooling", the value and
@@ -49,12 +50,12 @@ def dense_tokens(pool: nn.Module, features: Tensor) -> Tensor:
     Returns:
         (B, 1 + H * W, D): the token of the mean, then the grid row by row.
     """
-    grid = tuple(features.shape[-2:])
+    height, width = features.shape[-2:]
     tokens = features.flatten(2).transpose(1, 2)
     tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1)
-    tokens = tokens + resize_position(pool.positional_embedding, grid).to(tokens.dtype)
+    tokens = tokens + resize_position(pool.positional_embedding, (height, width)).to(tokens.dtype)
     values = pool.v_proj(tokens)
-    if len(pool.positional_embedding) == tokens.shape[1] and grid[0] == grid[1]:
+    if len(pool.positional_embedding) == tokens.shape[1] and height == width:
         query, key, value = (
             projected.unflatten(2, (pool.num_heads, -1)).transpose(1, 2)  # (B, heads, 1 + P, E / heads)
             for projected in (pool.q_proj(tokens), pool.k_proj(tokens), values)
@@ -111,7 +112,9 @@ class CLIPResNet(BaseModule):
     def init_weights(self) -> None:
         super().init_weights()
         if self.weights is not None:
-            self.visual.load_state_dict(self._read_weights(), strict=False)  # all but the adapters, checked there
+            self.visual.load_state_dict(
+                self._read_weights(self.weights), strict=False
+            )  # all but the adapters, checked there
 
     def frozen_state(self) -> dict[str, Tensor]:
         """The entries of the state dict that training never changes, from the file of weights."""
@@ -120,9 +123,9 @@ class CLIPResNet(BaseModule):
                 'the frozen part of the image encoder has no file to come from: set model.backbone.weights=FILE'
             )
         frozen = {name for name, parameter in self.visual.named_parameters() if not parameter.requires_grad}
-        return {f'visual.{name}': value for name, value in self._read_weights().items() if name in frozen}
+        return {f'visual.{name}': value for name, value in self._read_weights(self.weights).items() if name in frozen}
 
-    def _read_weights(self) -> dict[str, Tensor]:
+    def _read_weights(self, weights: str | Path) -> dict[str, Tensor]:
         """What the file has, under the names of ``self.visual``; strictly, but for counts of batches."""
         # an adapter wraps its layer, whose entries move to `<layer>.base_layer`
         own = {
@@ -130,13 +133,13 @@ class CLIPResNet(BaseModule):
             for name, value in self.visual.state_dict().items()
             if '.lora_' not in name
         }
-        state = read_clip_weights(self.weights)
+        state = read_clip_weights(weights)
         counts = {key for key in own if key.endswith('num_batches_tracked')}  # older files have none
         problems = differences(state, {key: own[key][1] for key in own if key in state or key not in counts})
         if problems:
             listed = '; '.join(f'{len(keys)} {kind}: {shorten(keys)}' for kind, keys in problems.items())
             raise UserError(
-                f'{self.weights}: these are not the weights of this image encoder ({listed}); the config describes '
+                f'{weights}: these are not the weights of this image encoder ({listed}); the config describes '
                 'CLIP RN101 unless it sets layers, width, heads, output_dim or image_size of model.backbone'
             )
         return {own[key][0]: value for key, value in state.items()}

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmpretrain.models import ClsDataPreprocessor
 
+from sarlp.models.network import CHANNELS
 from sarlp.registry import MODELS
 
 
@@ -36,9 +38,12 @@ class DataPreprocessor(ClsDataPreprocessor):
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Args: ``inputs``, (B, 3, h, w) uint8, or a list of (3, h, w), padded to the largest; or a dict of such by
-        view. Returns float32."""
+        view. Feature maps (B, D, H, W), float, are no images, and stay as they are. Returns float32."""
 
         def normalised(inputs: Any) -> Any:
+            if inputs[0].is_floating_point() and len(inputs[0]) != CHANNELS:
+                maps = torch.stack(inputs) if isinstance(inputs, list) else inputs
+                return self.cast_data(maps).float()
             return super(DataPreprocessor, self).forward({'inputs': inputs}, training)['inputs']
 
         inputs = data['inputs']

@@ -7,6 +7,8 @@ A head takes ``(tokens, grid)`` and returns a dict of named outputs:
 - ``recovery_logits`` (B, C), only where labels are recovered jointly.
 """
 
+from typing import Any
+
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -30,6 +32,9 @@ class MultiLabelHead(BaseModule):
     """
 
     image_token = False  # whether a token of the whole image comes before the P tokens of the grid
+    # name of a linear layer whose row c alone makes the scores of class c, which `pool` then brings to its logit; by
+    # that a class can be refitted without the others. None: the head has no such layer
+    last_layer: str | None = None
 
     def __init__(self, num_classes: int, in_channels: int, init_cfg: dict | None = None):
         super().__init__(init_cfg)
@@ -40,6 +45,10 @@ class MultiLabelHead(BaseModule):
             )
         self.num_classes = num_classes
         self.in_channels = in_channels
+
+    def pool(self, scores: Tensor) -> Tensor:
+        """Scores of ``last_layer``, (B, P, C) or (B, C), to logits (B, C), each class for itself."""
+        return attentive_pool(scores)
 
     def check_tokens(self, tokens: Tensor, grid: tuple[int, int]) -> None:
         _, count, width = tokens.shape
@@ -57,6 +66,8 @@ class MultiLabelHead(BaseModule):
 class BaselineHead(MultiLabelHead):
     """A linear classifier a token and attentive pooling."""
 
+    last_layer = 'score'
+
     def __init__(self, num_classes: int, in_channels: int, init_cfg: dict | None = None):
         super().__init__(num_classes, in_channels, init_cfg)
         self.score = nn.Linear(in_channels, num_classes)
@@ -65,7 +76,7 @@ class BaselineHead(MultiLabelHead):
         """Args: tokens (B, P, D), row-major over ``grid`` (H, W)."""
         self.check_tokens(tokens, grid)
         token_scores = self.score(tokens)
-        return {'logits': attentive_pool(token_scores), 'token_scores': token_scores}
+        return {'logits': self.pool(token_scores), 'token_scores': token_scores}
 
 
 @MODELS.register_module()
@@ -92,6 +103,8 @@ class SARLPHead(MultiLabelHead):
             as it is. None keeps D.
     """
 
+    last_layer = 'sgfe.mlp.3'
+
     def __init__(
         self,
         num_classes: int,
@@ -111,7 +124,7 @@ class SARLPHead(MultiLabelHead):
         self.image_token = image_token
         token_dim = in_channels if wide_dim is None else wide_dim
 
-        def build(cfg: dict | None, **sizes: int) -> nn.Module | None:
+        def build(cfg: dict | None, **sizes: int) -> Any:
             return None if cfg is None else MODELS.build({**sizes, **cfg})
 
         self.label_embedding = build(label_embedding, num_classes=num_classes)
@@ -141,7 +154,7 @@ class SARLPHead(MultiLabelHead):
         if self.srfl is not None:
             class_vectors = self.srfl(class_vectors, image)
         token_scores = self.sgfe(tokens, class_vectors)
-        outputs = {'logits': attentive_pool(token_scores), 'token_scores': token_scores}
+        outputs = {'logits': self.pool(token_scores), 'token_scores': token_scores}
         if self.recovery is not None:
             outputs['recovery_logits'] = self.recovery(tokens)
         return outputs

@@ -14,7 +14,7 @@ class LinearNorm(nn.Module):
     def __init__(self, in_dim: int, out_dim: int, bias: bool = True):
         super().__init__()
         self.linear = nn.Linear(in_dim, out_dim, bias=bias)
-        self.norm = nn.BatchNorm1d(out_dim)
+        self.norm: nn.Module = nn.BatchNorm1d(out_dim)  # nn.Identity once it is folded
 
     def forward(self, rows: Tensor) -> Tensor:
         """Args: rows (B, N, in_dim). Returns (B, N, out_dim)."""

@@ -9,7 +9,7 @@ Axis legend: ``B`` images, ``P`` tokens, ``C`` classes, ``D`` token width, ``V``
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,11 @@ def sgfe(module: SGFE, tokens: Tensor, class_vectors: Tensor) -> Tensor:
     return module.mlp(torch.cat([guided, tokens], 2))
 
 
-_LITERAL = {LowRankBilinearAttention: bilinear_attention, SRFL: srfl, SGFE: sgfe}
+_LITERAL: dict[type[nn.Module], Callable[..., Tensor]] = {
+    LowRankBilinearAttention: bilinear_attention,
+    SRFL: srfl,
+    SGFE: sgfe,
+}
 
 
 @contextlib.contextmanager

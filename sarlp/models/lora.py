@@ -26,7 +26,13 @@ def add_lora(
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, bias='none', target_modules=targets)
+    config = LoraConfig(
+        r=r,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # peft only divides it by r
+        lora_dropout=dropout,
+        bias='none',
+        target_modules=targets,
+    )
     inject_adapter_in_model(config, visual)
     for name in trained:
         visual.get_parameter(name).requires_grad_(True)

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from sarlp.errors import UserError, first_line
+from sarlp.models.frozen import Frozen
+
+CHANNELS = 3  # of an image, and of no feature map
 
 
 class Network(nn.Module):
@@ -27,8 +30,11 @@ class Network(nn.Module):
     def extract_tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Args: images (B, 3, h, w), normalised. Returns tokens (B, P, D), row-major, and their grid (H, W).
 
-        P = H * W, and one more where the backbone puts a token of the whole image in front.
+        P = H * W, and one more where the backbone puts a token of the whole image in front. In place of images there
+        may be the feature maps (B, D, H, W) that a frozen backbone gave for them.
         """
+        if isinstance(self.backbone, Frozen) and images.shape[1] != CHANNELS:
+            return images.flatten(2).transpose(1, 2), tuple(images.shape[-2:])
         height, width = images.shape[-2:]
         if height % self.size_divisor or width % self.size_divisor:
             raise UserError(
@@ -42,7 +48,7 @@ class Network(nn.Module):
         return features.flatten(2).transpose(1, 2), tuple(features.shape[-2:])
 
     def forward(self, images: Tensor) -> dict[str, Any]:
-        """Args: images (B, 3, h, w), normalised. Returns the named outputs of the head, and ``grid`` (H, W)."""
+        """Args: images, see :meth:`extract_tokens`. Returns the named outputs of the head, and ``grid`` (H, W)."""
         tokens, grid = self.extract_tokens(images)
         return {**self.head(tokens, grid), 'grid': grid}
 

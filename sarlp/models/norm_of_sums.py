@@ -52,6 +52,9 @@ def batch_norm_of_sums(
     """
     dtype = of_class.dtype
     of_class, of_image = (part.to(torch.promote_types(dtype, torch.float32)) for part in (of_class, of_image))
+    running_mean, running_var = norm.running_mean, norm.running_var
+    assert running_mean is not None and running_var is not None  # of every norm that tracks, as these do
+    image_mean: Tensor | int
     if norm.training:
         ranks = get_world_size() if isinstance(norm, nn.SyncBatchNorm) else 1
         count = len(of_class) * len(of_image) * ranks
@@ -60,13 +63,14 @@ def batch_norm_of_sums(
         class_mean, class_variance = _moments(of_class, 1)
         image_mean, image_variance = _moments(of_image, ranks)
         variance = class_variance + image_variance
+        assert norm.num_batches_tracked is not None and norm.momentum is not None
         with torch.no_grad():
             norm.num_batches_tracked.add_(1)
-            norm.running_mean.lerp_((class_mean + image_mean).to(norm.running_mean.dtype), norm.momentum)
+            running_mean.lerp_((class_mean + image_mean).to(running_mean.dtype), norm.momentum)
             unbiased = variance * (count / (count - 1))
-            norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
+            running_var.lerp_(unbiased.to(running_var.dtype), norm.momentum)
     else:
-        class_mean, image_mean, variance = norm.running_mean, 0, norm.running_var
+        class_mean, image_mean, variance = running_mean, 0, running_var
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     of_class = (of_class - class_mean) * scale + norm.bias
     return of_class.to(dtype), ((of_image - image_mean) * scale).to(dtype)

@@ -34,6 +34,12 @@ def asks_backbone(data_preprocessor: Mapping | None) -> bool:
     return False
 
 
+def normalization_in(data_preprocessor: nn.Module) -> Normalization:
+    """What a preprocessor that normalises was built with."""
+    mean, std = (getattr(data_preprocessor, name).flatten().tolist() for name in Normalization._fields)
+    return Normalization(mean, std)
+
+
 def normalization_of(backbone: nn.Module) -> Normalization:
     """What the weights of a backbone want, from the library that they come from.
 

@@ -46,6 +46,7 @@ class SGFE(BaseModule):
         """
         weights = self.attention(tokens, class_vectors).softmax(2)
         first, *rest = self.mlp
+        assert isinstance(first, nn.Linear)
         of_guided, of_token = first.weight.split((class_vectors.shape[-1], tokens.shape[-1]), 1)
         if self._classes_first(tokens, class_vectors, first.out_features):
             guided = weights @ F.linear(class_vectors, of_guided)

@@ -48,6 +48,8 @@ class SGREHead(MultiLabelHead):
         dropout: inside the MLP, in [0, 1).
     """
 
+    last_layer = 'mlp.3'
+
     def __init__(
         self,
         num_classes: int,
@@ -69,6 +71,9 @@ class SGREHead(MultiLabelHead):
         width = 2 * in_channels
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, num_classes))
 
+    def pool(self, scores: Tensor) -> Tensor:
+        return scores.max(1).values
+
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
         """Args: tokens (B, P, D), row-major over ``grid`` (H, W). Adds ``class_feature_logits`` (B, C)."""
         self.check_tokens(tokens, grid)
@@ -80,7 +85,7 @@ class SGREHead(MultiLabelHead):
         class_logits = torch.einsum('bcd,cd->bc', class_features, self.class_score.weight) + self.class_score.bias
         scores = self.mlp(torch.cat([tokens, self.guide(tokens, class_features)], 2))
         return {
-            'logits': scores.max(1).values,
+            'logits': self.pool(scores),
             'token_scores': attention,
             'class_feature_logits': class_logits,
         }

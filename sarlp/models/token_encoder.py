@@ -38,7 +38,7 @@ def sine_position_code(height: int, width: int, channels: int, temperature: floa
 class TokenEncoderLayer(nn.TransformerEncoderLayer):
     """torch's encoder layer with the position code added to query and key only, never to value."""
 
-    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:  # type: ignore[override]  # has no mask
         """Args: tokens (B, P, D); position (P, D). Returns (B, P, D)."""
         if self.norm_first:
             tokens = tokens + self._attend(self.norm1(tokens), position)

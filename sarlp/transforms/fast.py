@@ -28,7 +28,7 @@ class RandomFlip(_RandomFlip):
         results['img'] = cv2.flip(image, _FLIP_CODES[results['flip_direction']])
 
 
-class _ByTable:
+class _ByTable(auto_augment.BaseAugTransform):
     """An operation on values: done to a picture of all of them."""
 
     def transform(self, results: dict) -> dict:
@@ -90,14 +90,14 @@ def colour(image: np.ndarray, factor: float) -> np.ndarray:
     return cv2.addWeighted(image, factor, grey, 1 - factor, 0)
 
 
-class _Unparametrised:
+class _Unparametrised(auto_augment.BaseAugTransform):
     def transform(self, results: dict) -> dict:
         if not self.random_disable():
             results['img'] = self.function(results['img'])
         return results
 
 
-class _ByFactor:
+class _ByFactor(auto_augment.BaseAugTransform):
     def transform(self, results: dict) -> dict:
         if not self.random_disable():
             magnitude = self.random_magnitude() if self.magnitude is None else self.magnitude

@@ -36,11 +36,11 @@ class LoadResizedImage(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         path = results['img_path']
+        if self.cache is None:
+            return self.resize(self.load(results))
         try:
-            source = None if self.cache is None else os.stat(path)
+            source = os.stat(path)
         except OSError:  # no file of this machine: the loader reads it or says what is wrong
-            source = None
-        if source is None:
             return self.resize(self.load(results))
         cached = self.cache.read(path, source)
         if cached is None:

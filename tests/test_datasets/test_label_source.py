@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
+from sarlp.apps.spreadsheets.label_files import open_labels
 from sarlp.apps.spreadsheets.label_source import RECORD, label_arrays, read_source, write_labels_like_source
 from sarlp.datasets.annotation import AnnotationError
 
@@ -184,6 +185,11 @@ class TestSpreadsheet:
         rows[1][3] = '?'
         rows[3][3] = 'false'
         assert found == [*rows, ['', '0', 'dog', 'true']]  # by the name that the file has for that image
+
+
+def test_lists_are_json_lines_whatever_was_said(tmp_path):
+    (tmp_path / 'labels.txt').write_text('{"image": "0.jpg", "labels": ["cat"]}\n')
+    assert open_labels(tmp_path / 'labels.txt', form='lists', json_lines=False, image_column='image').form == 'lists'
 
 
 def test_json_lines_keep_their_kinds_and_keys(data):

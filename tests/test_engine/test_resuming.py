@@ -14,6 +14,7 @@ import torch
 from sarlp.engine import newest_checkpoint, read_checkpoint
 from sarlp.engine.checkpoint_file import is_whole
 from sarlp.engine.loop import ResumableSampler
+from sarlp.engine.resuming import check_resumable
 from sarlp.errors import UserError
 
 HERE = Path(__file__).parent
@@ -185,6 +186,14 @@ class TestDamage:
         (work / 'epoch_2.pth').write_bytes((work / 'epoch_2.pth').read_bytes()[:-100])
         make_runner(**options, resume=True).train()
         same(read_checkpoint(work / 'epoch_2.pth')['state_dict'], end)
+
+
+@pytest.mark.parametrize(
+    'position', [{}, {'epoch': None, 'iter': 3}, {'epoch': 1, 'iter': -3}, {'epoch': '1', 'iter': 3}]
+)
+def test_a_checkpoint_without_a_place_is_not_gone_on_from(position):
+    with pytest.raises(UserError, match='a.pth: holds a model, but nothing to go on from'):
+        check_resumable({'meta': position, 'optimizer': {}, 'message_hub': {}}, 'a.pth')
 
 
 class TestSigterm:

@@ -14,11 +14,11 @@ from torch import nn
 from sarlp.engine import load_config
 from sarlp.engine.build import set_num_classes
 from sarlp.errors import UserError
+from sarlp.inference.maps import _Logits
 from sarlp.inference.onnx.graph import Deployed, to_onnx
 from sarlp.models.network import Network, measure
 from sarlp.registry import MODELS
 from sarlp.visualization.gradcam import grad_cam_maps
-from sarlp.visualization.maps import _Logits
 
 CLASSES = 5
 # timm's own miniatures of the families; width and stride as timm says them, an oracle of its own

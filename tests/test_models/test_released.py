@@ -11,11 +11,11 @@ from sarlp.engine import build_runner
 from sarlp.errors import UserError
 from sarlp.inference import init_model
 from sarlp.inference.convert_released import convert_released
+from sarlp.inference.maps import draw_maps
 from sarlp.io.embeddings import save_embeddings
 from sarlp.models.released import rename_released
 from sarlp.paths import shipped
 from sarlp.registry import MODELS
-from sarlp.visualization.maps import draw_maps
 
 CLASSES = ('ant', 'bat', 'cat', 'cow', 'dog')
 RESNET = dict(type='mmpretrain.ResNet', depth=18, stem_channels=4, base_channels=2, out_indices=(3,))

@@ -128,13 +128,13 @@ def test_moving(queue, order, state):
         before = [other for other in everything[:position] if other in chosen]
         after = [other for other in everything[position + 1 :] if other in chosen]
         assert queue.find(selection, index) == Found(index, len(before), total)
-        assert queue.find(selection, index, 1).index == (after[0] if after else None)
-        assert queue.find(selection, index, -1).index == (before[-1] if before else None)
+        assert queue.find(selection, index, 1).item == (after[0] if after else None)
+        assert queue.find(selection, index, -1).item == (before[-1] if before else None)
 
 
 def test_nothing_selected(queue):
     selection = Selection(cls='none')
-    assert [queue.find(selection, at, step).index for at, step in ((None, 0), (3, 1), (3, -1))] == [None] * 3
+    assert [queue.find(selection, at, step).item for at, step in ((None, 0), (3, 1), (3, -1))] == [None] * 3
     empty = ReviewQueue([], [], CLASSES)
     assert empty.find(Selection()) == Found(None, 0, 0)
     assert empty.progress() == {}

@@ -311,6 +311,25 @@ class TestMissing:
             write_run_report(tmp_path / 'nowhere')
 
     @pytest.mark.parametrize(
+        'table',
+        [
+            'image,cat,dog\na.jpg,0.25,1\nb.jpg,0.5,1e-07\n',  # of sarlp test
+            'image,classes,cat,dog\na.jpg,dog,0.25,1\nb.jpg,,0.5,1e-07\n',  # of sarlp predict
+            'image,classes,cat,dog\na.jpg,,0.25,1\nb.jpg,cat; dog,0.5,1e-07\n',
+        ],
+    )
+    def test_both_tables_of_predictions(self, tmp_path, table):
+        (tmp_path / 'predictions.csv').write_text(table)
+        read = read_predictions(tmp_path / 'predictions.csv')
+        assert (read.image_ids, read.classes) == (['a.jpg', 'b.jpg'], ('cat', 'dog'))
+        assert read.scores.tolist() == [[0.25, 1.0], [0.5, 1e-07]]
+
+    def test_a_class_may_be_called_classes(self, tmp_path):
+        (tmp_path / 'predictions.csv').write_text('image,classes,dog\na.jpg,0.25,1\n')
+        read = read_predictions(tmp_path / 'predictions.csv')
+        assert (read.classes, read.scores.tolist()) == (('classes', 'dog'), [[0.25, 1.0]])
+
+    @pytest.mark.parametrize(
         ('file', 'content', 'message'),
         [
             (

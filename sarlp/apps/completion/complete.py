@@ -73,8 +73,8 @@ class Completion:
 
 
 def complete_labels(
-    config: str | os.PathLike,
-    checkpoint: str | os.PathLike | None,
+    config: str | Path,
+    checkpoint: str | Path | None,
     out: str | os.PathLike,
     split: str = 'train',
     precision: float = 0.9,
@@ -138,7 +138,7 @@ def complete_labels(
     completed_files(annotations, data_root, _labels_dir(out))
     device = choose_device(device)
 
-    if folds is None:
+    if checkpoint is not None:
         model = init_model(cfg.copy(), checkpoint, device)
         classes = model.classes
         checkpoints = [Path(checkpoint)]
@@ -146,6 +146,7 @@ def complete_labels(
         held_out = by_split.get('test') or score(model, loader_for_testing(cfg, cfg.test_dataloader.dataset), 'test')
         scored = stack([by_split[name] for name in datasets])
     else:
+        assert folds is not None  # one of the two is given, see above
         folder = out.with_name(f'{out.stem}_folds')
         dataset = _union(datasets, folder) if len(datasets) > 1 else datasets['train']
         classes = classes_of(dataset)
@@ -206,7 +207,8 @@ def _union(datasets: Mapping[str, Mapping], folder: Path) -> Mapping:
     """One data set of both splits, since every image is once held out."""
     if any(leaf.get('label_mask') is not None for dataset in datasets.values() for leaf in leaves(dataset)):
         raise UserError('folds complete both splits only where no label mask hides labels; choose --split train')
-    classes, entries = classes_of(datasets['train']), []
+    classes = classes_of(datasets['train'])
+    entries: list[dict] = []
     for dataset in datasets.values():
         (file,) = annotation_paths(dataset)
         metainfo, data_list = load_annotation(file)
@@ -228,7 +230,8 @@ def _suspects(scored: Scored, probabilities: np.ndarray, classes, least: float) 
 
 
 def _write(record: Record, scored: Scored, probabilities, decisions, suspects, out: Path) -> dict[str, Path]:
-    rows, changes = [], {}
+    rows: list[Recovered] = []
+    changes: dict[str, dict[str, int]] = {}
     for row, image in enumerate(scored.image_ids):
         for column in np.flatnonzero(scored.observed[row] == UNKNOWN):
             name, code = record.classes[column], int(decisions[row, column])

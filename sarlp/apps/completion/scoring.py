@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,12 +56,12 @@ def score(model, loader: Mapping, description: str = 'images') -> Scored:
     """
     order_classes(loader['dataset'], model.classes, 'the checkpoint')
     require_each_once(loader['dataset'], 'the data set that is scored')
-    loader = MultiLabelRunner.build_dataloader(loader, seed=0)
-    dataset = loader.dataset
+    batches = MultiLabelRunner.build_dataloader(loader, seed=0)
+    dataset: Any = batches.dataset
     labels = [dataset.get_labels(index) for index in range(len(dataset))]
     scores = np.empty((len(labels), len(dataset.classes)), np.float32)
     done = 0
-    for batch in tqdm(loader, desc=description, unit='batch', disable=None, leave=False):
+    for batch in tqdm(batches, desc=description, unit='batch', disable=None, leave=False):
         samples = model.test_step(batch)
         for sample in samples:
             if sample.img_id != labels[done][0]:

@@ -13,9 +13,10 @@ import json
 import os
 import threading
 import warnings
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from sarlp.apps.completion import record_path
 from sarlp.errors import UserError
@@ -26,9 +27,9 @@ from sarlp.labels import CODES, DECISIONS
 try:
     import fcntl
 except ImportError:  # Windows, where a second server is not kept out
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
-NAMES = {**DECISIONS, None: None}
+NAMES: Mapping[int | None, str | None] = {None: None, **{code: name for code, name in DECISIONS.items()}}
 _KEYS = {'image', 'class', 'decision', 'time'}
 
 Pair = tuple[str, str]  # image, name of the class
@@ -149,7 +150,8 @@ class DecisionLog:
             self.decided[pair] = decision
 
     def _append(self, pair: Pair, decision: int | None, undo: bool = False) -> None:
-        if self._file is None:
+        file = self._file
+        if file is None:
             raise OSError(f'{self.path}: closed, or open for reading only')
         if self._broken is not None:
             raise OSError(f'{self.path}: {self._broken}; start the review again once the disk is in order')
@@ -158,20 +160,20 @@ class DecisionLog:
         content['time'] = datetime.now(timezone.utc).isoformat(timespec='seconds')
         line = (json.dumps(content, ensure_ascii=False) + '\n').encode()
         try:
-            written = self._file.write(line)
+            written = file.write(line)
             if written != len(line):  # a disk that is full takes a part
                 raise OSError(f'{self.path}: {written} of {len(line)} bytes could be written; is the disk full?')
-            os.fsync(self._file.fileno())
+            os.fsync(file.fileno())
         except OSError as error:
-            self._take_back(error)
+            self._take_back(file, error)
             raise
         self._end += len(line)
 
-    def _take_back(self, error: OSError) -> None:
+    def _take_back(self, file: IO[bytes], error: OSError) -> None:
         """What was refused must not come up again at the next start."""
         try:
-            self._file.truncate(self._end)
-            os.fsync(self._file.fileno())
+            file.truncate(self._end)
+            os.fsync(file.fileno())
         except OSError:
             self._broken = f'writing failed ({error}), and what was written could not be removed'
 
@@ -213,7 +215,7 @@ def _parse(line: bytes) -> tuple[Pair, int | None, bool]:
         raise ValueError(f'the decision must be {", ".join(CODES)} or null')
     if content.get('undo', True) is not True:
         raise ValueError('undo must be true or left out')
-    return (image, name), CODES.get(decision), 'undo' in content
+    return (image, name), None if decision is None else CODES[decision], 'undo' in content
 
 
 def _keep_others_out(file: Any, path: Path) -> None:

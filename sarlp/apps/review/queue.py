@@ -73,9 +73,9 @@ class Selection:
 
 
 class Found(NamedTuple):
-    """An item among the selected ones: its index or None, its place among them from 0, and how many there are."""
+    """An item among the selected ones: its number or None, its place among them from 0, and how many there are."""
 
-    index: int | None
+    item: int | None
     place: int
     total: int
 
@@ -146,9 +146,9 @@ class ReviewQueue:
             suggestion = suggestions[row.decision]
             kind = KINDS[suggestion is not None]
             self.items.append(Item(row.image, row.cls, row.probability, kind, suggestion, None))
-        for row in suspects:
-            label = suggestions[row.label]
-            self.items.append(Item(row.image, row.cls, row.probability, 'suspect', 1 - label, label))
+        for suspect in suspects:
+            label = CODES[suspect.label]
+            self.items.append(Item(suspect.image, suspect.cls, suspect.probability, 'suspect', 1 - label, label))
 
         self.classes = tuple(classes)
         self._class_of = {name: index for index, name in enumerate(self.classes)}
@@ -170,10 +170,10 @@ class ReviewQueue:
         self._kind = np.fromiter((KINDS.index(item.kind) for item in self.items), np.int8, number)
         self._probability = np.fromiter((item.probability for item in self.items), np.float64, number)
         self._decision = np.full(number, OPEN, np.int8)
-        label = np.fromiter((UNKNOWN if item.label is None else item.label for item in self.items), np.int8, number)
+        labels = np.fromiter((UNKNOWN if item.label is None else item.label for item in self.items), np.int8, number)
         positives = {self._class_of[name]: count for name, count in (known_positives or {}).items()}
         keys = {
-            'informative': -informativeness(self._probability, self._cls, label, positives),
+            'informative': -informativeness(self._probability, self._cls, labels, positives),
             'highest': -self._probability,
             'lowest': self._probability,
             'image': image * len(self.classes) + self._cls,

@@ -90,8 +90,8 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
 
     def shown(found: Found, selection: Selection) -> dict[str, Any]:
         """A found item as the page wants it, and its place."""
-        item = None if found.index is None else _item_json(review, found.index)
-        after = None if item is None else review.queue.find(selection, found.index, 1).index
+        item = None if found.item is None else _item_json(review, found.item)
+        after = None if item is None else review.queue.find(selection, found.item, 1).item
         return {'item': item, 'place': found.place, 'total': found.total, 'next': after}
 
     def progress(name: str) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
         if decision is not None and (not isinstance(decision, str) or decision not in CODES):
             raise UserValueError(f'decision must be one of {", ".join(CODES)} or null, got {decision!r}')
         selection = _selection(body['selection'])
-        review.decide(index, CODES.get(decision))
+        review.decide(index, None if decision is None else CODES[decision])
         saved = {'saved': _item_json(review, index), **progress(own.cls)}
         return saved | shown(review.queue.find(selection, index, 1), selection)
 
@@ -173,7 +173,7 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
         if kind is None:
             return _picture(encode(read_picture(path)))
         response = send_file(path, mimetype=kind, max_age=_KEPT)
-        response.cache_control.private, response.cache_control.public = True, None
+        response.cache_control.private, response.cache_control.public = True, False
         return response
 
     @app.get('/map/<int:index>')

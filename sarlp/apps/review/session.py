@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sarlp.apps.completion import Record, read_recovered, read_suspects, record_path, suspects_path, write_completed
+from sarlp.apps.completion.record import Recovered, Suspect
 from sarlp.apps.review.decisions import DecisionLog, log_path
 from sarlp.apps.review.queue import ReviewQueue
 from sarlp.apps.spreadsheets.label_source import label_arrays
@@ -61,7 +62,8 @@ class Review:
         recovered = read_recovered(csv_file)
         suspects = read_suspects(suspects_path(csv_file)) if suspects_path(csv_file).exists() else []
         in_question: dict[str, set[str]] = {}
-        for row in (*recovered, *suspects):
+        questions: list[Recovered | Suspect] = [*recovered, *suspects]
+        for row in questions:
             in_question.setdefault(row.image, set()).add(row.cls)
         self.known_missing: str | None = None
         try:
@@ -69,7 +71,7 @@ class Review:
         except UserError as error:  # context only; the review goes on without
             self._known, self.known_missing = {}, str(error)
         # a suspect is known, too
-        positives = Counter(row.cls for row in suspects if row.label == 'positive')
+        positives = Counter(suspect.cls for suspect in suspects if suspect.label == 'positive')
         for labels in self._known.values():
             positives.update(self.record.classes[index] for index in np.flatnonzero(labels == POSITIVE))
         try:

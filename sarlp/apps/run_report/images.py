@@ -93,6 +93,7 @@ def _in_words(classes: Sequence[str], scores: np.ndarray, truth: np.ndarray, thr
         'found, not labelled': found & (truth == UNKNOWN),
     }
     named = {
-        words: [f'{classes[i]} {scores[i]:.2f}' for i in np.flatnonzero(chosen)] for words, chosen in groups.items()
+        words: [f'{classes[i]} {scores[i]:.2f}' for i in np.flatnonzero(chosen).tolist()]
+        for words, chosen in groups.items()
     }
     return '; '.join(f'{words}: {", ".join(names)}' for words, names in named.items() if names) or 'nothing found'

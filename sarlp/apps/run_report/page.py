@@ -131,7 +131,7 @@ def _collect(work_dir: Path, results: Path, recovered: Path, device: str | torch
             tested = tested.in_order(predictions.classes, 'predictions.csv')
 
     rows = None if predictions is None or tested is None else align(predictions, tested)
-    labels = None if rows is None else tested.measured()[rows]
+    labels = None if rows is None or tested is None else tested.measured()[rows]
     configuration = Section('configuration', 'Configuration', facts=important(cfg))
     configuration.folded = f'the whole config, {config_file.name}', cfg.pretty_text
     completion, record = completion_section(recovered, complete)
@@ -154,7 +154,7 @@ def _collect(work_dir: Path, results: Path, recovered: Path, device: str | torch
     ]
     own = read_record(work_dir)
     outdated = stale(metrics, checkpoint, None if own is None else own.run)
-    if outdated is not None:
+    if outdated is not None and checkpoint is not None:
         note = f'The results are of {outdated}, but the best checkpoint is now {Path(checkpoint).name}; test it anew:'
         sections[3].notes.append((note, test))
     return {
@@ -207,10 +207,10 @@ def _images_section(
     how: str,
 ) -> Section:
     section = Section('images', 'Best and worst test images')
-    for name, content in (('predictions.csv', predictions), ('checkpoint', checkpoint)):
-        if content is None:
-            section.notes.append((f'There is no {name}:', how))
-            return section
+    if predictions is None or checkpoint is None:
+        missing = 'predictions.csv' if predictions is None else 'checkpoint'
+        section.notes.append((f'There is no {missing}:', how))
+        return section
     if rows is None or split is None:
         section.notes.append(('The test images are not at hand, or not those of predictions.csv; see above.', ''))
         return section

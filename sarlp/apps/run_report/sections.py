@@ -220,6 +220,7 @@ def calibration_section(
         columns = [predictions.classes.index(name) for name in fitted.classes]
         scores, truth = predictions.scores[:, columns], labels[:, columns]
         calibrated = reliability(fitted.probabilities(scores)[truth != UNKNOWN], truth[truth != UNKNOWN])
+    if calibrated is not None:
         section.facts += [
             ('ECE, calibrated', f'{calibrated.ece:.4f}'),
             ('Brier score, calibrated', f'{calibrated.brier:.4f}'),
@@ -272,8 +273,7 @@ def completion_section(file: Path, how: str) -> tuple[Section, Record | None]:
         ('known labels that the model contradicts', f'{len(suspects):,}'),
     ]
     for title, quality in (('expected', record.expected), ('measured', record.measured)):
-        for kind in ('positive', 'negative') if quality is not None else ():
-            found = quality[kind]
+        for kind, found in () if quality is None else ((kind, quality[kind]) for kind in ('positive', 'negative')):
             value = f'{percent(found["precision"])} at recall {percent(found["recall"])}'
             section.facts.append((f'{title} precision of {kind}', value))
     return section, record

@@ -57,7 +57,8 @@ def to_svg(figure: Figure, name: str, alt: str) -> Markup:
     svg = stream.getvalue()
     svg = svg[svg.index('<svg') :]
     head, body = svg.split('>', 1)
-    width, height = (float(value) for value in re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head).groups())
+    (sides,) = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', head)
+    width, height = map(float, sides)
     # markup only, no text: what is escaped in a text holds neither a quote nor a bracket
     body = re.sub(r'(<[^<>]*\b)id="', rf'\1id="{name}-', body)
     body = re.sub(r'(<[^<>]*)url\(#', rf'\1url(#{name}-', body)

@@ -144,7 +144,8 @@ def read_metrics(file: Path) -> dict | None:
 
 
 def read_predictions(file: Path) -> Predictions | None:
-    """``predictions.csv``; None if there is none.
+    """``predictions.csv`` of ``sarlp test --out``, or a table of ``sarlp predict``, which has the chosen classes before
+    the scores; None if there is none.
 
     Raises:
         UserError: it is damaged.
@@ -156,13 +157,15 @@ def read_predictions(file: Path) -> Predictions | None:
         header = next(rows, [])
         if header[:1] != ['image'] or len(header) < 2 or len(set(header)) != len(header):
             raise UserError(f'{file}: expected the header of sarlp test --out, image and the classes; run it again')
-        ids, scores = [], []
+        ids, scores, start = [], [], 1
         for row in rows:
             if len(row) != len(header):
                 raise _damaged(file, rows.line_num, f'{len(header)} cells', f'{len(row)}')
+            if not ids and header[1] == 'classes' and not _is_written_number(row[1]):  # a class may have that name
+                start = 2
             ids.append(row[0])
-            scores.append([_probability(cell, file, rows.line_num) for cell in row[1:]])
-    return Predictions(ids, tuple(header[1:]), np.array(scores, np.float64).reshape(len(ids), len(header) - 1))
+            scores.append([_probability(cell, file, rows.line_num) for cell in row[start:]])
+    return Predictions(ids, tuple(header[start:]), np.array(scores, np.float64).reshape(len(ids), len(header) - start))
 
 
 def read_hidden(file: Path) -> HiddenLabels | None:
@@ -201,6 +204,13 @@ def _probability(cell: str, file: Path, line: int) -> float:
     if not 0 <= value <= 1:
         raise _damaged(file, line, 'a probability', repr(cell))
     return value
+
+
+def _is_written_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def _damaged(file: Path, line: int, expected: str, found: str) -> UserError:

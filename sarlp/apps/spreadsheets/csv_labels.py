@@ -88,7 +88,7 @@ def convert_csv_labels(
     labels = dict(merged.labels)
     if include_unlabelled:
         labels |= {name: np.full(len(file.classes), UNKNOWN, np.int8) for name in unlisted}
-    entries = {split: [] for split in SPLITS}
+    entries: dict[str, list[dict]] = {split: [] for split in SPLITS}
     for name, codes in labels.items():
         entries[split_of(name, val_fraction, seed)].append(_entry(name, codes))
     for split, other in (SPLITS, SPLITS[::-1]):

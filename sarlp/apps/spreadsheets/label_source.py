@@ -164,8 +164,8 @@ def write_labels_like_source(
             for code in changes[path].values():
                 counts[code] += 1
     habits = {int(code): cell for code, cell in record['spelling'].items()}
-    with atomic_write(out, 'wb') as stream:
-        stream.write(file.rewrite(path_of, changes, habits))
+    with atomic_write(out, 'wb') as written:
+        written.write(file.rewrite(path_of, changes, habits))
     return {'positive': counts[POSITIVE], 'negative': counts[NEGATIVE], 'unknown': counts[UNKNOWN]}
 
 

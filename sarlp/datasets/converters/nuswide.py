@@ -98,7 +98,7 @@ def convert_nuswide(
     for note in spellings.notes():
         print(note)
     files = {}
-    for split, (_, unlabelled, absent) in kept.items():
+    for split, (_, unlabelled, dropped) in kept.items():
         files[split] = save_dir / f'{split}.json'
         dump_annotation(
             files[split],
@@ -107,10 +107,10 @@ def convert_nuswide(
             layout='NUS-WIDE',
             split=split,
             dropped_without_label=unlabelled,
-            dropped_missing=absent,
+            dropped_missing=dropped,
         )
         print(f'\n{files[split]}: {summary({"classes": classes}, data_lists[split])}')
-        print(f'{unlabelled:,} images without any label were dropped, {absent:,} because they are missing')
+        print(f'{unlabelled:,} images without any label were dropped, {dropped:,} because they are missing')
         listed = len(images[split])
         if len(classes) == _NUM_CONCEPTS and listed != _SIZES[split]:
             print(
@@ -178,7 +178,8 @@ def _read_labels(root: Path, concepts: list[str], num_images: int) -> np.ndarray
     names = [f'Labels_{name}.txt' for name in concepts]
     places = match_names(names, files)  # the file system may store accents otherwise than the list
     for index, name in enumerate(tqdm(concepts, 'reading labels', disable=None, leave=False)):
-        path = folder / (names[index] if places[index] is None else files[places[index]])
+        place = places[index]
+        path = folder / (names[index] if place is None else files[place])
         try:
             column = path.read_bytes().split()
         except OSError as error:

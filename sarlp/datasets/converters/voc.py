@@ -160,7 +160,8 @@ def _read_ids(path: Path) -> list[str]:
         ) from None
     except UnicodeDecodeError as error:
         raise AnnotationError(f'{path}: expected text in UTF-8 ({error}).') from None
-    ids, seen = [], {}
+    ids: list[str] = []
+    seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         image_id = clean_name(line)
         if not image_id:

@@ -88,18 +88,17 @@ def export_onnx(
     size = preprocessing['width'], preprocessing['height']
     # where onnxruntime computes here, too: a GPU rounds otherwise, and its times would compare with nothing
     model = init_model(cfg, checkpoint, 'cpu')
-    calibration = read_calibration(calibration, model.classes, checkpoint)
-    deployed = Deployed(prepare_for_inference(copy.deepcopy(model)), calibration).eval()
+    fitted = read_calibration(calibration, model.classes, checkpoint)
+    deployed = Deployed(prepare_for_inference(copy.deepcopy(model)), fitted).eval()
 
     proto = to_onnx(deployed, size, opset)
     if half:
         halve_weights(proto)
-    onnx.helper.set_model_props(proto, metadata(model.classes, preprocessing, threshold, calibration, cfg, checkpoint))
+    onnx.helper.set_model_props(proto, metadata(model.classes, preprocessing, threshold, fitted, cfg, checkpoint))
     content = proto.SerializeToString()
     session = open_session(content)
-    largest = _check(
-        session, Deployed(model).eval(), calibration, size, TOLERANCE[half] if tolerance is None else tolerance
-    )
+    tolerance = TOLERANCE[half] if tolerance is None else tolerance
+    largest = _check(session, Deployed(model).eval(), fitted, size, tolerance)
     with atomic_write(out, 'wb') as file:
         file.write(content)
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sarlp.errors import UserError
 from sarlp.evaluation.calibration import Calibration
+from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.sgfe import SGFE
 
 INPUT = 'images'
@@ -30,7 +31,15 @@ class Probabilities(nn.Module):
         calibration: a :class:`sarlp.evaluation.calibration.Calibration`.
     """
 
-    def __init__(self, calibration: Calibration | None):
+    low: Tensor
+    high: Tensor
+    scale: Tensor
+    offsets: Tensor
+    x: Tensor
+    y: Tensor
+    slopes: Tensor
+
+    def __init__(self, calibration: Calibration):
         super().__init__()
         from sarlp.evaluation.calibration import CLIP
 
@@ -64,7 +73,7 @@ class Deployed(nn.Module):
         calibration: a :class:`sarlp.evaluation.calibration.Calibration`, or None.
     """
 
-    def __init__(self, model: nn.Module, calibration: Calibration | None = None):
+    def __init__(self, model: MultiLabelClassifier, calibration: Calibration | None = None):
         super().__init__()
         self.model = model
         self.probabilities = None if calibration is None else Probabilities(calibration)
@@ -120,6 +129,7 @@ def to_onnx(deployed: Deployed, image_size: tuple[int, int], opset: int) -> Any:
                 dynamic_shapes=({0: 'batch'},),
                 custom_translation_table={torch.ops.sarlp.tanh_grid.default: tanh_grid},
             )
+    assert program is not None  # with dynamo
     proto = program.model_proto
     _forget_source(proto.graph)
     size = proto.ByteSize()
@@ -176,7 +186,7 @@ def _one_order(deployed: nn.Module) -> Iterator[None]:
 
     parts = [module for module in deployed.modules() if isinstance(module, SGFE)]
     for module in parts:
-        module._classes_first = of_one_image  # on the object, before that of its class
+        module.__dict__['_classes_first'] = of_one_image  # before that of its class
     try:
         yield
     finally:

@@ -52,11 +52,12 @@ def merge(file: LabelFile, find: Callable[[str], str | None]) -> Merged:
                 paths[name] = find(name)
             except AnnotationError as error:
                 raise AnnotationError(f'{file.path}, {file.place(where)}: {error}') from None
-            if paths[name] is None:
+            path = paths[name]
+            if path is None:
                 merged.missing[name] = file.place(where)
-            elif paths[name] != name:
-                merged.names[name] = paths[name]
-            _one_suffix(file, where, name, paths[name], suffixes)
+            elif path != name:
+                merged.names[name] = path
+            _one_suffix(file, where, name, path, suffixes)
         path = paths[name]
         if path is None:
             continue

@@ -70,14 +70,15 @@ def open_labels(
     begins = _begins_with(path, encoding)
     if form == 'coco' or (form is None and not json_lines and begins == 'json'):
         return VerifiedCoco(path)
-    if json_lines is None:
+    if json_lines is None or form == 'lists':  # which CSV has not
         json_lines = begins is not None or form == 'lists'
-    sheet = (JSONLinesSheet if json_lines else CSVSheet)(
-        path.read_bytes(), path, encoding=encoding, delimiter=delimiter, names=(*_lower(image_column), *IMAGE_COLUMNS)
+    content, names = path.read_bytes(), (*_lower(image_column), *IMAGE_COLUMNS)
+    sheet = (
+        JSONLinesSheet(content, path, encoding) if json_lines else CSVSheet(content, path, encoding, delimiter, names)
     )
     columns = _Columns(sheet, ignore_columns)
     image = columns.named('--image-column', image_column) if image_column is not None else columns.image(is_image)
-    if form == 'lists' or (form is None and json_lines and _has_lists(sheet)):
+    if isinstance(sheet, JSONLinesSheet) and (form == 'lists' or (form is None and _has_lists(sheet))):
         return NameLists(sheet, image)
 
     spelling = Spelling(positive, negative, unknown, quoted=json_lines)
@@ -87,9 +88,10 @@ def open_labels(
         form = 'long' if long else 'wide'
     if form == 'long':
         used = [image]
-        for option, name, names in given:
-            used.append(columns.named(option, name) if name is not None else columns.first(names, used, option))
-        return Long(sheet, *used[:1], spelling, *used[1:])
+        for option, name, usual in given:
+            used.append(columns.named(option, name) if name is not None else columns.first(usual, used, option))
+        of_class, of_value = used[1:]
+        return Long(sheet, image, spelling, of_class, of_value)
     possible = [column for column in sheet.class_columns or columns.free if column in columns.free and column != image]
     for name in class_columns or ():
         columns.named('--class-columns', name)
@@ -111,8 +113,8 @@ class _Columns:
         self.free = [*range(len(sheet.header))]
         for name in ignored:
             self.named('--ignore-columns', name, once=False)
-        ignored = set(map(clean_name, ignored))
-        self.free = [column for column in self.free if sheet.header[column] not in ignored]
+        left_out = set(map(clean_name, ignored))
+        self.free = [column for column in self.free if sheet.header[column] not in left_out]
         self._lower = [name.lower() for name in sheet.header]
 
     def named(self, option: str, name: str, once: bool = True) -> int:

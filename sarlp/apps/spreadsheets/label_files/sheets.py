@@ -15,6 +15,7 @@ from sarlp.datasets.annotation import AnnotationError
 from sarlp.io.json_file import finite_float, unique_keys
 from sarlp.names.clean_names import clean_name, show_spellings
 
+Row = Any  # list[str] of a CSVSheet, dict[str, Any] of a JSONLinesSheet; whoever has a sheet only hands rows back to it
 NESTED = 'labels'  # the key of JSON lines that may hold the labels as an object of their own
 
 
@@ -31,7 +32,7 @@ class CSVSheet:
         AnnotationError: the file is no text, or has no rows.
     """
 
-    class_columns = None  # all may be
+    class_columns: list[int] | None = None  # all may be
 
     def __init__(
         self,
@@ -44,9 +45,10 @@ class CSVSheet:
         self.path = str(path)
         text, self.encoding, self._mark = decode(data, path, encoding)
         self.csv = CSVText(text, path, delimiter, names)
-        self._head = next((cells for _, cells in self.csv), None)
-        if self._head is None:
+        head = next((cells for _, cells in self.csv), None)
+        if head is None:
             raise AnnotationError(f'{path}: the file is empty. Expected a line of column names, and a row an image.')
+        self._head = head
         self.spellings = [(name,) for name in self._head]
         self.header = [clean_name(name) for name in self._head]
         if next(self.rows(), None) is None:
@@ -72,23 +74,23 @@ class CSVSheet:
                 )
             yield line, row
 
-    def text(self, row: list[str], column: int) -> str:
+    def text(self, row: Row, column: int) -> str:
         return row[column]
 
-    def cells(self, row: list[str], columns: Sequence[int]) -> Sequence[str]:
+    def cells(self, row: Row, columns: Sequence[int]) -> Sequence[str]:
         return itemgetter(*columns)(row) if len(columns) > 1 else (row[columns[0]],)
 
-    def change(self, row: list[str], column: int, cell: str) -> None:
+    def change(self, row: Row, column: int, cell: str) -> None:
         row[column] = cell
 
     def cell(self, text: str) -> str:
         """The cell that holds a text."""
         return text
 
-    def new_row(self) -> list[str]:
+    def new_row(self) -> Row:
         return [''] * len(self.header)
 
-    def format(self, rows: Iterable[list[str]]) -> bytes:
+    def format(self, rows: Iterable[Row]) -> bytes:
         text = self.csv.format([self._head, *rows])
         return encode(text, self.path, self.encoding, self._mark)
 
@@ -148,24 +150,24 @@ class JSONLinesSheet:
                 raise AnnotationError(f'{self.path}, line {line}: expected a JSON object, found {text[:60]!r}.')
             yield line, row
 
-    def text(self, row: dict[str, Any], column: int) -> str:
+    def text(self, row: Row, column: int) -> str:
         value = self._value(row, column)
         return value if isinstance(value, str) else '' if value is None else json.dumps(value, ensure_ascii=False)
 
-    def cells(self, row: dict[str, Any], columns: Sequence[int]) -> Sequence[str]:
+    def cells(self, row: Row, columns: Sequence[int]) -> Sequence[str]:
         return [self._dump(self._value(row, column)) for column in columns]
 
-    def change(self, row: dict[str, Any], column: int, cell: str) -> None:
+    def change(self, row: Row, column: int, cell: str) -> None:
         part = row.setdefault(NESTED, {}) if self._nested[column] else row
         part[self._key(part, column)] = json.loads(cell)
 
     def cell(self, text: str) -> str:
         return self._dump(text)
 
-    def new_row(self) -> dict[str, Any]:
+    def new_row(self) -> Row:
         return {}
 
-    def format(self, rows: Iterable[dict[str, Any]]) -> bytes:
+    def format(self, rows: Iterable[Row]) -> bytes:
         text = ''.join(self._line(row) + '\n' for row in rows)
         return encode(text, self.path, self.encoding, self._mark)
 

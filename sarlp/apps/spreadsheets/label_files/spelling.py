@@ -92,7 +92,7 @@ class Spelling(dict):
             used: how often each cell occurs.
         """
         habits: dict[int, str] = {}
-        bare = Counter()
+        bare: Counter[str] = Counter()
         for cell, count in used.items():
             bare[cell.strip()] += count
         for cell, _ in bare.most_common():

@@ -128,7 +128,7 @@ class Wide(_Table):
     def statements(self) -> Iterator[Statement]:
         """Line, image as written, and (class id, code) of each label that is known, of each row."""
         self._start()
-        codes, counts = self.spelling, Counter()
+        codes, counts = self.spelling, self.used
         for line, row in self.sheet.rows():
             cells = self.sheet.cells(row, self.columns)
             counts.update(cells)
@@ -140,7 +140,6 @@ class Wide(_Table):
                 elif code != UNKNOWN:
                     pairs.append((index, code))
             yield line, self.sheet.text(row, self.image), pairs
-        self.used = counts
         self._finish()
 
     def rewrite(self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str]) -> bytes:
@@ -205,7 +204,7 @@ class Long(_Table):
     def statements(self) -> Iterator[Statement]:
         """As :meth:`Wide.statements`; a row has one label, or none if that is unknown."""
         self._start()
-        codes, counts = self.spelling, Counter()
+        codes, counts = self.spelling, self.used
         for line, row in self.sheet.rows():
             (cell,) = self.sheet.cells(row, (self.value,))
             counts[cell] += 1
@@ -218,7 +217,6 @@ class Long(_Table):
                 self.sheet.text(row, self.image),
                 [(self._ids[self._class_of(line, row)], code)] if known else [],
             )
-        self.used = counts
         self._finish()
 
     def rewrite(self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str]) -> bytes:

@@ -109,7 +109,7 @@ class CSVText:
         self.delimiter = delimiter
         both = text.count('\r\n')
         ends = {'\n': text.count('\n') - both, '\r\n': both, '\r': text.count('\r') - both}
-        self.newline = max(ends, key=ends.get)
+        self.newline = max(ends, key=ends.__getitem__)
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:
         """Line on which it starts, counted from 1, and cells of each record; empty ones are left out.
@@ -148,7 +148,7 @@ def _find_delimiter(text: str, names: Collection[str]) -> str | None:
     """
     best, best_score = None, None
     for delimiter in DELIMITERS:
-        records = []
+        records: list[list[str]] = []
         try:
             reader = csv.reader(io.StringIO(text[: 1 << 20], newline=''), delimiter=delimiter)
             records += islice((cells for cells in reader if any(cell.strip() for cell in cells)), 50)

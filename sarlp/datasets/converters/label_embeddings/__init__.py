@@ -3,7 +3,7 @@
 import inspect
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +46,7 @@ def random_embeddings(classes: Sequence[str], dim: int = 768, seed: int = 0) -> 
 
 
 # how the vectors are made, and the options that this takes
-KINDS = {
+KINDS: dict[str, tuple[Callable[..., np.ndarray], tuple[str, ...]]] = {
     'bert': (bert_embeddings, ('model', 'pooling')),
     'glove': (glove_embeddings, ('file',)),
     'clip': (clip_embeddings, ('model', 'pretrained', 'prompts')),

@@ -8,6 +8,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -87,14 +88,14 @@ def bert_embeddings(
 def _load_bert(model: str | os.PathLike) -> tuple:
     from transformers import BertConfig, BertModel, BertTokenizer  # here, since the import takes seconds
 
-    def load(**options):
+    def load(**options: Any):
         tokenizer = BertTokenizer.from_pretrained(model, trust_remote_code=False, **options)
         # its config.json could ask for attention by a kernel of the hub, which is code
-        safe = dict(trust_remote_code=False, weights_only=True, attn_implementation='eager')
-        encoder, info = BertModel.from_pretrained(
+        safe: dict[str, Any] = dict(trust_remote_code=False, weights_only=True, attn_implementation='eager')
+        loaded: Any = BertModel.from_pretrained(
             model, add_pooling_layer=False, output_loading_info=True, **safe, **options
         )
-        return tokenizer, encoder, info
+        return tokenizer, *loaded
 
     # Without a network every file that is looked for costs half a minute of retries, so what is on the disk is tried
     # first, and then one file of the hub before the others.

@@ -49,14 +49,16 @@ def glove_embeddings(
     for name in classes:
         if not words[name]:
             raise EmbeddingError(f'class {name!r} has no word in it. Give it a name of words.')
-        found = [vectors.get(word, vectors.get(word.lower())) for word in words[name]]
-        for word, vector in zip(words[name], found, strict=True):
+        found = []
+        for word in words[name]:
+            vector = vectors.get(word, vectors.get(word.lower()))
             if vector is None:
                 lower = f' nor {word.lower()!r}' if word != word.lower() else ''
                 raise EmbeddingError(
                     f'class {name!r}: {file} does not have the word {word!r}{lower}. Spell the class out in words that '
                     'it has.'
                 )
+            found.append(vector)
         rows.append(np.sum(found, axis=0))
     return np.stack(rows).astype(np.float32)
 

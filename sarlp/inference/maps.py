@@ -83,7 +83,7 @@ def draw_maps(
     model,
     images: Sequence[ImageFile | str | Path],
     out_dir: str | Path,
-    labels: Mapping | None = None,
+    labels: 'KnownLabels | Mapping | None' = None,
     method: str = 'attention',
     threshold: float = 0.5,
     max_panels: int = 9,
@@ -109,10 +109,10 @@ def draw_maps(
     if method not in METHODS:
         raise UserError(f'method must be one of {", ".join(METHODS)}, got {method!r}')
     predictor = Predictor(model)
-    images = [image if isinstance(image, ImageFile) else image_file(image) for image in images]
-    figures = FigureFiles(out_dir, images)
+    files = [image if isinstance(image, ImageFile) else image_file(image) for image in images]
+    figures = FigureFiles(out_dir, files)
     written, frames = [], []
-    for image in tqdm(images, desc='maps', unit='image', disable=None, leave=False):
+    for image in tqdm(files, desc='maps', unit='image', disable=None, leave=False):
         image_path = Path(image.path)
         outputs = predictor(image_path)
         observed, full = labels[image_path] if labels is not None else (None, None)

@@ -1,0 +1,80 @@
+"""Arrays of one shape by key, on disk: written block by block, read through a memory map."""
+
+import hashlib
+import os
+import zlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sarlp.io.files import atomic_write
+
+
+def record_type(dtype: str, shape: tuple[int, ...]) -> np.dtype:
+    """Of one entry of a block: its key, a checksum, and the array."""
+    return np.dtype([('key', 'S32'), ('crc', '<u4'), ('values', dtype, shape)], align=True)
+
+
+class TokenStore:
+    """A folder of blocks, each a numpy file (.npy, no pickle) that is written whole and never changed.
+
+    Any number of processes may read and write at once: a block is named by what is in it, so the worst that can come of
+    it is that two of them hold the same.
+
+    Args:
+        folder: made when it is needed.
+
+    Attributes:
+        damaged: blocks that did not agree with their checksums and were removed.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        self.damaged: list[Path] = []
+
+    def find(self, keys: Collection[str]) -> dict[str, np.ndarray]:
+        """The arrays that are there, by key, each compared with its checksum.
+
+        A block in which one does not agree is removed, since its disk or file system is not to be trusted with it; what
+        it had is absent then.
+        """
+        wanted, found = frozenset(key.encode() for key in keys), {}
+        for file in sorted(self.folder.glob('*.npy')):
+            try:
+                found |= _read(file, wanted - found.keys())
+            except OSError:
+                if file.exists():
+                    raise
+            except Exception:  # of numpy's parser of headers, whatever it is
+                self.damaged.append(file)
+                file.unlink(missing_ok=True)
+        return {key.decode(): values for key, values in found.items()}
+
+    def write(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Add a block with these."""
+        first = next(iter(arrays.values()))
+        block = np.zeros(len(arrays), record_type(first.dtype.str, first.shape))
+        for record, (key, values) in zip(block, arrays.items(), strict=True):
+            record['key'], record['values'] = key.encode(), values
+            record['crc'] = _checksum(record)
+        name = hashlib.blake2b(block['key'].tobytes(), digest_size=16).hexdigest()
+        with atomic_write(self.folder / f'{name}.npy', 'wb') as stream:
+            np.save(stream, block, allow_pickle=False)
+
+
+def _checksum(record: np.void) -> int:
+    return zlib.crc32(np.ascontiguousarray(record['values']), zlib.crc32(record['key']))
+
+
+def _read(file: Path, wanted: frozenset[bytes]) -> dict[bytes, np.ndarray]:
+    block = np.load(file, mmap_mode='c', allow_pickle=False)  # copy on write: what torch takes without a warning
+    if block.dtype.names != ('key', 'crc', 'values') or block.ndim != 1:
+        raise ValueError('no block of tokens')
+    found = {}
+    for place in [place for place, key in enumerate(block['key'].tolist()) if key in wanted]:
+        record = block[place]
+        if record['crc'] != _checksum(record):
+            raise ValueError('its checksum does not agree')
+        found[bytes(record['key'])] = record['values']
+    return found

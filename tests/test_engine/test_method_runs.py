@@ -1,0 +1,85 @@
+"""Methods with a state, two views, a teacher or mixing, from their config: interrupted and resumed to the last bit."""
+
+import os
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from sarlp.engine import build_runner, load_config, read_checkpoint
+
+from .conftest import reduced
+from .test_resuming import same
+
+# what lets each of them do in two epochs of three steps all that it does
+OPTIONS = {
+    'apl': {'model.method.warmup': 1},
+    'cap': {'model.method.warmup': 1},
+    'd2l': {},
+    'lac': {'model.method.threshold': 0.5001},
+    'logicmix': {},
+    'plcl': {'model.method.every': 1},
+    'role': {},
+    'sarb': {'model.method.start': 1, 'model.method.prototypes': 2},
+    'st': {'model.method.threshold': 0.5001},
+}
+
+
+class Stop(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter == 3:  # in the second epoch
+            raise KeyboardInterrupt
+
+
+class Losses(Hook):
+    def __init__(self):
+        self.seen = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.seen.append({name: value.item() for name, value in outputs.items()})
+
+
+@pytest.fixture
+def run(digits, tmp_path):
+    def start(name, work, stop=False):
+        plain = load_config(f'{name}_r18_digits_p0.1')
+        over = 'sarlp' if plain.model.head.type == 'SARLPHead' else 'baseline'
+        options = {**reduced(digits, over), **OPTIONS[name]}
+        options['default_hooks.checkpoint.iter_interval'] = 4
+        cfg = load_config(f'{name}_r18_digits_p0.1', {**options, 'work_dir': str(tmp_path / work)})
+        cfg.experiment_name = f'test-{os.getpid()}-{name}-{work}-{stop}'  # MMEngine shares what has the same name
+        cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+        cfg.default_hooks.checkpoint.save_best = None
+        cfg.resume = not stop
+        runner = build_runner(cfg)
+        losses = Losses()
+        runner.register_hook(losses, 'VERY_LOW')
+        if stop:
+            runner.register_hook(Stop(), 'LOWEST')
+            with pytest.raises(KeyboardInterrupt):
+                runner.train()
+        else:
+            runner.train()
+        return runner, losses.seen
+
+    return start
+
+
+@pytest.mark.parametrize('name', list(OPTIONS))
+def test_resumed_to_the_last_bit(name, run, tmp_path):
+    runner, losses = run(name, 'straight')
+    assert len(losses) == 6
+    for key in losses[0]:
+        assert any(step[key] for step in losses), f'{key} is never anything'
+    run(name, 'halted', stop=True)
+    again, resumed = run(name, 'halted')
+    assert resumed == losses[4:]
+    one, other = (read_checkpoint(tmp_path / work / 'epoch_2.pth') for work in ('straight', 'halted'))
+    for key in ('state_dict', 'ema_state_dict', 'optimizer'):
+        same(one[key], other[key], key)
+    same(one.get('method'), other.get('method'), 'method')
+    optimizer = runner.optim_wrapper.optimizer
+    trained = [parameter for parameter in runner.model.parameters() if parameter.requires_grad]
+    # in every step each got a gradient, for which several processes would wait
+    assert [optimizer.state[parameter]['step'].item() for parameter in trained] == [6] * len(trained)
+    assert all(torch.isfinite(value).all() for value in runner.model.parameters())
