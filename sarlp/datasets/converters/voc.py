@@ -54,7 +54,7 @@ VOC_CLASSES = (
     'train',
     'tvmonitor',
 )
-_VOC_SIZES = {'trainval': 5011, 'test': 4952}
+VOC_SIZES = {'trainval': 5011, 'test': 4952}
 
 
 def locate_voc2007(data_dir: str | os.PathLike) -> Path:
@@ -135,9 +135,9 @@ def convert_voc2007(
         dump_annotation(files[split], classes, data_lists[split], layout='VOC2007', split=split, difficult=difficult)
         counts = summary({'classes': classes}, data_lists[split], by_class)
         print(f'{files[split]}: {counts}' if not by_class else f'\n{files[split]}: {counts}')
-        if tuple(classes) == VOC_CLASSES and len(ids[split]) != _VOC_SIZES[split]:
+        if tuple(classes) == VOC_CLASSES and len(ids[split]) != VOC_SIZES[split]:
             print(
-                f'note: {split} has {len(ids[split]):,} images, the published VOC 2007 has {_VOC_SIZES[split]:,}; '
+                f'note: {split} has {len(ids[split]):,} images, the published VOC 2007 has {VOC_SIZES[split]:,}; '
                 'results on it do not compare with published ones.'
             )
     return files
