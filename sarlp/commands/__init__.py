@@ -12,6 +12,7 @@ COMMANDS = {
     'train': 'train a config, or go on with a run',
     'test': 'test a checkpoint: metrics, predictions, recovered labels',
     'predict': 'the classes of images, as CSV or JSON, with figures if wanted',
+    'refit': 'fit the last layer of a trained model again, class by class',
     'recover': 'complete the labels of a data set: a probability and a decision for each blank',
     'review': 'review completed labels in the browser',
     'maps': 'draw where a model sees each class',

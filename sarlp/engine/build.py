@@ -198,6 +198,8 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         if name != 'train_dataloader' and cfg.get(name) is not None:
             require_each_once(cfg[name].dataset, f'{name}.dataset')
     set_num_classes(cfg, len(classes), source)
+    if cfg.model.head.get('classes', ()) is None:  # a head that puts their names into words
+        cfg.model.head.classes = list(classes)
     embedding = cfg.model.head.get('label_embedding') or {}
     if training and embedding.get('file') is not None:
         load_embeddings(embedding['file'], classes)
