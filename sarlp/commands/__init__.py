@@ -1,4 +1,5 @@
-"""The command line. Each command is a module of this folder with a ``main()`` that reads ``sys.argv``.
+"""The command line. Each command is a module of this folder with a ``main()`` that reads ``sys.argv``; those of
+``sarlp convert`` that read a layout of data come by themselves (:mod:`sarlp.commands.convert_layout`).
 
 This module imports none of them, so that ``sarlp --help`` answers at once.
 """
@@ -7,6 +8,9 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+
+from sarlp.commands.convert_layout import layouts
+from sarlp.commands.convert_layout import main as convert_layout
 
 COMMANDS = {
     'train': 'train a config, or go on with a run',
@@ -24,11 +28,10 @@ COMMANDS = {
     'results': 'the table and the plot of a sweep',
     'list': 'the configs that come with sarlp, or its parts by name',
 }
+LAYOUTS = layouts()
 CONVERTERS = {
     'labels': 'a spreadsheet, JSON lines or COCO JSON with some labels known',
-    'voc2007': 'PASCAL VOC 2007, or any folder in its layout',
-    'coco': 'MS-COCO 2014',
-    'nuswide': 'NUS-WIDE',
+    **LAYOUTS,
     'digits': 'the built-in scenes of handwritten digits',
     'embeddings': 'label embeddings of class names',
     'mask': 'a label mask as a file',
@@ -57,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f'error: {name} {chosen}: no such command; {advice}', file=sys.stderr)
         sys.exit(2)
     sys.argv = [f'{name} {chosen}', *words]
+    if kinds is CONVERTERS and chosen in LAYOUTS:
+        return convert_layout(chosen)
     prefix = 'convert_' if kinds is CONVERTERS else ''
     importlib.import_module(f'sarlp.commands.{prefix}{chosen}').main()
 

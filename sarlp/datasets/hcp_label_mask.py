@@ -10,7 +10,7 @@ import numpy as np
 from sarlp.datasets.converters.coco import COCO_CLASSES
 from sarlp.datasets.converters.coco_records import RecordError, image_file
 from sarlp.datasets.converters.json_stream import stream_members
-from sarlp.datasets.converters.voc import VOC_CLASSES, VOC_SIZES
+from sarlp.datasets.converters.voc2007 import VOC_CLASSES, VOC_SIZES
 from sarlp.datasets.image_lists import match_images, places, read_image_list
 from sarlp.datasets.label_masks import LabelMask, check_share
 from sarlp.errors import UserError

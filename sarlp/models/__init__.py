@@ -1,3 +1,6 @@
+import importlib
+import pkgutil
+
 import mmpretrain.models  # noqa: F401  registers ResNet and the data preprocessor under the scope mmpretrain
 
 from sarlp.models.bilinear_attention import LowRankBilinearAttention
@@ -21,6 +24,10 @@ from sarlp.models.srfl import SRFL
 from sarlp.models.token_encoder import TokenEncoder
 from sarlp.models.torchvision_backbone import TorchvisionBackbone
 from sarlp.models.transformers_backbone import TransformersBackbone
+
+for _module in pkgutil.iter_modules(__path__):  # a backbone or a head is a file of this folder, and nothing else
+    if _module.name != 'tanh_grid_triton':  # which needs a GPU's compiler
+        importlib.import_module(f'{__name__}.{_module.name}')
 
 __all__ = [
     'SGFE',

@@ -7,7 +7,7 @@ import pytest
 
 from sarlp.datasets import hcp_label_mask
 from sarlp.datasets.converters.coco import COCO_CLASSES
-from sarlp.datasets.converters.voc import VOC_CLASSES
+from sarlp.datasets.converters.voc2007 import VOC_CLASSES
 from sarlp.datasets.hcp_label_mask import HCPKnownLabels
 from sarlp.errors import UserError
 from sarlp.registry import LABEL_MASKS
