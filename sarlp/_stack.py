@@ -70,11 +70,13 @@ def guard_checkpoints(checkpoint: Any) -> None:
     variable says otherwise, and fetches addresses through ``torch.hub``, which never is. Both read through
     :mod:`sarlp.io.weights_file` now.
     """
+    from sarlp.io.pip_parts import SCHEME, load_from_pip
     from sarlp.io.weights_file import load_from_local, load_from_nowhere, load_url
 
     checkpoint.load_url = load_url  # for http://, torchvision:// and what is built on them
     register = checkpoint.CheckpointLoader.register_scheme
     register('', load_from_local, force=True)
+    register(SCHEME, load_from_pip, force=True)
     stores = ['pavi://', r'(\S+\:)?s3://', r'(\S+\:)?petrel://', 'open-mmlab://', 'openmmlab://']
     register(stores, load_from_nowhere, force=True)
 

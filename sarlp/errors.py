@@ -17,6 +17,11 @@ class UserValueError(UserError, ValueError):
     """Values of a user that do not fit each other, raised where a ValueError is what a caller in Python expects."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in one line, for a message of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def shorten(items: Sequence[Any]) -> str:
     """Name the first ten of many things in one line."""
     more = f' and {len(items) - _LISTED:,} more' if len(items) > _LISTED else ''

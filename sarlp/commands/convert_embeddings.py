@@ -4,6 +4,8 @@ Example:
     sarlp convert embeddings data/VOC2007/labels/trainval.json \
         --kind bert --out data/VOC2007/labels/bert.npz
     sarlp convert embeddings data/VOC2007/labels/trainval.json \
+        --kind bert --model pip://all-minilm-l6-v2 --pooling mean --out data/VOC2007/labels/minilm.npz
+    sarlp convert embeddings data/VOC2007/labels/trainval.json \
         --kind glove --file glove.840B.300d.txt --out data/VOC2007/labels/glove.npz
     sarlp convert embeddings data/VOC2007/labels/trainval.json \
         --kind clip --pretrained RN101.pt --out data/VOC2007/labels/clip.npz
@@ -28,7 +30,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--model',
         metavar='PATH_OR_NAME',
-        help=f'bert: folder or hub name; default: {bert}. clip: name of open_clip; default: {clip("model")}',
+        help=f'bert: folder, hub name or pip://all-minilm-l6-v2; default: {bert}. clip: name of open_clip; '
+        f'default: {clip("model")}',
+    )
+    parser.add_argument(
+        '--pooling',
+        choices=('reference', 'mean'),
+        help="bert: the paper's rule, or the mean over the tokens, as sentence encoders want it; default: "
+        + default_of('datasets/converters/label_embeddings/bert.py', 'bert_embeddings', 'pooling'),
     )
     parser.add_argument('--file', metavar='FILE.txt', help='glove: a word and its numbers a line')
     parser.add_argument(

@@ -59,9 +59,10 @@ def load_config(name: str | Path, options: Mapping | Sequence[str] | None = None
 
 
 def _write_variant(path: str | Path, folder: str | Path) -> str:
-<<<<<<< HEAD
     """A config that is not there (:func:`~sarlp.paths.variant_of`), as a file in ``folder``."""
     variant = variant_of(path)
+    if variant is None:
+        raise UserError(f'{path}: no such config')
     base, over, last = variant.base, '', ''
     if variant.ratio is not None:
         mask = (Config.fromfile(base).train_dataloader.dataset.get('label_mask')) or {}
@@ -69,17 +70,6 @@ def _write_variant(path: str | Path, folder: str | Path) -> str:
             raise UserError(f'{path}: is not there, and {base.name} has no label mask with a known_ratio to change')
         mask = None if variant.ratio == 1 else dict(known_ratio=variant.ratio)
         last = f'train_dataloader = dict(dataset=dict(label_mask={mask!r}))\n'
-=======
-    """A config that is not there, but is another one with another share of known labels, as a file."""
-    variant = variant_of(path)
-    if variant is None:
-        raise UserError(f'{path}: no such config')
-    beside, ratio = variant
-    mask = (Config.fromfile(beside).train_dataloader.dataset.get('label_mask')) or {}
-    if 'known_ratio' not in mask:
-        raise UserError(f'{path}: is not there, and {beside.name} has no label mask with a known_ratio to change')
-    mask = None if ratio == 1 else dict(known_ratio=ratio)
->>>>>>> h-house
     written = Path(folder) / Path(path).name
     if variant.overlay is not None:
         over = variant.overlay.read_text(encoding='utf-8')

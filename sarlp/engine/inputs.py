@@ -7,8 +7,9 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from sarlp.datasets.nesting import annotation_path, image_folder, leaves
-from sarlp.errors import UserError
+from sarlp.errors import UserError, first_line
 from sarlp.io.clip_weights import HOW_TO_GET
+from sarlp.registry import MODELS
 
 
 def check_inputs(cfg: Config, dataloaders: Sequence[Mapping], training: bool) -> None:
@@ -55,8 +56,15 @@ def _missing_data(cfg: Config, dataloaders: Sequence[Mapping]):
 
 
 def _missing_weights(cfg: Config):
+    kind = MODELS.get(cfg.model.backbone.type)
+    check = getattr(kind, 'check_weights', None)  # of a backbone that reads its weights itself
+    if check is not None:
+        try:
+            check(**{key: value for key, value in cfg.model.backbone.items() if key != 'type'})
+        except UserError as error:
+            yield _entry(f'weights of the backbone: {error}')
     weights = cfg.model.backbone.get('weights')
-    if weights is not None and not Path(weights).is_file():
+    if check is None and weights is not None and not Path(weights).is_file():
         yield _entry(
             f'weights of CLIP: {weights}',
             f'made by      fetching {HOW_TO_GET}',
@@ -70,7 +78,7 @@ def _missing_weights(cfg: Config):
     try:
         CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
     except Exception as error:  # no file, no network, no checkpoint: each library raises its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         yield _entry(
             f'pretrained weights of the backbone: {checkpoint} ({reason})',
             'made by      a run with network access: they are fetched once into the cache of torch.hub',

@@ -32,6 +32,7 @@ from sarlp.io.files import atomic_write
 from sarlp.io.token_store import TokenStore
 from sarlp.models.frozen import Frozen
 from sarlp.models.network import CHANNELS
+from sarlp.models.normalization import asks_backbone, normalization_in
 from sarlp.transforms import BadImageError
 from sarlp.transforms.kept_tokens import KeptTokens
 from sarlp.transforms.seeding import seeded
@@ -161,9 +162,12 @@ class TokenKeeper:
             tell,
         )
         backbone = {key: value for key, value in model_cfg['backbone'].items() if key not in _OF_WEIGHTS}
+        preprocessor = model_cfg.get('data_preprocessor')
+        if asks_backbone(preprocessor):
+            preprocessor = {**preprocessor, **normalization_in(model.data_preprocessor)._asdict()}
         self._facts = {
             'backbone': backbone,
-            'data_preprocessor': model_cfg.get('data_preprocessor'),
+            'data_preprocessor': preprocessor,
             'dtype': dtype,
             'weights': _digest_of_weights(model.backbone),
         }

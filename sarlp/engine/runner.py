@@ -37,6 +37,7 @@ from sarlp.engine.workers import shield_workers
 from sarlp.errors import UserError, UserValueError
 from sarlp.io.files import sync_folder
 from sarlp.io.json_file import show
+from sarlp.models.normalization import asks_backbone, normalization_in
 from sarlp.names.class_names import require_same
 from sarlp.registry import RUNNERS
 
@@ -108,7 +109,12 @@ class MultiLabelRunner(Runner):
                 loader = {**self._train_dataloader, 'batch_size': self._share(self._train_dataloader['batch_size'])}
                 self._train_dataloader = self.build_dataloader(loader, self.seed, rank_seeds)
             model = {**model, 'task': task_of(self._train_dataloader.dataset)}
-        return super().build_model(model)
+        built = super().build_model(model)
+        if isinstance(model, Mapping) and asks_backbone(model.get('data_preprocessor')):
+            mean, std = normalization_in(built.data_preprocessor)
+            backbone = type(built.backbone).__name__
+            note(self.logger, f'images are normalised as {backbone} says: mean {mean}, std {std} (R, G, B of 0 to 255)')
+        return built
 
     def _share(self, total: int) -> int:
         """The batch of each process; that in a config is the total, and stays so in what is written of it."""

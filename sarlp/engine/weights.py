@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sarlp.engine.trainable import restore_frozen
 from sarlp.errors import UserError, shorten
+from sarlp.io.state_dicts import differences
 
 
 def load_weights(model, checkpoint: dict, path: str | Path) -> None:
@@ -16,18 +17,9 @@ def load_weights(model, checkpoint: dict, path: str | Path) -> None:
     """
     restore_frozen(model, checkpoint, path)
     state = {key.removeprefix('module.'): value for key, value in checkpoint['state_dict'].items()}
-    own = model.state_dict()
-    problems = {
-        'missing': sorted(set(own) - set(state)),
-        'unexpected': sorted(set(state) - set(own)),
-        'of another shape': [
-            f'{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}'
-            for key in sorted(set(own) & set(state))
-            if state[key].shape != own[key].shape
-        ],
-    }
-    if any(problems.values()):
-        lines = [f'  {len(keys)} {kind}: {shorten(keys)}' for kind, keys in problems.items() if keys]
+    problems = differences(state, model.state_dict())
+    if problems:
+        lines = [f'  {len(keys)} {kind}: {shorten(keys)}' for kind, keys in problems.items()]
         raise UserError(
             '\n'.join(
                 [

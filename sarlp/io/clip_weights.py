@@ -20,7 +20,7 @@ from typing import IO
 import torch
 from torch import Tensor
 
-from sarlp.errors import UserError
+from sarlp.errors import UserError, first_line
 from sarlp.io.weights_file import check_parts, read_weights
 
 HOW_TO_GET = 'RN101.pt of OpenAI (open_clip.get_pretrained_url("RN101", "openai") has its address)'
@@ -60,7 +60,7 @@ def read_clip_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         state = read_state_dict(path, lambda name: name.startswith(PREFIX))
     except Exception as error:  # unpickling, zip and type errors, by what the file is
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(f'{path}: holds no CLIP weights that can be read safely ({reason})') from error
     if any(key.startswith(PREFIX) for key in state):
         state = {key[len(PREFIX) :]: value for key, value in state.items() if key.startswith(PREFIX)}

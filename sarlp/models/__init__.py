@@ -16,6 +16,8 @@ from sarlp.models.sgfe import SGFE
 from sarlp.models.sgre import SGREHead
 from sarlp.models.srfl import SRFL
 from sarlp.models.token_encoder import TokenEncoder
+from sarlp.models.torchvision_backbone import TorchvisionBackbone
+from sarlp.models.transformers_backbone import TransformersBackbone
 
 __all__ = [
     'SGFE',
@@ -34,5 +36,7 @@ __all__ = [
     'SGREHead',
     'SaliencyHead',
     'TokenEncoder',
+    'TorchvisionBackbone',
+    'TransformersBackbone',
     'merge_adapters',
 ]

@@ -11,6 +11,7 @@ from sarlp.errors import UserError
 from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
 from sarlp.models.frozen import freeze
 from sarlp.models.network import Network, measure
+from sarlp.models.normalization import Normalization, asks_backbone, normalization_of
 from sarlp.registry import METHODS, MODELS
 
 _METHOD = 'method.'
@@ -27,7 +28,9 @@ class MultiLabelClassifier(BaseModel):
         backbone: config, see :class:`~sarlp.models.network.Network`.
         head: config of a head, see :mod:`sarlp.models.heads`; ``in_channels=None`` takes the width of the backbone.
         method: config of a method, see :mod:`sarlp.methods`; None for a model that is not trained.
-        data_preprocessor: config; uint8 images to a normalised batch on the device.
+        data_preprocessor: config; uint8 images to a normalised batch on the device. ``mean`` and ``std`` of
+            ``'backbone'`` are those that the backbone's weights were trained with
+            (:func:`~sarlp.models.normalization.normalization_of`); a checkpoint then holds them.
         size_divisor: both sides of an image must be a multiple of it: the stride of the backbone, which None measures.
         frozen_backbone: train the head only. The backbone stays in evaluation mode (:mod:`sarlp.models.frozen`), and
             its feature maps can be kept (:mod:`sarlp.engine.kept_tokens`).
@@ -50,8 +53,15 @@ class MultiLabelClassifier(BaseModel):
         task: TaskInfo | None = None,
         init_cfg: dict | None = None,
     ):
+        backbone = MODELS.build(backbone)
+        asks = asks_backbone(data_preprocessor)
+        if asks:
+            data_preprocessor = {**data_preprocessor, **normalization_of(backbone)._asdict()}
         super().__init__(data_preprocessor, init_cfg)
-        self.backbone = MODELS.build(backbone)
+        if asks:  # so that prediction has the numbers of training, whatever the library says by then
+            for name in Normalization._fields:
+                self.data_preprocessor.register_buffer(name, getattr(self.data_preprocessor, name))
+        self.backbone = backbone
         if size_divisor is None or head.get('in_channels', 0) is None:
             width, stride = measure(self.backbone)
             size_divisor = stride if size_divisor is None else size_divisor

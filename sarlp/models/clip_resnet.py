@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sarlp.errors import UserError, shorten
 from sarlp.io.clip_weights import read_clip_weights
+from sarlp.io.state_dicts import differences
 from sarlp.models.lora import add_lora
 from sarlp.registry import MODELS
 
@@ -133,17 +134,10 @@ class CLIPResNet(BaseModule):
             if '.lora_' not in name
         }
         state = read_clip_weights(weights)
-        problems = {
-            'missing': [key for key in own if key not in state and not key.endswith('num_batches_tracked')],
-            'unexpected': [key for key in state if key not in own],
-            'of another shape': [
-                f'{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}'
-                for key, (_, value) in own.items()
-                if key in state and state[key].shape != value.shape
-            ],
-        }
-        if any(problems.values()):
-            listed = '; '.join(f'{len(keys)} {kind}: {shorten(keys)}' for kind, keys in problems.items() if keys)
+        counts = {key for key in own if key.endswith('num_batches_tracked')}  # older files have none
+        problems = differences(state, {key: own[key][1] for key in own if key in state or key not in counts})
+        if problems:
+            listed = '; '.join(f'{len(keys)} {kind}: {shorten(keys)}' for kind, keys in problems.items())
             raise UserError(
                 f'{weights}: these are not the weights of this image encoder ({listed}); the config describes '
                 'CLIP RN101 unless it sets layers, width, heads, output_dim or image_size of model.backbone'

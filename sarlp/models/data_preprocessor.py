@@ -19,7 +19,8 @@ class DataPreprocessor(ClsDataPreprocessor):
     stacks and moves them anyway.
 
     Args:
-        mean: of the channels R, G, B.
+        mean: of the channels R, G, B; None takes nothing off. For ``'backbone'`` in a config see
+            :class:`~sarlp.models.MultiLabelClassifier`.
         std: of the channels R, G, B.
         to_rgb: whether the images come as BGR.
         non_blocking: copy from pinned memory (``pin_memory`` of the data loader) while the CPU goes on.

@@ -57,8 +57,8 @@ class MultiLabelHead(BaseModule):
             raise UserValueError(
                 f'{type(self).__name__} expects tokens (B, {places}, {self.in_channels}), '
                 f'got {tuple(tokens.shape)}; model.head.in_channels must be the width of the backbone '
-                '(512 for ResNet-18 and -34 and CLIP RN101, 2048 for ResNet-50, -101 and -152), and '
-                'model.backbone.image_token of a CLIP encoder must be model.head.image_token'
+                '(512 for ResNet-18 and -34 and CLIP RN101, 2048 for ResNet-50, -101 and -152; None asks it), and '
+                'model.backbone.image_token must be model.head.image_token'
             )
 
 

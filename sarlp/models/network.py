@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sarlp.errors import UserError
+from sarlp.errors import UserError, first_line
 from sarlp.models.frozen import Frozen
 
 CHANNELS = 3  # of an image, and of no feature map
@@ -57,20 +57,27 @@ class Network(nn.Module):
 def measure(backbone: nn.Module, side: int = 224) -> tuple[int, int]:
     """Width of the tokens of a backbone, and its stride in pixels, from an image of that side; it is left as it was.
 
+    Where the side is no multiple of the stride that it shows, an image twice as large says more: a network that does
+    not pad loses places at the border, as many of each.
+
     Raises:
         UserError: it takes no such image, or gives nothing that has places.
     """
+
+    def look(size: int) -> tuple[int, int]:
+        features = backbone(torch.zeros(1, 3, size, size))[-1]
+        if isinstance(features, tuple):
+            tokens, (height, _) = features
+            return tokens.shape[2], height
+        return tuple(features.shape[1:3])
+
     training = backbone.training
     backbone.eval()
     try:
-        features = backbone(torch.zeros(1, 3, side, side))[-1]
-        if isinstance(features, tuple):
-            tokens, (height, _) = features
-            width = tokens.shape[2]
-        else:
-            width, height = features.shape[1:3]
+        width, height = look(side)
+        stride = side // height if side % height == 0 else side // (look(2 * side)[1] - height)
     except Exception as error:  # of the backbone, whatever it is
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise UserError(
             f'the width and the stride of {type(backbone).__name__} can not be measured on an image of {side} px '
             f'({reason}); set model.head.in_channels and model.size_divisor, or let it take any size (of timm: '
@@ -78,4 +85,4 @@ def measure(backbone: nn.Module, side: int = 224) -> tuple[int, int]:
         ) from error
     finally:
         backbone.train(training)
-    return width, side // height
+    return width, stride

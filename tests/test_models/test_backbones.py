@@ -1,11 +1,13 @@
 """Backbones of other libraries, by config alone."""
 
+import copy
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision.models as tv
 from mmengine.registry import init_default_scope
 from torch import nn
 
@@ -13,30 +15,68 @@ from sarlp.engine import load_config
 from sarlp.engine.build import set_num_classes
 from sarlp.errors import UserError
 from sarlp.inference.maps import _Logits
-from sarlp.models.network import measure
+from sarlp.inference.onnx.graph import Deployed, to_onnx
+from sarlp.models.network import Network, measure
 from sarlp.registry import MODELS
 from sarlp.visualization.gradcam import grad_cam_maps
 
 CLASSES = 5
 # timm's own miniatures of the families; width and stride as timm says them, an oracle of its own
 MINIATURES = ['test_convnext', 'test_efficientnet', 'test_resnet', 'test_vit']
+SMALL = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=17, image_size=64)
+STAGES = dict(hidden_sizes=[4, 5, 6, 8], depths=[1, 1, 1, 1])
+# configuration, width, stride, tokens in front of those of the places
+TRANSFORMERS = {
+    'convnext': (dict(model_type='convnext', **STAGES), 8, 32, 0),
+    'vit': (dict(model_type='vit', patch_size=8, **SMALL), 16, 8, 1),
+    'dinov2': (dict(model_type='dinov2_with_registers', patch_size=14, num_register_tokens=3, **SMALL), 16, 14, 4),
+    'swin': (dict(model_type='swin', embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=3), 16, 8, 0),
+    'siglip': (dict(model_type='siglip_vision_model', patch_size=8, **SMALL), 16, 8, 0),
+    'clip': (dict(model_type='clip', vision_config=dict(patch_size=8, **SMALL)), 16, 8, 1),
+}
+# name, options, width, stride
+TORCHVISION = {
+    'mobilenet_v2': (dict(width_mult=0.1), 1280, 32),
+    'shufflenet_v2_x0_5': ({}, 1024, 32),
+    'squeezenet1_1': ({}, 512, 16),
+}
 
 
-def build(name, kind='SARLPHead', **options):
-    init_default_scope('sarlp')
+def timm(name):
     vit = dict(dynamic_img_size=True) if 'vit' in name else {}
-    backbone = dict(type='mmpretrain.TIMMBackbone', model_name=name, features_only=True, out_indices=(-1,), **vit)
+    return dict(type='mmpretrain.TIMMBackbone', model_name=name, features_only=True, out_indices=(-1,), **vit)
+
+
+def transformers(name, **options):
+    return dict(type='TransformersBackbone', config=TRANSFORMERS[name][0], **options)
+
+
+def torchvision(name, **options):
+    return dict(type='TorchvisionBackbone', name=name, **TORCHVISION[name][0], **options)
+
+
+ALL = [
+    *(pytest.param(timm(name), id=name) for name in MINIATURES),
+    *(pytest.param(transformers(name), id=name) for name in TRANSFORMERS),
+    pytest.param(transformers('vit', image_token=True), id='vit, image token'),
+    *(pytest.param(torchvision(name), id=name) for name in TORCHVISION),
+]
+
+
+def build(backbone, kind='SARLPHead', **options):
+    init_default_scope('sarlp')
     head = dict(type='BaselineHead', num_classes=CLASSES, in_channels=None)
     if kind == 'SARLPHead':
         head |= dict(type=kind, label_embedding=dict(type='LabelEmbedding', dim=7), srfl=dict(type='SRFL'))
         head |= dict(sgfe=dict(type='SGFE', attention_dim=11), recovery=dict(type='LabelRecovery'))
+        head |= dict(image_token=backbone.get('image_token', False))
     torch.manual_seed(0)
     return MODELS.build(dict(type='MultiLabelClassifier', backbone=backbone, head=head, size_divisor=None, **options))
 
 
 @pytest.mark.parametrize('name', MINIATURES)
 def test_width_and_stride_are_asked_of_the_backbone(name):
-    model = build(name).eval()
+    model = build(timm(name)).eval()
     info = model.backbone.timm_model.feature_info
     assert model.head.in_channels == info.channels()[-1]
     assert model.network.size_divisor == info.reduction()[-1]
@@ -48,14 +88,88 @@ def test_width_and_stride_are_asked_of_the_backbone(name):
         model(torch.randn(1, 3, 3 * side + 1, 2 * side))
 
 
-@pytest.mark.parametrize('name', MINIATURES)
-def test_grad_cam_of_any_backbone(name):
-    model = build(name).eval()
+@pytest.mark.parametrize('backbone', ALL)
+def test_grad_cam_of_any_backbone(backbone):
+    model = build(backbone).eval()
     logits = _Logits(model)
-    image = torch.randn(1, 3, 96, 96)
+    height, width = 3 * model.network.size_divisor, 2 * model.network.size_divisor
+    image = torch.randn(1, 3, height, width)
     torch.testing.assert_close(logits(image), model(image)['logits'])
     maps = grad_cam_maps(logits, logits.places, image, [0, 3])
-    assert maps.shape == (2, 96, 96) and np.isfinite(maps).all()
+    assert maps.shape == (2, height, width) and np.isfinite(maps).all()
+
+
+@pytest.mark.parametrize('backbone', ALL)
+def test_nothing_is_idle(backbone):
+    """Several processes would wait for the gradients of what no image reaches."""
+    model = build(backbone, 'BaselineHead' if 'image_token' not in backbone else 'SARLPHead').train()
+    side = 3 * model.network.size_divisor
+    outputs = model.network(torch.randn(2, 3, side, side))
+    sum(outputs[key].sum() for key in ('logits', 'recovery_logits') if key in outputs).backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize('name', TORCHVISION)
+def test_torchvision_equals_its_features(name):
+    options, width, stride = TORCHVISION[name]
+    model = build(torchvision(name)).eval()
+    assert (model.head.in_channels, model.network.size_divisor) == (width, stride)
+    whole = tv.get_model(name, weights=None, **options).eval()
+    whole.load_state_dict(model.backbone.network.state_dict(), strict=False)
+    images = torch.randn(2, 3, 3 * stride, 5 * stride)
+    if name.startswith('shufflenet'):
+        x = whole.maxpool(whole.conv1(images))
+        expected = whole.conv5(whole.stage4(whole.stage3(whole.stage2(x))))
+    else:
+        expected = whole.features(images)
+    torch.testing.assert_close(model.backbone(images)[-1], expected, rtol=0, atol=0)
+    copied = copy.deepcopy(model)  # as the average of the weights is made
+    torch.testing.assert_close(copied.eval().backbone(images)[-1], expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', TRANSFORMERS)
+def test_transformers_equals_its_hidden_state(name):
+    _, width, stride, front = TRANSFORMERS[name]
+    backbone = build(transformers(name)).eval().backbone
+    assert measure(backbone) == (width, stride)
+    images = torch.randn(2, 3, 3 * stride, 5 * stride)
+    hidden = backbone.model(images, **backbone._forward_options).last_hidden_state
+    found = backbone(images)[-1]
+    if name == 'convnext':
+        assert torch.equal(found, hidden) and found.shape == (2, width, 3, 5)
+        return
+    tokens, grid = found
+    assert grid == (3, 5) and tokens.shape == (2, 15, width) and hidden.shape == (2, front + 15, width)
+    assert torch.equal(tokens, hidden[:, front:])
+    backbone.image_token = True
+    with_image = backbone(images)[-1][0]
+    assert torch.equal(with_image[:, 1:], tokens) and torch.equal(with_image[:, 0], hidden[:, 0])
+
+
+@pytest.mark.parametrize('name', ['vit', 'convnext'])
+def test_order_of_the_tokens_is_row_by_row(name):
+    """A change of the pixels of one place shows there most."""
+    stride = TRANSFORMERS[name][2]
+    backbone = build(transformers(name)).eval().backbone
+    images = torch.randn(1, 3, 3 * stride, 5 * stride)
+    changed = images.clone()
+    changed[:, :, stride : 2 * stride, 3 * stride : 4 * stride] += 9  # row 1, column 3
+    before, after = (Network(backbone, nn.Identity(), stride).extract_tokens(x)[0] for x in (images, changed))
+    assert (after - before).norm(dim=2).argmax() == 1 * 5 + 3
+
+
+@pytest.mark.parametrize('backbone', [torchvision('squeezenet1_1'), transformers('vit')])
+def test_onnx(backbone):
+    pytest.importorskip('onnxscript')
+    session = pytest.importorskip('sarlp.inference.onnx.check').open_session
+    model = build(backbone, data_preprocessor=dict(type='sarlp.DataPreprocessor', mean=[9] * 3, std=[7] * 3)).eval()
+    deployed = Deployed(model).eval()
+    images = torch.randint(0, 256, (3, 3, 64, 96), dtype=torch.uint8)
+    scores, maps = session(to_onnx(deployed, (96, 64), 18).SerializeToString()).run(None, {'images': images.numpy()})
+    with torch.no_grad():
+        expected = deployed(images)
+    np.testing.assert_allclose(scores, expected[0], rtol=0, atol=2e-5)
+    np.testing.assert_allclose(maps, expected[1], rtol=0, atol=2e-5)
 
 
 def test_grad_cam_is_that_of_the_last_stage():

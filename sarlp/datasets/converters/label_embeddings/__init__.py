@@ -47,7 +47,7 @@ def random_embeddings(classes: Sequence[str], dim: int = 768, seed: int = 0) -> 
 
 # how the vectors are made, and the options that this takes
 KINDS: dict[str, tuple[Callable[..., np.ndarray], tuple[str, ...]]] = {
-    'bert': (bert_embeddings, ('model',)),
+    'bert': (bert_embeddings, ('model', 'pooling')),
     'glove': (glove_embeddings, ('file',)),
     'clip': (clip_embeddings, ('model', 'pretrained', 'prompts')),
     'random': (random_embeddings, ('dim', 'seed')),

@@ -1,8 +1,9 @@
-"""Vectors of class names from a BERT encoder.
+"""Vectors of class names from a BERT encoder: its last hidden layer, pooled in one of two ways.
 
-As in the reference code of arXiv 2510.10055: the name is preceded by [CLS] and **not** followed by [SEP], all segment
-ids are **1**, and the vectors are the last hidden layer's; a name of one word piece takes that piece's vector, a longer
-one the vector of [CLS].
+- ``'reference'``, as in the reference code of arXiv 2510.10055: the name is preceded by [CLS] and **not** followed by
+  [SEP], all segment ids are **1**; a name of one word piece takes that piece's vector, a longer one that of [CLS].
+- ``'mean'``, as sentence encoders are trained (Sentence-BERT, arXiv 1908.10084, section 3): [CLS] name [SEP], segment
+  ids 0, the mean over all tokens. Of an encoder that was trained for it, the vector of [CLS] says little.
 """
 
 import os
@@ -14,20 +15,26 @@ import numpy as np
 from sarlp.datasets.converters.label_embeddings.spelling import spell_out
 from sarlp.errors import shorten
 from sarlp.io.embeddings import EmbeddingError
+from sarlp.io.pip_parts import SCHEME, find_part
 
 BERT = 'bert-base-uncased'
+POOLINGS = ('reference', 'mean')
 
 
 def bert_embeddings(
-    classes: Sequence[str], model: str | os.PathLike = BERT, spellings: Mapping[str, str] | None = None
+    classes: Sequence[str],
+    model: str | os.PathLike = BERT,
+    spellings: Mapping[str, str] | None = None,
+    pooling: str = 'reference',
 ) -> np.ndarray:
     """Vectors of class names from a BERT encoder.
 
     Args:
         classes: C class names.
-        model: a folder with ``config.json``, ``vocab.txt`` or ``tokenizer.json``, and the weights; or a name on the
-            Hugging Face hub, fetched once.
+        model: a folder with ``config.json``, ``vocab.txt`` or ``tokenizer.json``, and the weights; a name on the
+            Hugging Face hub, fetched once; or an address of :mod:`sarlp.io.pip_parts`.
         spellings: words for class names beyond :data:`SPELLINGS`.
+        pooling: one of :data:`POOLINGS`.
 
     Returns:
         (C, T) float32, T the hidden width (768 for BERT base).
@@ -37,6 +44,10 @@ def bert_embeddings(
     """
     import torch
 
+    if pooling not in POOLINGS:
+        raise EmbeddingError(f'expected pooling to be one of {", ".join(POOLINGS)}, found {pooling!r}.')
+    if str(model).startswith(SCHEME):
+        model = find_part(str(model))
     try:
         tokenizer, encoder, info = _load_bert(model)
     except Exception as error:  # the hub's client raises many kinds, none of them documented
@@ -62,12 +73,15 @@ def bert_embeddings(
                 f'class {name!r}: the vocabulary of {model} has no words for it (pieces {pieces}). Spell the class out '
                 'in the words of that vocabulary.'
             )
-        tokens = torch.tensor([tokenizer.convert_tokens_to_ids([tokenizer.cls_token, *pieces])])
+        words = [tokenizer.cls_token, *pieces] + [tokenizer.sep_token] * (pooling == 'mean')
+        tokens = torch.tensor([tokenizer.convert_tokens_to_ids(words)])
+        segments = torch.full_like(tokens, int(pooling == 'reference'))
         with torch.inference_mode():
             hidden = encoder(
-                input_ids=tokens, attention_mask=torch.ones_like(tokens), token_type_ids=torch.ones_like(tokens)
+                input_ids=tokens, attention_mask=torch.ones_like(tokens), token_type_ids=segments
             ).last_hidden_state[0]
-        rows.append(hidden[1 if len(pieces) == 1 else 0].float().numpy())
+        row = hidden.mean(0) if pooling == 'mean' else hidden[1 if len(pieces) == 1 else 0]
+        rows.append(row.float().numpy())
     return np.stack(rows).astype(np.float32)
 
 
