@@ -29,6 +29,7 @@ CONVERTERS = {
     'coco': 'MS-COCO 2014',
     'nuswide': 'NUS-WIDE',
     'digits': 'the built-in scenes of handwritten digits',
+    'scenes': 'the built-in scenes of drawn things with names',
     'embeddings': 'label embeddings of class names',
     'mask': 'a label mask as a file',
     'released': "a checkpoint of the authors'",
