@@ -33,6 +33,7 @@ CONVERTERS = {
     'labels': 'a spreadsheet, JSON lines or COCO JSON with some labels known',
     **LAYOUTS,
     'digits': 'the built-in scenes of handwritten digits',
+    'scenes': 'the built-in scenes of drawn things with names',
     'embeddings': 'label embeddings of class names',
     'mask': 'a label mask as a file',
     'released': "a checkpoint of the authors'",

@@ -29,12 +29,12 @@ from sarlp.datasets.annotation import REST, dump_annotation
 from sarlp.datasets.made_folder import check_least, make_folder
 from sarlp.datasets.scene_drawings import CLASSES, SPLITS, THEMES, load_drawings
 
-OBJECT_COUNT_CHANCES = (0.12, 0.3, 0.33, 0.25)  # of 1, 2, ... objects
+OBJECT_COUNT_CHANCES = (0.1, 0.4, 0.35, 0.15)  # of 1, 2, ... objects
 STRANGER_CHANCE = 0.15
-SIDES = (0.38, 0.62)  # of the longer side of an object, in those of the scene
-LARGEST_TURN = 15  # degrees
-HUE_DEVIATION = 0.12  # radians
-LEAST_SEEN = 0.6
+SIDES = (0.42, 0.66)  # of the longer side of an object, in those of the scene
+LARGEST_TURN = 12  # degrees
+HUE_DEVIATION = 0.1  # radians
+LEAST_SEEN = 0.7
 
 _MARKER = 'scenes.json'
 _VERSION = 1  # raise it when the same parameters come to mean other scenes
@@ -114,7 +114,7 @@ def _draw_scene(
         names.append(name)
         under = scene[inside]
         under += cover[part][..., None] * (colours[part] - under)
-    scene += rng.normal(0, rng.uniform(0, 6), scene.shape)
+    scene += rng.normal(0, rng.uniform(0, 4), scene.shape)
     return Image.fromarray(scene.clip(0, 255).astype(np.uint8)), set(names)
 
 
@@ -157,7 +157,7 @@ def _object(rng: np.random.Generator, drawings: list[Image.Image], size: int) ->
         drawing = drawing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     drawing = drawing.rotate(rng.uniform(-LARGEST_TURN, LARGEST_TURN), Image.Resampling.BICUBIC, expand=True)
     pixels = np.asarray(drawing.crop(drawing.getchannel('A').getbbox()), np.float64)
-    colours = _shift_colours(rng, pixels[..., :3], rng.normal(0, HUE_DEVIATION), (0.75, 1.1))
+    colours = _shift_colours(rng, pixels[..., :3], rng.normal(0, HUE_DEVIATION), (0.8, 1.1))
     return colours * rng.uniform(0.85, 1) + rng.uniform(0, 25), pixels[..., 3] / 255
 
 
@@ -181,11 +181,11 @@ def draw_ground(rng: np.random.Generator, photographs: list[Image.Image], size: 
         left, top = (int(rng.integers(length - side + 1)) for length in photograph.size)
         piece = photograph.resize((size, size), Image.Resampling.BOX, (left, top, left + side, top + side))
         piece = piece.filter(ImageFilter.GaussianBlur(rng.uniform(0.01, 0.05) * size))
-        ground = _shift_colours(rng, np.asarray(piece, np.float64), rng.uniform(0, 2 * np.pi), (0.2, 0.8))
-        ground = rng.uniform(60, 130) + rng.uniform(0.3, 0.6) * ground
+        ground = _shift_colours(rng, np.asarray(piece, np.float64), rng.uniform(0, 2 * np.pi), (0.2, 0.6))
+        ground = rng.uniform(110, 170) + rng.uniform(0.2, 0.4) * ground
         return ground[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
-    first = rng.uniform(110, 240, 3)
-    second = first + rng.normal(0, 30, 3)
+    first = rng.uniform(140, 245) + rng.normal(0, 15, 3)
+    second = first + rng.normal(0, 18, 3)
     if kind == 'noise':
         share = np.zeros((size, size))
         for cells in (3, 7, 17, 37):

@@ -88,9 +88,9 @@ class SelectionHook(Hook):
         earlier = runner.message_hub.get_info('selection', [])
         rows = [*(one for one in earlier if one['epoch'] < runner.epoch), row]
         runner.message_hub.update_info('selection', rows)  # saved and resumed with the run
-        epoch = runner.record.best[metric].epoch
-        selected = next((one for one in rows if one['epoch'] == epoch), None)
-        if selected is None:  # was trained before the test set was measured
+        chosen = runner.record.best.get(metric)
+        selected = next((one for one in rows if chosen and one['epoch'] == chosen.epoch), None)
+        if selected is None:  # none can be told, or one from before the test set was measured
             return
         best = rows[0]
         for one in rows[1:]:
@@ -108,8 +108,8 @@ class SelectionHook(Hook):
                 json.dump(content, file, indent=1)
                 file.write('\n')
         line = (
-            f'test {metric} {selected["test"]:.2f} of epoch {epoch}, which is selected without the test set; the best '
-            f'on it is {best["test"]:.2f}, of epoch {best["epoch"]}: peeking would add {gain:.2f}'
+            f'test {metric} {selected["test"]:.2f} of epoch {chosen.epoch}, which is selected without the test set; '
+            f'the best on it is {best["test"]:.2f}, of epoch {best["epoch"]}: peeking would add {gain:.2f}'
         )
         (say if runner.epoch == runner.max_epochs else note)(runner.logger, line)
 

@@ -1,6 +1,4 @@
-"""Joint label recovery with a teacher: this project's recipe for few known labels (docs/methods.md)."""
-
-from typing import Any
+"""Joint label recovery with a teacher."""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +6,7 @@ from torch import Tensor, nn
 from sarlp.errors import UserValueError
 from sarlp.labels import UNKNOWN
 from sarlp.losses import binary_cross_entropy
-from sarlp.methods.base import Batch, TaskInfo
-from sarlp.methods.class_stats import class_prior
+from sarlp.methods.base import Batch
 from sarlp.methods.known_labels import KnownLabels
 from sarlp.methods.teacher import Teacher
 from sarlp.registry import METHODS
@@ -24,19 +21,19 @@ class Taught(KnownLabels):
     labels nor on the number of classes. In SARLP the targets come from the view and the weights that they teach, and
     reach the encoder about a hundredth as strongly as the known labels do.
 
-    The network begins with every class as likely as the known labels say (its head's ``expect``, if it has one): what
-    all images have in common need not be learnt.
-
     Args:
         loss: config of the loss on the known labels.
         pseudo_weight: factor of the second part, >= 0.
         temperature: of the teacher's belief, > 0; below 1 sharpens it.
+        start_from_prior: see :class:`~sarlp.methods.KnownLabels`.
     """
 
     views = ('weak', 'strong')
 
-    def __init__(self, loss: dict, pseudo_weight: float = 1.0, temperature: float = 0.5):
-        super().__init__(loss)
+    def __init__(
+        self, loss: dict, pseudo_weight: float = 1.0, temperature: float = 0.5, start_from_prior: bool = False
+    ):
+        super().__init__(loss, start_from_prior)
         if pseudo_weight < 0 or temperature <= 0:
             raise UserValueError(
                 'model.method: pseudo_weight must be at least 0 and temperature above 0, got '
@@ -45,15 +42,6 @@ class Taught(KnownLabels):
         self.pseudo_weight = pseudo_weight
         self.temperature = temperature
         self.teacher = Teacher()
-        self._head: tuple[Any, ...] = ()
-
-    def meet(self, network: nn.Module) -> None:
-        self._head = (network.head,)  # a tuple, so that the head is no part of the method
-
-    def before_train(self, task: TaskInfo) -> None:
-        for head in self._head:
-            if hasattr(head, 'expect'):
-                head.expect(class_prior(task))
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         belief = torch.sigmoid(self.teacher(batch.images['weak'])['logits'].float() / self.temperature)

@@ -1,12 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from sarlp.errors import UserError
-from sarlp.methods import TaskInfo
 from sarlp.methods.taught import Taught
-from sarlp.models.token_head import TokenHead
 
 from .echo import Echo, batch, entropy, labels, mean, numbers
 
@@ -46,21 +43,6 @@ def test_no_gradient_reaches_the_teacher_and_none_is_nan():
         losses = taught().loss(Echo(), batch(observed, weak=weak, strong=strong))
         sum(losses.values()).backward()
         assert weak.grad is None and strong.grad.isfinite().all() and strong.grad.any()
-
-
-def test_the_network_begins_at_the_share_of_the_known_labels():
-    task = TaskInfo(('a', 'b', 'c'), 11, np.array([0, 30, 3]), np.array([50, 20, 1]))
-    network = nn.Module()
-    network.head = TokenHead(3, 13)
-    nn.init.zeros_(network.head.score.weight)
-    method = taught()
-    method.meet(network)
-    method.before_train(task)
-    pooled = (33 + 1) / (104 + 2)
-    expected = [(0 + 10 * pooled) / 60, (30 + 10 * pooled) / 60, (3 + 10 * pooled) / 14]
-    outputs = network.head.eval()(numbers(0, 2, 6, 13), (2, 3))
-    assert outputs['logits'].sigmoid().tolist() == [pytest.approx(expected, rel=1e-5)] * 2
-    assert not list(method.parameters()) and not method.state_dict()
 
 
 def test_values_that_mean_nothing():
