@@ -1,9 +1,9 @@
 """What a method is, and what it may see.
 
 A method is how a network is trained on incomplete labels: one paper, one class, one file of this folder. It sees a
-:class:`Batch` at every step and the :class:`TaskInfo` before the first, and nothing else: no hidden label, no file, no
-rank, no Runner. The network, :class:`~sarlp.models.network.Network`, is what is evaluated, averaged and exported; it
-knows nothing of labels.
+:class:`Batch` at every step, the network and the :class:`TaskInfo` before the first, and nothing else: no hidden label,
+no file, no rank, no Runner. The network, :class:`~sarlp.models.network.Network`, is what is evaluated, averaged and
+exported; it knows nothing of labels.
 """
 
 from collections.abc import Mapping

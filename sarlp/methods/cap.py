@@ -32,6 +32,9 @@ class CAP(KnownLabels):
     """
 
     views = ('weak', 'strong')
+    prior: Tensor
+    upper: Tensor
+    lower: Tensor
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class D2L(KnownLabels):
     """
 
     views = ('weak', 'strong')
+    thresholds: Tensor
 
     def __init__(
         self,

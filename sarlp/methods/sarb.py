@@ -83,6 +83,11 @@ class SARB(KnownLabels):
         negative_pairs: see :func:`contrast`; True as in the authors' code.
     """
 
+    memory: Tensor
+    written: Tensor
+    prototypes: Tensor
+    available: Tensor
+
     def __init__(
         self,
         loss: dict,

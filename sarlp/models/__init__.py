@@ -7,12 +7,15 @@ from sarlp.models.bilinear_attention import LowRankBilinearAttention
 from sarlp.models.boostlu import BoostLUHead
 from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.clip_resnet import CLIPResNet
+from sarlp.models.ctran import CTranHead
 from sarlp.models.data_preprocessor import DataPreprocessor
+from sarlp.models.dualcoop import DualCoOpHead
 from sarlp.models.heads import BaselineHead, SARLPHead
 from sarlp.models.label_embedding import LabelEmbedding
 from sarlp.models.label_recovery import LabelRecovery
 from sarlp.models.lora import merge_adapters
 from sarlp.models.ml_decoder import MLDecoderHead
+from sarlp.models.positive_coop import PositiveCoOpHead
 from sarlp.models.q2l import Q2LHead
 from sarlp.models.saliency import SaliencyHead
 from sarlp.models.sgfe import SGFE
@@ -32,12 +35,15 @@ __all__ = [
     'BaselineHead',
     'BoostLUHead',
     'CLIPResNet',
+    'CTranHead',
     'DataPreprocessor',
+    'DualCoOpHead',
     'LabelEmbedding',
     'LabelRecovery',
     'LowRankBilinearAttention',
     'MLDecoderHead',
     'MultiLabelClassifier',
+    'PositiveCoOpHead',
     'Q2LHead',
     'SARLPHead',
     'SGREHead',

@@ -55,7 +55,7 @@ VOC_CLASSES = (
     'train',
     'tvmonitor',
 )
-_VOC_SIZES = {'trainval': 5011, 'test': 4952}
+VOC_SIZES = {'trainval': 5011, 'test': 4952}
 
 
 def locate_voc2007(data_dir: Path) -> Path:
@@ -107,7 +107,7 @@ def read(data_dir: Path, difficult: Literal['ignore', 'negative', 'positive'] = 
     }
     remarks = {}
     if tuple(classes) == VOC_CLASSES:
-        remarks = {split: compare_size(split, len(ids[split]), 'VOC 2007', _VOC_SIZES[split]) for split in SPLITS}
+        remarks = {split: compare_size(split, len(ids[split]), 'VOC 2007', VOC_SIZES[split]) for split in SPLITS}
     facts = dict.fromkeys(SPLITS, {'difficult': difficult})
     return Reading(classes, entries, root, 'VOC2007', lists, facts, list(spellings.notes()), remarks)
 
