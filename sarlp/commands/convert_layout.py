@@ -1,4 +1,4 @@
-"""``sarlp convert NAME`` of a layout: arguments and help from its module, which is read and not imported.
+"""``sarlp convert`` of a layout: arguments and help from its module, which is read and not imported.
 
 See :mod:`sarlp.datasets.converters.layouts`.
 """

@@ -56,8 +56,7 @@ def _missing_data(cfg: Config, dataloaders: Sequence[Mapping]):
 
 
 def _missing_weights(cfg: Config):
-    kind = MODELS.get(cfg.model.backbone.type)
-    check = getattr(kind, 'check_weights', None)  # of a backbone that reads its weights itself
+    check = getattr(MODELS.get(cfg.model.backbone['type']), 'check_weights', None)  # it reads its weights itself
     if check is not None:
         try:
             check(**{key: value for key, value in cfg.model.backbone.items() if key != 'type'})

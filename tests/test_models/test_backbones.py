@@ -30,7 +30,7 @@ TRANSFORMERS = {
     'convnext': (dict(model_type='convnext', **STAGES), 8, 32, 0),
     'vit': (dict(model_type='vit', patch_size=8, **SMALL), 16, 8, 1),
     'dinov2': (dict(model_type='dinov2_with_registers', patch_size=14, num_register_tokens=3, **SMALL), 16, 14, 4),
-    'swin': (dict(model_type='swin', embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=3), 16, 8, 0),
+    'swin': (dict(model_type='swin', embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=2), 16, 8, 0),
     'siglip': (dict(model_type='siglip_vision_model', patch_size=8, **SMALL), 16, 8, 0),
     'clip': (dict(model_type='clip', vision_config=dict(patch_size=8, **SMALL)), 16, 8, 1),
 }

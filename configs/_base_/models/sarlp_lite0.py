@@ -14,7 +14,7 @@ model = dict(
     head=dict(
         in_channels=320,
         label_embedding=dict(dim=384, file='auto'),
-        encoder=dict(feedforward_dim=640, pre_norm=True),
+        encoder=dict(feedforward_dim=640),
         sgfe=dict(attention_dim=320),
     ),
 )

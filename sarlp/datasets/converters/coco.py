@@ -77,7 +77,7 @@ def read(data_dir: Path) -> Reading:
         remarks[split] = [f'{dropped:,} images without any annotation were dropped']
         if tuple(classes) == COCO_CLASSES:
             remarks[split] += compare_size(split, kept, 'MS-COCO 2014', _COCO_SIZES[split])
-    return Reading(classes, entries, None, 'COCO2014', facts, list(capitals_note(classes)), remarks)
+    return Reading(classes, entries, data_dir, 'COCO2014', sources, facts, list(capitals_note(classes)), remarks)
 
 
 convert_coco2014 = partial(convert, read)

@@ -27,6 +27,7 @@ class Reading:
             :func:`~sarlp.datasets.annotation.load_annotation` returns them. Each split becomes a file.
         root: the folder that ``img_path`` is relative to; None for the one that was read.
         layout: its name in the files; None for that of the module.
+        sources: by split, the file that it was read from, for messages; the folder where there is none.
         facts: by split, what else a reader of its file should know.
         notes: lines to print before everything.
         remarks: by split, lines to print after its counts.
@@ -36,6 +37,7 @@ class Reading:
     entries: Mapping[str, Sequence[dict[str, Any]]]
     root: Path | None = None
     layout: str | None = None
+    sources: Mapping[str, Path] = field(default_factory=dict)
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -71,17 +73,18 @@ def convert(
     layout = read.__module__.rpartition('.')[2] if reading.layout is None else reading.layout
     owner: dict[str, str] = {}
     for split, entries in reading.entries.items():
-        validate(reading.classes, entries, f'{data_dir}, {split}')
+        source = reading.sources.get(split, Path(data_dir))
+        validate(reading.classes, entries, source)
         shared = [entry['img_path'] for entry in entries if owner.setdefault(entry['img_path'], split) != split]
         if shared:
             raise AnnotationError(
-                f'{data_dir}: {len(shared):,} images of {split} are in {owner[shared[0]]} too: {shorten(shared)}. '
+                f'{source}: {len(shared):,} images of {split} are in {owner[shared[0]]} too: {shorten(shared)}. '
                 'Testing on training images measures nothing; remove them from one of the two.'
             )
         missing = [entry['img_path'] for entry in entries if not os.path.isfile(root / entry['img_path'])]
         if missing:
             raise AnnotationError(
-                f'{data_dir}: {len(missing):,} of the {len(entries):,} images of {split} are missing under {root}: '
+                f'{source}: {len(missing):,} of the {len(entries):,} images of {split} are missing under {root}: '
                 f'{shorten(missing)}.{hint_below(missing, root)} Unpack the images again.'
             )
     for note in reading.notes:

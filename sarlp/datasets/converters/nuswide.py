@@ -54,7 +54,8 @@ def read(data_dir: Path, allow_missing: bool = False) -> Reading:
         )
     lists = root / 'ImageList'
     row_of = _read_images(lists / 'Imagelist.txt')
-    images = {split: list(_read_images(lists / f'{split.capitalize()}Imagelist.txt')) for split in SPLITS}
+    sources = {split: lists / f'{split.capitalize()}Imagelist.txt' for split in SPLITS}
+    images = {split: list(_read_images(sources[split])) for split in SPLITS}
     _check_splits(lists, row_of, images)
     labels = _read_labels(root, concepts, len(row_of))
 
@@ -87,9 +88,8 @@ def read(data_dir: Path, allow_missing: bool = False) -> Reading:
         facts[split] = {'dropped_without_label': unlabelled, 'dropped_missing': dropped}
         remarks[split] = [f'{unlabelled:,} images without any label were dropped, {dropped:,} because they are missing']
         if len(classes) == _NUM_CONCEPTS:
-            listed = f'{split.capitalize()}Imagelist.txt'
-            remarks[split] += compare_size(listed, len(images[split]), 'one', _SIZES[split])
-    return Reading(classes, entries, root, 'NUS-WIDE', facts, notes, remarks)
+            remarks[split] += compare_size(sources[split].name, len(images[split]), 'one', _SIZES[split])
+    return Reading(classes, entries, root, 'NUS-WIDE', sources, facts, notes, remarks)
 
 
 convert_nuswide = partial(convert, read)

@@ -90,7 +90,8 @@ def read(data_dir: Path, difficult: Literal['ignore', 'negative', 'positive'] = 
         policies = ', '.join(get_args(read.__annotations__['difficult']))
         raise AnnotationError(f'difficult must be one of {policies}, found {difficult!r}.')
     root = locate_voc2007(data_dir)
-    ids = {split: _read_ids(root / 'ImageSets' / 'Main' / f'{split}.txt') for split in SPLITS}
+    lists = {split: root / 'ImageSets' / 'Main' / f'{split}.txt' for split in SPLITS}
+    ids = {split: _read_ids(lists[split]) for split in SPLITS}
     images = _find_images(root, [image_id for split in SPLITS for image_id in ids[split]])
     spellings = Spellings()
     objects = {split: _read_objects(root, ids[split], split, spellings) for split in SPLITS}
@@ -108,7 +109,7 @@ def read(data_dir: Path, difficult: Literal['ignore', 'negative', 'positive'] = 
     if tuple(classes) == VOC_CLASSES:
         remarks = {split: compare_size(split, len(ids[split]), 'VOC 2007', VOC_SIZES[split]) for split in SPLITS}
     facts = dict.fromkeys(SPLITS, {'difficult': difficult})
-    return Reading(classes, entries, root, 'VOC2007', facts, list(spellings.notes()), remarks)
+    return Reading(classes, entries, root, 'VOC2007', lists, facts, list(spellings.notes()), remarks)
 
 
 convert_voc2007 = partial(convert, read)
