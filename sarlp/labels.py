@@ -26,18 +26,19 @@ def class_keys(classes: Sequence[str]) -> np.ndarray:
     return np.array([_digest('class', name) for name in classes], np.uint64)
 
 
-def uniform_numbers(seed: int, image_id: str, keys: np.ndarray) -> np.ndarray:
+def uniform_numbers(seed: int, image_id: str, keys: np.ndarray, purpose: str = 'image') -> np.ndarray:
     """One uniform random number per (seed, image, class).
 
     Args:
         seed: any integer; another seed gives independent numbers.
         image_id: the image's path relative to the image root, with forward slashes.
         keys: (C,) uint64 from :func:`class_keys`.
+        purpose: numbers for another one are independent; the default is that of the masks.
 
     Returns:
         (C,) float64 in [0, 1).
     """
-    return _mix(keys ^ _digest('image', str(seed), image_id))
+    return _mix(keys ^ _digest(purpose, str(seed), image_id))
 
 
 def holdout_number(seed: int, image_id: str, purpose: str = 'holdout') -> float:

@@ -25,7 +25,7 @@ LEAVES = {
     path.stem: path for path in sorted(shipped('configs').glob('*/*.py')) if path.parent.name not in ('_base_', 'tests')
 }
 CLASSES = {'digits': 10}
-IMAGE_SIZES = {'voc': 448, 'coco': 448, 'nus': 224}
+IMAGE_SIZES = {'voc': 448, 'coco': 448, 'nus': 224, 'voc_sample': 224}
 
 
 @functools.cache
@@ -57,7 +57,7 @@ def bare_model(name):
 
 
 def dataset_of(name):
-    found = [word for word in name.split('_') if word in (*IMAGE_SIZES, 'digits', 'custom')]
+    found = re.findall('_(voc_sample|voc|coco|nus|digits|custom)(?=_|$)', name)
     assert len(found) == 1, f'{name} must name its data set'
     return found[0]
 
@@ -283,7 +283,14 @@ def test_a_ratio_needs_a_mask_to_change(tmp_path):
 
 def test_leaf_fits_its_data_set(leaf):
     cfg, dataset = load(leaf), dataset_of(leaf)
-    words = {'voc': 'VOC2007', 'coco': 'COCO2014', 'nus': 'NUS', 'digits': 'digits', 'custom': 'mine'}[dataset].lower()
+    words = {
+        'voc': 'VOC2007',
+        'voc_sample': 'vocsample',
+        'coco': 'COCO2014',
+        'nus': 'NUS',
+        'digits': 'digits',
+        'custom': 'mine',
+    }[dataset].lower()
     for split in ('train', 'val', 'test'):
         root = re.sub(r'[^a-z0-9]', '', str(cfg[f'{split}_dataloader'].dataset.data_root).lower())
         assert words in root or words.removesuffix('2014') in root
@@ -305,7 +312,7 @@ CLIP_LORA_RECIPES = {'voc': (32, 2.4e-5, 0.9983), 'coco': (32, 5e-5, 0.9997), 'n
 def published_recipe(leaf):
     """Batch, learning rate and EMA decay; None for digits, custom data and sarlp_clip, of which no paper names them."""
     dataset = dataset_of(leaf)
-    if dataset in ('digits', 'custom') or leaf.startswith('sarlp_clip_rn101'):
+    if dataset in ('digits', 'custom', 'voc_sample') or leaf.startswith('sarlp_clip_rn101'):
         return None
     if leaf.startswith('sgre'):
         return (128, 9e-5, 0.9983 if dataset == 'voc' else 0.9997)

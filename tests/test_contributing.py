@@ -33,7 +33,12 @@ def run(project, *command):
 
 
 def test_there_are_diffs():
-    assert [title for title, _ in DIFFS] == ['A loss', 'A method with a teacher and a label store']
+    assert [title for title, _ in DIFFS] == [
+        'A loss',
+        'A method with a teacher and a label store',
+        'A backbone',
+        'A layout of data',
+    ]
 
 
 @pytest.mark.parametrize(('title', 'diff'), DIFFS, ids=[title for title, _ in DIFFS])

@@ -22,7 +22,7 @@ from sarlp.datasets.annotation import dump_annotation, labels_of, load_annotatio
 from sarlp.datasets.converters.coco import convert_coco2014
 from sarlp.datasets.converters.label_embeddings import glove_embeddings
 from sarlp.datasets.converters.nuswide import convert_nuswide
-from sarlp.datasets.converters.voc import convert_voc2007
+from sarlp.datasets.converters.voc2007 import convert_voc2007
 from sarlp.transforms import LoadImage
 
 from .fuzzing import SEEDS, Properties, attempt, spoil_bytes, spoil_structure, spoilt_bytes, spoilt_structures

@@ -1,4 +1,5 @@
-"""The command line. Each command is a module of this folder with a ``main()`` that reads ``sys.argv``.
+"""The command line. Each command is a module of this folder with a ``main()`` that reads ``sys.argv``; those of
+``sarlp convert`` that read a layout of data come by themselves (:mod:`sarlp.commands.convert_layout`).
 
 This module imports none of them, so that ``sarlp --help`` answers at once.
 """
@@ -8,10 +9,14 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from sarlp.commands.convert_layout import layouts
+from sarlp.commands.convert_layout import main as convert_layout
+
 COMMANDS = {
     'train': 'train a config, or go on with a run',
     'test': 'test a checkpoint: metrics, predictions, recovered labels',
     'predict': 'the classes of images, as CSV or JSON, with figures if wanted',
+    'refit': 'fit the last layer of a trained model again, class by class',
     'recover': 'complete the labels of a data set: a probability and a decision for each blank',
     'review': 'review completed labels in the browser',
     'maps': 'draw where a model sees each class',
@@ -23,12 +28,12 @@ COMMANDS = {
     'results': 'the table and the plot of a sweep',
     'list': 'the configs that come with sarlp, or its parts by name',
 }
+LAYOUTS = layouts()
 CONVERTERS = {
     'labels': 'a spreadsheet, JSON lines or COCO JSON with some labels known',
-    'voc2007': 'PASCAL VOC 2007, or any folder in its layout',
-    'coco': 'MS-COCO 2014',
-    'nuswide': 'NUS-WIDE',
+    **LAYOUTS,
     'digits': 'the built-in scenes of handwritten digits',
+    'scenes': 'the built-in scenes of drawn things with names',
     'embeddings': 'label embeddings of class names',
     'mask': 'a label mask as a file',
     'released': "a checkpoint of the authors'",
@@ -56,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f'error: {name} {chosen}: no such command; {advice}', file=sys.stderr)
         sys.exit(2)
     sys.argv = [f'{name} {chosen}', *words]
+    if kinds is CONVERTERS and chosen in LAYOUTS:
+        return convert_layout(chosen)
     prefix = 'convert_' if kinds is CONVERTERS else ''
     importlib.import_module(f'sarlp.commands.{prefix}{chosen}').main()
 

@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     options = vars(parse_args())
     from sarlp.commands.friendly import friendly_errors  # after parsing: the import takes seconds, --help should not
-    from sarlp.datasets.converters.voc import convert_voc2007
+    from sarlp.datasets.converters.voc2007 import convert_voc2007
     from sarlp.datasets.digits import make_digits
     from sarlp.datasets.digits_spreadsheet import write_spreadsheets
 

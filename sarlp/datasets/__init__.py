@@ -1,3 +1,4 @@
+from sarlp.datasets.hcp_label_mask import HCPKnownLabels
 from sarlp.datasets.label_masks import (
     FileLabelMask,
     PerClassBudget,
@@ -14,6 +15,7 @@ __all__ = [
     'ConcatDataset',
     'RepeatDataset',
     'FileLabelMask',
+    'HCPKnownLabels',
     'MultiLabelDataset',
     'PerClassBudget',
     'PositivesOnly',

@@ -19,10 +19,7 @@ The law of a scene, so that results can be judged against it:
 A scene is a function of (seed, split, its number): the same files, byte for byte, with the same numpy and Pillow.
 """
 
-import json
 import os
-import secrets
-import shutil
 from colorsys import hsv_to_rgb
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -31,9 +28,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from sarlp.errors import UserError
-from sarlp.io.files import atomic_write
-from sarlp.io.json_file import read_json
+from sarlp.datasets.made_folder import check_least, make_folder
 
 CLASSES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')  # by the digit's value
 SCENE_TYPES = ((0, 1, 2, 3), (2, 3, 4, 5), (4, 5, 6, 7), (6, 7, 8, 9), (8, 9, 0, 1))
@@ -70,45 +65,9 @@ def make_digits(
     Raises:
         UserError: a parameter is out of range, or ``root`` holds something else.
     """
-    for name, value, least in (
-        ('num_train', num_train, 1),
-        ('num_test', num_test, 1),
-        ('size', size, 48),
-        ('seed', seed, 0),
-    ):
-        if value < least:
-            raise UserError(f'expected {name} of at least {least}, found {value}.')
-    root = Path(root)
+    check_least(num_train=(num_train, 1), num_test=(num_test, 1), size=(size, 48), seed=(seed, 0))
     made_with = {'version': _VERSION, 'num_train': num_train, 'num_test': num_test, 'size': size, 'seed': seed}
-    if _is_finished(root, made_with):
-        return root
-    if root.exists() and not (root / _MARKER).is_file() and (not root.is_dir() or any(root.iterdir())):
-        raise UserError(f'{root}: it was not made here (it has no {_MARKER}), so it is left alone. Name a new folder.')
-
-    root.parent.mkdir(parents=True, exist_ok=True)
-    work = root.with_name(f'.{root.name}.{secrets.token_hex(4)}.part')
-    try:
-        _write_scenes(work, (num_train, num_test), size, seed)
-        with atomic_write(work / _MARKER) as file:
-            file.write(json.dumps(made_with) + '\n')
-        if not _is_finished(root, made_with):  # another process may have been faster
-            if root.exists():
-                old = root.with_name(work.name + '.old')
-                os.rename(root, old)
-                os.rename(work, root)
-                shutil.rmtree(old)
-            else:
-                os.rename(work, root)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return root
-
-
-def _is_finished(root: Path, made_with: dict[str, int]) -> bool:
-    try:
-        return read_json(root / _MARKER) == made_with
-    except (OSError, ValueError):
-        return False
+    return make_folder(root, _MARKER, made_with, lambda work: _write_scenes(work, (num_train, num_test), size, seed))
 
 
 def _write_scenes(root: Path, counts: tuple[int, int], size: int, seed: int) -> None:

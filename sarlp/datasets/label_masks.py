@@ -68,7 +68,8 @@ class SeededMask(LabelMask):
         return uniform_numbers(self.seed, image_id, self._keys)
 
 
-def _check_share(name: str, share: float) -> float:
+def check_share(name: str, share: float) -> float:
+    """The share of labels that an argument gives, refused unless it is in (0, 1]."""
     if not 0 < share <= 1:
         raise UserError(f'label_mask.{name} must be in (0, 1], got {share!r}')
     return share
@@ -87,7 +88,7 @@ class RandomKnownLabels(SeededMask):
 
     def __init__(self, known_ratio: float, seed: int = 0):
         super().__init__(seed)
-        self.known_ratio = _check_share('known_ratio', known_ratio)
+        self.known_ratio = check_share('known_ratio', known_ratio)
 
     def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
         return self.uniform(image_id) < self.known_ratio
@@ -115,7 +116,7 @@ class PositivesOnly(SeededMask):
 
     def __init__(self, share: float, seed: int = 0):
         super().__init__(seed)
-        self.share = _check_share('share', share)
+        self.share = check_share('share', share)
 
     def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
         return (labels == POSITIVE) & (self.uniform(image_id) < self.share)

@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import MMLogger
 
 from sarlp.datasets.annotation import check_images, labels_of, load_annotation
+from sarlp.datasets.label_folds import LabelFold
 from sarlp.errors import UserError
 from sarlp.labels import NEGATIVE, POSITIVE, holdout_number
 from sarlp.names.class_names import check_names, columns_by_name
@@ -109,6 +110,8 @@ class MultiLabelDataset(BaseDataset):
             None for all. The label mask is made for all images of the file, so it is the same with and without.
         fold: arguments of :func:`take_fold` (``part``, ``index``, ``number``, ``seed``), likewise; of what ``holdout``
             leaves.
+        label_fold: arguments of :class:`~sarlp.datasets.label_folds.LabelFold` (``part``, ``index``, ``number``,
+            ``seed``) to use only that part of the labels that the mask shows, of all the images.
         pipeline: transforms; as ``steps`` they are an attribute.
         seed: of the augmentation.
         on_bad_image: ``'raise'`` stops at an image that does not decode; ``'skip'`` puts the next image in its place
@@ -124,6 +127,7 @@ class MultiLabelDataset(BaseDataset):
         label_mask: dict | None = None,
         holdout: dict | None = None,
         fold: dict | None = None,
+        label_fold: dict | None = None,
         pipeline: Sequence[dict | Callable] = (),
         seed: int = 0,
         on_bad_image: str = 'raise',
@@ -135,6 +139,7 @@ class MultiLabelDataset(BaseDataset):
         self.label_mask = None if label_mask is None else LABEL_MASKS.build(label_mask)
         self.holdout = holdout
         self.fold = fold
+        self.label_fold = None if label_fold is None else LabelFold(**label_fold)
         self.steps = tuple(pipeline)
         self.seed = seed
         self.on_bad_image = on_bad_image
@@ -167,6 +172,8 @@ class MultiLabelDataset(BaseDataset):
         check_images(Path(self.data_prefix['img_path']), data_list, self.ann_file)
         if self.label_mask is not None:  # in the order of the file, since a mask may know places and no names
             self.label_mask.bind(metainfo['classes'], str(self.ann_file), data_list)
+        if self.label_fold is not None:
+            self.label_fold.bind(metainfo['classes'])
         if self.holdout is not None:
             data_list = hold_out(data_list, **self.holdout)
         return data_list if self.fold is None else take_fold(data_list, **self.fold)
@@ -190,6 +197,8 @@ class MultiLabelDataset(BaseDataset):
         entry = super().get_data_info(idx)
         full, ignore = labels_of(entry, len(self.classes))
         observed = full if self.label_mask is None else self.label_mask(entry['img_path'], full)
+        if self.label_fold is not None:
+            observed, full = self.label_fold(entry['img_path'], observed, full)
         if self._columns is not None:
             observed, full, ignore = observed[self._columns], full[self._columns], ignore[self._columns]
         return entry['img_path'], observed, full, ignore

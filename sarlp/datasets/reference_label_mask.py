@@ -1,16 +1,15 @@
 """The label masks that the reference code of arXiv 2510.10055 writes while it trains, as a protocol."""
 
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from sarlp.datasets.image_lists import match_images, places, read_image_list
 from sarlp.datasets.label_masks import LabelMask
 from sarlp.errors import UserError, shorten
 from sarlp.io.weights_file import read_weights
-from sarlp.names.clean_names import clean_name
 from sarlp.registry import LABEL_MASKS
 
 
@@ -38,10 +37,8 @@ class ReferenceLabelMask(LabelMask):
         rows: Sequence[str | None] = image_ids
         order: str | Path = source
         if self.image_list is not None:
-            by_name = {clean_name(PurePosixPath(image_id).stem): image_id for image_id in image_ids}
-            by_name |= {clean_name(image_id): image_id for image_id in image_ids}
+            rows = match_images(read_image_list(self.image_list), image_ids)
             order = self.image_list
-            rows = [by_name.get(clean_name(line)) for line in self._read_list(order) if line.strip()]
         known = self._load()
         if known.shape != (len(rows), len(classes)):
             raise UserError(
@@ -49,22 +46,7 @@ class ReferenceLabelMask(LabelMask):
                 f'has {len(rows):,} images and {source} {len(classes):,} classes. Rows go by position: give the list '
                 'of images that the mask was made for with label_mask.image_list'
             )
-        self._rows = dict(zip(rows, known, strict=True))
-        for problem, found in (
-            ('are in it more than once', [name for name, count in Counter(rows).items() if name and count > 1]),
-            ('are not in it', [name for name in image_ids if name not in self._rows]),
-        ):
-            if found:
-                raise UserError(f'{order}: {len(found):,} images of {source} {problem}: {shorten(found)}')
-
-    @staticmethod
-    def _read_list(path: Path) -> list[str]:
-        try:
-            return path.read_text('utf-8-sig').split('\n')
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f'{path}: expected a text file with an image a line, in UTF-8 ({error}); correct label_mask.image_list'
-            ) from error
+        self._rows = {image: known[place] for image, place in places(rows, image_ids, order, source).items()}
 
     def _load(self) -> np.ndarray:
         try:

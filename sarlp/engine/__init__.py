@@ -9,6 +9,7 @@ from sarlp.engine.loop import ResumableSampler, ResumableTrainLoop
 from sarlp.engine.mixed_precision import MixedPrecisionOptimWrapper
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.engine.schedulers import OneCycleLR, OneCycleMomentum
+from sarlp.engine.selection import SelectionHook
 from sarlp.engine.survey import find_checkpoint, newest_checkpoint
 from sarlp.engine.tensorboard import TensorboardScalars
 from sarlp.engine.trainable import TrainableOnlyHook, TrainableParametersHook, trainable_parameters
@@ -21,6 +22,7 @@ __all__ = [
     'ForeachEMA',
     'MixedPrecisionOptimWrapper',
     'SeedHook',
+    'SelectionHook',
     'MultiLabelRunner',
     'OneCycleLR',
     'OneCycleMomentum',

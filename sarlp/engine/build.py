@@ -18,6 +18,7 @@ from sarlp.engine.inputs import check_inputs
 from sarlp.engine.options import check_texts, merge_options, read_options
 from sarlp.engine.run_options import check_options
 from sarlp.engine.runner import MultiLabelRunner
+from sarlp.engine.selection import hold_out_labels, measures_test_set
 from sarlp.engine.two_views import give_views
 from sarlp.errors import UserError
 from sarlp.io.embeddings import embedding_classes, load_embeddings
@@ -53,6 +54,7 @@ def load_config(name: str | Path, options: Mapping | Sequence[str] | None = None
     spread_data_sets(cfg)
     fill_in(cfg, tuple(options))
     give_views(cfg)
+    hold_out_labels(cfg)
     if cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
     return cfg
@@ -180,9 +182,12 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         UserError: an input is missing or does not fit; see :func:`~sarlp.engine.inputs.check_inputs`.
     """
     upgrade(cfg)
-    names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',)
+    names = ('test_dataloader',)
+    if training:
+        names = ('train_dataloader', 'val_dataloader', *(names if measures_test_set(cfg) else ()))
     if training:
         check_options(cfg)
+        hold_out_labels(cfg)
         choose_embeddings(cfg)
     loaders = _dataloaders(cfg, names)
     check_inputs(cfg, loaders, training)
@@ -193,6 +198,8 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         if name != 'train_dataloader' and cfg.get(name) is not None:
             require_each_once(cfg[name].dataset, f'{name}.dataset')
     set_num_classes(cfg, len(classes), source)
+    if cfg.model.head.get('classes', ()) is None:  # a head that puts their names into words
+        cfg.model.head.classes = list(classes)
     embedding = cfg.model.head.get('label_embedding') or {}
     if training and embedding.get('file') is not None:
         load_embeddings(embedding['file'], classes)

@@ -9,7 +9,7 @@ from sarlp.datasets.nesting import annotation_path, keyed_leaves, leaves, spread
 from sarlp.datasets.source_record import read_source
 from sarlp.engine.terminal import is_brief, speaks
 from sarlp.errors import UserError
-from sarlp.io.embeddings import EmbeddingError
+from sarlp.io.pip_parts import SCHEME, find_part
 
 AUTO = 'auto'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -85,7 +85,8 @@ def choose_embeddings(cfg: Config) -> None:
     """Put a file, or None, in the place of ``model.head.label_embedding.file = 'auto'``, and print which and why.
 
     ``<data_root>/labels/bert.npz`` is taken if it is there. If not, and the BERT of the config's ``text_encoder`` is on
-    this machine, it is made from the class names. Else the embeddings are learnt. Nothing is fetched.
+    this machine, it is made from the class names, with the config's ``text_pooling`` if it has one. Else the embeddings
+    are learnt. Nothing is fetched.
 
     Args:
         cfg: after :func:`fill_in`; completed in place.
@@ -97,36 +98,45 @@ def choose_embeddings(cfg: Config) -> None:
     annotation, file = annotation_path(first), Path(first.get('data_root') or '') / 'labels' / 'bert.npz'
     embedding.file, said = str(file), f'label embeddings: {file}'
     if not file.is_file() and annotation.is_file():
-        reason = _make_embeddings(annotation, file, cfg.get('text_encoder'))
+        encoder = {'model': cfg.get('text_encoder'), 'pooling': cfg.get('text_pooling')}
+        encoder = {key: value for key, value in encoder.items() if value is not None}
+        reason = _make_embeddings(annotation, file, encoder)
         if reason is None:
             said += ', made from the class names'
         else:
             said = (
                 f'label embeddings: learnt, since {reason}. Those of a text encoder know what the names mean; they are '
-                f'made by: sarlp convert embeddings {annotation} --kind bert --out {file}'
+                f'made by: sarlp convert embeddings {annotation} --kind bert '
+                f'{"".join(f"--{key} {value} " for key, value in encoder.items())}--out {file}'
             )
             embedding.file = None
     if speaks() and not is_brief():
         print(said)
 
 
-def _make_embeddings(annotation: Path, file: Path, encoder: str | None) -> str | None:
+def _make_embeddings(annotation: Path, file: Path, encoder: Mapping[str, str]) -> str | None:
     """Why the file could not be made; None where it was."""
     from sarlp.datasets.converters.label_embeddings import make_embeddings  # here: only the first run needs them
 
-    if encoder is None:
+    if 'model' not in encoder:
         return 'the config names no text_encoder'
-    if not _is_here(encoder):
-        return f'{encoder} is not on this machine'
     try:
-        make_embeddings(annotation, file, 'bert', model=encoder)
-    except EmbeddingError as error:
+        if not _is_here(encoder['model']):
+            return f'{encoder["model"]} is not on this machine'
+        make_embeddings(annotation, file, 'bert', **encoder)
+    except UserError as error:
         return str(error).splitlines()[0].rstrip('.')
     return None
 
 
 def _is_here(encoder: str) -> bool:
-    """Whether a text encoder is a folder, or in the cache of the Hugging Face hub."""
+    """Whether a text encoder is a folder, or in the cache of the Hugging Face hub, or a package that is installed.
+
+    Raises:
+        UserError: it is a package, and not installed.
+    """
+    if encoder.startswith(SCHEME):
+        return find_part(encoder).is_dir()
     if Path(encoder).is_dir():
         return True
     from huggingface_hub import try_to_load_from_cache

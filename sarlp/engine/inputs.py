@@ -63,14 +63,18 @@ def _missing_weights(cfg: Config):
             check(**{key: value for key, value in cfg.model.backbone.items() if key != 'type'})
         except UserError as error:
             yield _entry(f'weights of the backbone: {error}')
-    weights = cfg.model.backbone.get('weights')
-    if check is None and weights is not None and not Path(weights).is_file():
-        yield _entry(
-            f'weights of CLIP: {weights}',
-            f'made by      fetching {HOW_TO_GET}',
-            'or set       --cfg-options model.backbone.weights=FILE (RN101.pt, or an open_clip checkpoint of RN101)',
-            'or train from scratch with --cfg-options model.backbone.weights=None',
-        )
+    for part, option, of in (
+        ('', 'backbone', {} if check is not None else cfg.model.backbone),
+        (', text', 'head.text', cfg.model.head.get('text') or {}),
+    ):
+        weights = of.get('weights')
+        if weights is not None and not Path(weights).is_file():
+            yield _entry(
+                f'weights of CLIP{part}: {weights}',
+                f'made by      fetching {HOW_TO_GET}',
+                f'or set       --cfg-options model.{option}.weights=FILE (RN101.pt, or an open_clip checkpoint of it)',
+                f'or train from scratch with --cfg-options model.{option}.weights=None',
+            )
     init_cfg = cfg.model.backbone.get('init_cfg')
     if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
         return

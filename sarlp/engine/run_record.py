@@ -18,6 +18,7 @@ from sarlp.io.files import atomic_write
 from sarlp.io.json_file import read_json
 
 RECORD = 'checkpoints.json'
+SELECTION = 'selection.json'  # of a run that measures the test set beside the selection
 SESSION = re.compile(r'\d{8}_\d{6}')  # the folder in which MMEngine keeps the log of one start of a tool
 RESUMABLE = re.compile(r'(epoch|iter)_\d+\.pth')
 BEST = re.compile(r'best_(?P<metric>.+)_(epoch|iter)_\d+\.pth')
@@ -152,7 +153,7 @@ def set_aside(work_dir: str | Path, folder: str | Path, session: str) -> Path | 
             record.folder = str(place)
         os.rename(file, place / file.name)
     logs = [path for path in work_dir.iterdir() if SESSION.fullmatch(path.name) and path.name != session]
-    for path in (*logs, work_dir / 'last_checkpoint'):
+    for path in (*logs, work_dir / 'last_checkpoint', work_dir / SELECTION):
         if path.exists():
             os.rename(path, target / path.name)
     if written:

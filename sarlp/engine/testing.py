@@ -63,11 +63,13 @@ def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: di
     """What the numbers depend on, for ``metrics.json``."""
     train = cfg.get('train_dataloader') or {}
     validation = (cfg.get('val_dataloader') or {}).get('dataset')
-    held_out = None if validation is None else option_of(validation, 'holdout')
+    held_out, labels = (validation and option_of(validation, name) for name in ('holdout', 'label_fold'))
     metric = meta.get('selected_by') or _metric_in(Path(checkpoint).name)
     average = 'EMA ' if (cfg.get('default_hooks') or {}).get('ema') is not None else ''
     if metric is None:
         selection = 'the epoch of this checkpoint'
+    elif labels:
+        selection = f'best {average}{metric} on known labels of the training images, held out of training ({labels})'
     elif held_out is None:
         selection = f'best {average}{metric} on the test set'
     else:

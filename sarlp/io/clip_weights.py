@@ -20,11 +20,12 @@ from typing import IO
 import torch
 from torch import Tensor
 
-from sarlp.errors import UserError, first_line
+from sarlp.errors import UserError
 from sarlp.io.weights_file import check_parts, read_weights
 
 HOW_TO_GET = 'RN101.pt of OpenAI (open_clip.get_pretrained_url("RN101", "openai") has its address)'
 PREFIX = 'visual.'
+NOT_WEIGHTS = ('attn_mask', 'input_resolution', 'context_length', 'vocab_size')  # in OpenAI's files beside them
 
 _STORAGES = {
     'FloatStorage': torch.float32,
@@ -50,23 +51,40 @@ def read_clip_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         UserError: there is no such file, or it holds no weights that can be read safely.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(
-            f'{path}: there are no such CLIP weights; fetch {HOW_TO_GET}, name an open_clip checkpoint of '
-            'RN101 with --cfg-options model.backbone.weights=FILE, or train from scratch with '
-            '--cfg-options model.backbone.weights=None'
-        )
-    try:
-        state = read_state_dict(path, lambda name: name.startswith(PREFIX))
-    except Exception as error:  # unpickling, zip and type errors, by what the file is
-        reason = first_line(error)
-        raise UserError(f'{path}: holds no CLIP weights that can be read safely ({reason})') from error
+    state = _read_part(path, lambda name: name.startswith(PREFIX), 'model.backbone.weights')
     if any(key.startswith(PREFIX) for key in state):
         state = {key[len(PREFIX) :]: value for key, value in state.items() if key.startswith(PREFIX)}
     if not state:
         raise UserError(f'{path}: holds no image encoder (nothing under {PREFIX!r})')
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def read_text_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read the state dict of the text encoder; arguments and errors as of :func:`read_clip_weights`.
+
+    Returns:
+        Names as in CLIP, where the text encoder has no prefix; floating-point entries in float32, on the CPU.
+    """
+    state = _read_part(path, lambda name: not name.startswith(PREFIX), 'model.head.text.weights')
+    return {
+        key: value.float()
+        for key, value in state.items()
+        if not key.startswith(PREFIX) and key.rpartition('.')[2] not in (*NOT_WEIGHTS, 'logit_scale')
+    }
+
+
+def _read_part(path: str | Path, wanted: Callable[[str], bool], option: str) -> dict[str, Tensor]:
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f'{path}: there are no such CLIP weights; fetch {HOW_TO_GET}, name an open_clip checkpoint of '
+            f'RN101 with --cfg-options {option}=FILE, or train from scratch with --cfg-options {option}=None'
+        )
+    try:
+        return read_state_dict(path, wanted)
+    except Exception as error:  # unpickling, zip and type errors, by what the file is
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f'{path}: holds no CLIP weights that can be read safely ({reason})') from error
 
 
 def read_state_dict(path: str | Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:

@@ -1,8 +1,12 @@
 """Training on the known labels alone."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from sarlp.methods.base import Batch, Method
+from sarlp.errors import UserError
+from sarlp.methods.base import Batch, Method, TaskInfo
+from sarlp.methods.class_stats import class_prior
 from sarlp.registry import METHODS, MODELS
 
 
@@ -12,11 +16,29 @@ class KnownLabels(Method):
 
     Args:
         loss: config of a loss of (B, C) logits against (B, C) targets of 1 / 0 / -1.
+        start_from_prior: begin with every class as likely as :func:`~sarlp.methods.class_stats.class_prior` says, so
+            that what all images have in common need not be learnt. The head must know how (``expect``).
     """
 
-    def __init__(self, loss: dict):
+    def __init__(self, loss: dict, start_from_prior: bool = False):
         super().__init__()
         self.known_loss = MODELS.build(loss)
+        self.start_from_prior = start_from_prior
+        self._head: tuple[Any, ...] = ()
+
+    def meet(self, network: nn.Module) -> None:
+        self._head = (network.head,)  # a tuple, so that the head is no part of the method
+
+    def before_train(self, task: TaskInfo) -> None:
+        if not self.start_from_prior:
+            return
+        (head,) = self._head
+        if not hasattr(head, 'expect'):
+            raise UserError(
+                f'model.method.start_from_prior needs a head that has expect(prior), and {type(head).__name__} has '
+                'none; leave it out, or take the head TokenHead'
+            )
+        head.expect(class_prior(task))
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         return self.losses(network(batch.image), batch.observed)

@@ -25,6 +25,8 @@ class SelectiveNegatives(KnownAndUnknown):
             before; here it comes from the known labels, :func:`~sarlp.methods.class_stats.class_prior`.
     """
 
+    frequent: Tensor
+
     def __init__(
         self,
         loss: dict,

@@ -84,6 +84,7 @@ class CLIPResNet(BaseModule):
         image_token: put the token of the mean in front of the others.
         lora: arguments of :func:`~sarlp.models.lora.add_lora`; None trains everything.
         norm_eval: keep BatchNorm in evaluation mode while training.
+        frozen: train nothing of it, and keep BatchNorm in evaluation mode.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class CLIPResNet(BaseModule):
         image_token: bool = True,
         lora: dict | None = None,
         norm_eval: bool = False,
+        frozen: bool = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
@@ -105,9 +107,11 @@ class CLIPResNet(BaseModule):
         self.visual = ModifiedResNet(list(layers), output_dim, heads, image_size, width)
         self.weights = weights
         self.image_token = image_token
-        self.norm_eval = norm_eval
+        self.norm_eval = norm_eval or frozen
         if lora is not None:
             add_lora(self.visual, **lora)
+        if frozen:
+            self.visual.requires_grad_(False)
 
     def init_weights(self) -> None:
         super().init_weights()

@@ -18,9 +18,12 @@ from sarlp.models.linear_norm import LinearNorm
 from sarlp.registry import MODELS
 
 
-def attentive_pool(token_scores: Tensor) -> Tensor:
-    """Weigh the scores of a class over the tokens by their own softmax: (B, P, C) -> (B, C)."""
-    return (token_scores.softmax(1) * token_scores).sum(1)
+def attentive_pool(token_scores: Tensor, sharpness: float = 1.0) -> Tensor:
+    """Weigh the scores of a class over the tokens by their own softmax: (B, P, C) -> (B, C).
+
+    ``sharpness``, the factor within the softmax, goes from their mean (0) to their maximum.
+    """
+    return ((token_scores * sharpness).softmax(1) * token_scores).sum(1)
 
 
 class MultiLabelHead(BaseModule):

@@ -48,10 +48,13 @@ class Network(nn.Module):
             return features
         return features.flatten(2).transpose(1, 2), tuple(features.shape[-2:])
 
-    def forward(self, images: Tensor) -> dict[str, Any]:
-        """Args: images, see :meth:`extract_tokens`. Returns the named outputs of the head, and ``grid`` (H, W)."""
+    def forward(self, images: Tensor, **given: Tensor) -> dict[str, Any]:
+        """Args: images, see :meth:`extract_tokens`; given: what else the head takes, such as C-Tran's ``states``.
+
+        Returns the named outputs of the head, and ``grid`` (H, W).
+        """
         tokens, grid = self.extract_tokens(images)
-        return {**self.head(tokens, grid), 'grid': grid}
+        return {**self.head(tokens, grid, **given), 'grid': grid}
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
-from sarlp.datasets.converters.voc import convert_voc2007
+from sarlp.datasets.converters.voc2007 import convert_voc2007
 from sarlp.datasets.digits import make_digits
 from sarlp.datasets.digits_spreadsheet import write_spreadsheets
 from sarlp.engine import build_runner, load_config

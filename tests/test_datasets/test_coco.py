@@ -177,7 +177,7 @@ def without_first(key):
         (lambda root: (root / 'val2014').rename(root / 'test2014'), ['val2014: missing']),
         (
             lambda root: (root / 'val2014/h.jpg').unlink(),
-            ['1 of its 2 images with annotations are missing', 'val2014/h.jpg'],
+            ['1 of the 2 images of val are missing', 'val2014/h.jpg'],
         ),
     ],
 )

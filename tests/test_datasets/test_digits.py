@@ -9,7 +9,7 @@ from PIL import Image
 
 from sarlp.datasets import digits
 from sarlp.datasets.annotation import check_images, labels_of, load_annotation
-from sarlp.datasets.converters.voc import convert_voc2007
+from sarlp.datasets.converters.voc2007 import convert_voc2007
 from sarlp.datasets.digits import SCENE_TYPES, make_digits
 from sarlp.errors import UserError
 

@@ -128,7 +128,7 @@ ELM = 'Groundtruth/AllLabels/Labels_elm.txt'
         (write('ImageList/TestImagelist.txt', 'b\\2.jpg\nb\\3.jpg\n'), ['1 of its 2 images', 'Imagelist.txt: b/3.jpg']),
         (
             write('ImageList/TestImagelist.txt', 'b\\2.jpg\nactor\\1_7.jpg\n'),
-            ['1 images are both in TrainImagelist.txt and in TestImagelist.txt: actor/1_7.jpg'],
+            ['1 images of test are in train too: Flickr/actor/1_7.jpg'],
         ),
         (write('ImageList/TestImagelist.txt', 'c\\9.jpg\n'), ['TestImagelist.txt: the split is empty']),
         (

@@ -14,7 +14,7 @@ from sarlp.apps.spreadsheets.label_source import RECORD, label_arrays, write_lab
 from sarlp.datasets.annotation import AnnotationError, load_annotation
 from sarlp.datasets.converters.coco import convert_coco2014
 from sarlp.datasets.converters.nuswide import convert_nuswide
-from sarlp.datasets.converters.voc import convert_voc2007
+from sarlp.datasets.converters.voc2007 import convert_voc2007
 
 from .label_writers import lines, table
 from .test_coco import make_coco

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sarlp.datasets.annotation import AnnotationError, load_annotation
-from sarlp.datasets.converters.voc import VOC_CLASSES, convert_voc2007
+from sarlp.datasets.converters.voc2007 import VOC_CLASSES, convert_voc2007
 
 # (name, difficult) of the objects of each image; the class names are nobody's
 SCENES = {
@@ -151,7 +151,7 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><annotation>&b;<
         ),
         (lambda voc: (voc / 'JPEGImages/b1.jpg').unlink(), ['JPEGImages', '1 of 5 listed images are missing: b1']),
         (write_list('a1\na2\na1\n'), ['trainval.txt, line 3', 'a1 is listed already, in line 1']),
-        (write_list('a1\na2\nb2\n'), ['1 images are both in trainval.txt and in test.txt: b2']),
+        (write_list('a1\na2\nb2\n'), ['1 images of test are in trainval too: JPEGImages/b2.jpg']),
         (write_list('\n \n'), ['trainval.txt', 'the split is empty']),
         (write_list('a1  1\na2 -1\n'), ['line 1', "found 'a1  1'", 'second column']),
         (write_list('a1\nx/a2\n'), ['line 2', 'no folder']),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sarlp.datasets.converters.voc import convert_voc2007
+from sarlp.datasets.converters.voc2007 import convert_voc2007
 from sarlp.datasets.digits import make_digits
 from sarlp.engine import build_runner, load_config
 

@@ -146,12 +146,13 @@ class TestTransformers:
             MODELS.build(dict(type='TransformersBackbone', name_or_folder='nobody/nothing'))
 
 
-class TestTorchvision:
-    @pytest.fixture(scope='class')
-    def stored(self):
-        torch.manual_seed(5)
-        return tv.get_model(OTHER, weights=None).state_dict()
+@pytest.fixture(scope='module')
+def stored():
+    torch.manual_seed(5)
+    return tv.get_model(OTHER, weights=None).state_dict()
 
+
+class TestTorchvision:
     def build(self, weights, name=OTHER):
         backbone = MODELS.build(dict(type='TorchvisionBackbone', name=name, weights=str(weights)))
         backbone.init_weights()

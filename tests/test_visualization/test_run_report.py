@@ -24,7 +24,7 @@ from sarlp.apps.run_report.images import best_and_worst
 from sarlp.apps.run_report.svg import to_svg
 from sarlp.apps.run_report.workdir import Curves, read_config, read_curves, read_hidden, read_predictions
 from sarlp.datasets.annotation import dump_annotation
-from sarlp.datasets.converters.voc import convert_voc2007
+from sarlp.datasets.converters.voc2007 import convert_voc2007
 from sarlp.datasets.digits import make_digits
 from sarlp.engine import build_runner, find_checkpoint, load_config
 from sarlp.engine.testing import test as measure

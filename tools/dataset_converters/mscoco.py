@@ -1,6 +1,8 @@
 """The same as ``sarlp convert coco``, from a checkout; ``--help`` tells more."""
 
-from sarlp.commands.convert_coco import main
+import sys
+
+from sarlp.commands import main
 
 if __name__ == '__main__':
-    main()
+    main(['convert', 'coco', *sys.argv[1:]])

@@ -1,6 +1,8 @@
 """The same as ``sarlp convert nuswide``, from a checkout; ``--help`` tells more."""
 
-from sarlp.commands.convert_nuswide import main
+import sys
+
+from sarlp.commands import main
 
 if __name__ == '__main__':
-    main()
+    main(['convert', 'nuswide', *sys.argv[1:]])

@@ -1,6 +1,8 @@
 """The same as ``sarlp convert voc2007``, from a checkout; ``--help`` tells more."""
 
-from sarlp.commands.convert_voc2007 import main
+import sys
+
+from sarlp.commands import main
 
 if __name__ == '__main__':
-    main()
+    main(['convert', 'voc2007', *sys.argv[1:]])

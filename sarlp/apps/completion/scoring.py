@@ -1,8 +1,7 @@
 """The scores of all images of a data set, beside what is known of their labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,31 +41,55 @@ def stack(parts: Sequence[Scored]) -> Scored:
     )
 
 
+class LabelledBatches:
+    """The batches of a data set, each image once, beside its labels in the order of the model's classes.
+
+    Args:
+        loader: config of :func:`~sarlp.engine.testing.loader_for_testing`; the order of the classes is set in it.
+        classes: those of the model.
+        description: of the images, for the progress bar.
+
+    Attributes:
+        image_ids: N.
+        observed, truth: (N, C), see :class:`Scored`.
+
+    Raises:
+        UserError: the data set has other classes than the model, or a path twice.
+    """
+
+    def __init__(self, loader: Mapping, classes: Sequence[str], description: str):
+        order_classes(loader['dataset'], classes, 'the checkpoint')
+        require_each_once(loader['dataset'], 'the data set that is scored')
+        self._loader = MultiLabelRunner.build_dataloader(loader, seed=0)
+        self._description = description
+        dataset = self._loader.dataset
+        labels = [dataset.get_labels(index) for index in range(len(dataset))]
+        self.image_ids = [name for name, *_ in labels]
+        self.observed = np.stack([observed for _, observed, *_ in labels])
+        self.truth = np.stack([np.where(ignore, UNKNOWN, full) for _, _, full, ignore in labels])
+
+    def __iter__(self) -> Iterator[tuple[dict, slice]]:
+        """Batches, and which of the N images are in them."""
+        done = 0
+        for batch in tqdm(self._loader, desc=self._description, unit='batch', disable=None, leave=False):
+            names = [sample.img_id for sample in batch['data_samples']]
+            where = slice(done, done + len(names))
+            if names != self.image_ids[where]:
+                raise RuntimeError(f'the loader gave {names} where {self.image_ids[where]} were due')
+            yield batch, where
+            done = where.stop
+
+
 @torch.inference_mode()
 def score(model, loader: Mapping, description: str = 'images') -> Scored:
     """Score the images of a data set; labels and scores are in the order of the model's classes.
 
     Args:
         model: of :func:`~sarlp.inference.init_model`.
-        loader: config of :func:`~sarlp.engine.testing.loader_for_testing`; the order of the classes is set in it.
-        description: of the images, for the progress bar.
-
-    Raises:
-        UserError: the data set has other classes than the model, or a path twice.
+        loader, description: see :class:`LabelledBatches`, and for what it raises.
     """
-    order_classes(loader['dataset'], model.classes, 'the checkpoint')
-    require_each_once(loader['dataset'], 'the data set that is scored')
-    batches = MultiLabelRunner.build_dataloader(loader, seed=0)
-    dataset: Any = batches.dataset
-    labels = [dataset.get_labels(index) for index in range(len(dataset))]
-    scores = np.empty((len(labels), len(dataset.classes)), np.float32)
-    done = 0
-    for batch in tqdm(batches, desc=description, unit='batch', disable=None, leave=False):
-        samples = model.test_step(batch)
-        for sample in samples:
-            if sample.img_id != labels[done][0]:
-                raise RuntimeError(f'the loader gave {sample.img_id} where {labels[done][0]} was due')
-            scores[done] = sample.pred_score.cpu().numpy()
-            done += 1
-    truth = np.stack([np.where(ignore, UNKNOWN, full) for _, _, full, ignore in labels])
-    return Scored([name for name, *_ in labels], scores, np.stack([observed for _, observed, *_ in labels]), truth)
+    batches = LabelledBatches(loader, model.classes, description)
+    scores = np.empty(batches.observed.shape, np.float32)
+    for batch, where in batches:
+        scores[where] = [sample.pred_score.cpu().numpy() for sample in model.test_step(batch)]
+    return Scored(batches.image_ids, scores, batches.observed, batches.truth)

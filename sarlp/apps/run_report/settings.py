@@ -19,6 +19,7 @@ def important(cfg: Config) -> list[tuple[str, str]]:
         'data': _each(train.dataset, 'data_root'),
         'label mask': _each(train.dataset, 'label_mask') or 'none: every label of the file is seen',
         'held out': _each(train.dataset, 'holdout'),
+        'held-out labels': _each(train.dataset, 'label_fold'),
         'classes': head.get('num_classes'),
         'head': _call(head, only=('encoder', 'srfl', 'sgfe', 'recovery', 'label_embedding')),
         'backbone': _call(backbone, only=('depth', 'base_channels', 'arch')),

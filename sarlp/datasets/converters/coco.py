@@ -1,4 +1,4 @@
-"""MS-COCO 2014, or any folder in its layout, to annotation files.
+"""MS-COCO 2014, or any folder in its layout.
 
 .. code-block:: text
 
@@ -13,13 +13,13 @@ the order of the file; their ids, which have gaps, are not used. An image withou
 ``coco_url`` says; one that says which classes were looked for (LVIS) is refused, since there the others are unknown.
 """
 
-import os
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
+from sarlp.datasets.annotation import REST, AnnotationError
 from sarlp.datasets.converters.coco_records import (
     NEGATIVES,
     VERIFIED,
@@ -30,8 +30,7 @@ from sarlp.datasets.converters.coco_records import (
     place,
 )
 from sarlp.datasets.converters.json_stream import stream_members
-from sarlp.datasets.near_names import hint_below
-from sarlp.datasets.statistics import summary
+from sarlp.datasets.converters.layouts import Reading, compare_size, convert
 from sarlp.errors import shorten
 from sarlp.names.clean_names import capitals_note
 
@@ -51,56 +50,37 @@ COCO_CLASSES = tuple(_NAMES.split(', '))
 _COCO_SIZES = {'train': 82_081, 'val': 40_137}
 
 
-def convert_coco2014(data_dir: str | os.PathLike, save_dir: str | os.PathLike | None = None) -> dict[str, Path]:
-    """Write ``train.json`` and ``val.json`` and print what is in them.
+def read(data_dir: Path) -> Reading:
+    """Read ``train`` and ``val``; ``img_path`` (``train2014/COCO_train2014_000000000009.jpg``) is relative to it.
 
-    ``img_path`` (``train2014/COCO_train2014_000000000009.jpg``) is relative to ``data_dir``. Everything is read and
-    checked before anything is written. The files of annotations are read record by record and never held.
+    The files of annotations are read record by record and never held.
 
     Args:
-        data_dir: the folder with ``annotations``, ``train2014`` and ``val2014``.
-        save_dir: where the files go; by default ``labels`` in ``data_dir``.
-
-    Returns:
-        The files by split, ``'train'`` and ``'val'``.
-
-    Raises:
-        AnnotationError: the folder is incomplete or a file in it is not as it must be.
+        data_dir: folder with annotations, train2014 and val2014.
     """
-    root = Path(data_dir)
-    save_dir = root / 'labels' if save_dir is None else Path(save_dir)
-    sources = {split: root / 'annotations' / f'instances_{split}2014.json' for split in SPLITS}
-    for folder in [*sources.values(), *(root / f'{split}2014' for split in SPLITS)]:
+    sources = {split: data_dir / 'annotations' / f'instances_{split}2014.json' for split in SPLITS}
+    for folder in [*sources.values(), *(data_dir / f'{split}2014' for split in SPLITS)]:
         if not folder.exists():
             raise AnnotationError(
-                f'{folder}: missing. Unpack annotations_trainval2014.zip, train2014.zip and val2014.zip into {root}, '
-                'or name the folder where they are.'
+                f'{folder}: missing. Unpack annotations_trainval2014.zip, train2014.zip and val2014.zip into '
+                f'{data_dir}, or name the folder where they are.'
             )
     contents = {split: _Instances(sources[split], f'{split}2014') for split in SPLITS}
     _same_categories(contents['train'], contents['val'])
     classes = contents['train'].categories.names
 
-    data_lists = {split: contents[split].data_list() for split in SPLITS}
+    entries = {split: contents[split].data_list() for split in SPLITS}
+    facts, remarks = {}, {}
     for split in SPLITS:
-        validate(classes, data_lists[split], sources[split])
-        _check_images(root, data_lists[split], sources[split])
-    for note in capitals_note(classes):
-        print(note)
-    files = {}
-    for split in SPLITS:
-        kept, dropped = len(data_lists[split]), len(contents[split].images) - len(data_lists[split])
-        files[split] = save_dir / f'{split}.json'
-        dump_annotation(
-            files[split], classes, data_lists[split], layout='COCO2014', split=split, dropped_without_annotation=dropped
-        )
-        print(f'\n{files[split]}: {summary({"classes": classes}, data_lists[split])}')
-        print(f'{dropped:,} images without any annotation were dropped')
-        if tuple(classes) == COCO_CLASSES and kept != _COCO_SIZES[split]:
-            print(
-                f'note: {split} has {kept:,} images, the published MS-COCO 2014 has {_COCO_SIZES[split]:,}; results on '
-                'it do not compare with published ones.'
-            )
-    return files
+        kept, dropped = len(entries[split]), len(contents[split].images) - len(entries[split])
+        facts[split] = {'dropped_without_annotation': dropped}
+        remarks[split] = [f'{dropped:,} images without any annotation were dropped']
+        if tuple(classes) == COCO_CLASSES:
+            remarks[split] += compare_size(split, kept, 'MS-COCO 2014', _COCO_SIZES[split])
+    return Reading(classes, entries, None, 'COCO2014', facts, list(capitals_note(classes)), remarks)
+
+
+convert_coco2014 = partial(convert, read)
 
 
 class _Instances:
@@ -209,12 +189,3 @@ def _same_categories(train: _Instances, val: _Instances) -> None:
         f'{train.path} and {val.path} must have equal categories, but {difference}. Class ids are positions in that '
         'list; give both files the same one.'
     )
-
-
-def _check_images(root: Path, data_list: list[dict[str, Any]], source: Path) -> None:
-    missing = [entry['img_path'] for entry in data_list if not os.path.isfile(root / entry['img_path'])]
-    if missing:
-        raise AnnotationError(
-            f'{source}: {len(missing):,} of its {len(data_list):,} images with annotations are missing under {root}: '
-            f'{shorten(missing)}.{hint_below(missing, root)} Unpack the archives of images again.'
-        )

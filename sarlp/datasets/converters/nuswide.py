@@ -1,4 +1,4 @@
-r"""NUS-WIDE to annotation files.
+r"""NUS-WIDE, 81 concepts.
 
 .. code-block:: text
 
@@ -15,14 +15,15 @@ dropped and counted, and then results do not compare with those on another copy.
 """
 
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
+from sarlp.datasets.annotation import REST, AnnotationError
+from sarlp.datasets.converters.layouts import Reading, compare_size, convert
 from sarlp.datasets.near_names import hint_below
-from sarlp.datasets.statistics import summary
 from sarlp.errors import shorten
 from sarlp.names.clean_names import Spellings, look_alike, match_names, show_spellings
 
@@ -30,27 +31,14 @@ SPLITS = ('train', 'test')
 _NUM_CONCEPTS, _SIZES = 81, {'train': 161_789, 'test': 107_859}  # of the published lists
 
 
-def convert_nuswide(
-    data_dir: str | os.PathLike, save_dir: str | os.PathLike | None = None, allow_missing: bool = False
-) -> dict[str, Path]:
-    """Write ``train.json`` and ``test.json`` and print what is in them.
-
-    ``img_path`` (``Flickr/actor/0001_2124494179.jpg``) is relative to ``data_dir``. Everything is read and checked
-    before anything is written.
+def read(data_dir: Path, allow_missing: bool = False) -> Reading:
+    """Read ``train`` and ``test``; ``img_path`` (``Flickr/actor/0001_2124494179.jpg``) is relative to the folder.
 
     Args:
-        data_dir: the folder with ``Groundtruth``, ``ImageList`` and ``Flickr``.
-        save_dir: where the files go; by default ``labels`` in ``data_dir``.
-        allow_missing: drop images that have labels but no file, and say how many; otherwise they are an error.
-
-    Returns:
-        The files by split, ``'train'`` and ``'test'``.
-
-    Raises:
-        AnnotationError: the folder is incomplete or a file in it is not as it must be.
+        data_dir: folder with Concepts81.txt, Groundtruth, ImageList and Flickr.
+        allow_missing: drop images that have labels but no file, and say how many, instead of stopping.
     """
-    root = Path(data_dir)
-    save_dir = root / 'labels' if save_dir is None else Path(save_dir)
+    root = data_dir
     if not (root / 'Flickr').is_dir():
         raise AnnotationError(f'{root / "Flickr"}: the folder of images is missing. Unpack the images there.')
     spellings = Spellings()
@@ -84,40 +72,27 @@ def convert_nuswide(
             f'{shorten(missing)}.{near} Fetch {"the others" if near else "them, or drop them with --allow-missing"}.'
         )
 
-    data_lists = {
+    entries = {
         split: [
             {'img_path': f'Flickr/{name}', 'positive': labels[row_of[name]].nonzero()[0].tolist(), 'negative': REST}
             for name in names
         ]
         for split, (names, _, _) in kept.items()
     }
-    for split in SPLITS:
-        validate(classes, data_lists[split], lists / f'{split.capitalize()}Imagelist.txt')
+    notes = list(spellings.notes())
     if missing:
-        print(f'{len(missing):,} of the listed images are missing and dropped: {shorten(missing)}.{near}')
-    for note in spellings.notes():
-        print(note)
-    files = {}
+        notes.insert(0, f'{len(missing):,} of the listed images are missing and dropped: {shorten(missing)}.{near}')
+    facts, remarks = {}, {}
     for split, (_, unlabelled, dropped) in kept.items():
-        files[split] = save_dir / f'{split}.json'
-        dump_annotation(
-            files[split],
-            classes,
-            data_lists[split],
-            layout='NUS-WIDE',
-            split=split,
-            dropped_without_label=unlabelled,
-            dropped_missing=dropped,
-        )
-        print(f'\n{files[split]}: {summary({"classes": classes}, data_lists[split])}')
-        print(f'{unlabelled:,} images without any label were dropped, {dropped:,} because they are missing')
-        listed = len(images[split])
-        if len(classes) == _NUM_CONCEPTS and listed != _SIZES[split]:
-            print(
-                f'note: {split.capitalize()}Imagelist.txt has {listed:,} images, the published one has '
-                f'{_SIZES[split]:,}; results on this split do not compare with published ones.'
-            )
-    return files
+        facts[split] = {'dropped_without_label': unlabelled, 'dropped_missing': dropped}
+        remarks[split] = [f'{unlabelled:,} images without any label were dropped, {dropped:,} because they are missing']
+        if len(classes) == _NUM_CONCEPTS:
+            listed = f'{split.capitalize()}Imagelist.txt'
+            remarks[split] += compare_size(listed, len(images[split]), 'one', _SIZES[split])
+    return Reading(classes, entries, root, 'NUS-WIDE', facts, notes, remarks)
+
+
+convert_nuswide = partial(convert, read)
 
 
 def _find_concepts(root: Path) -> Path:
@@ -162,12 +137,6 @@ def _check_splits(lists: Path, row_of: dict[str, int], images: dict[str, list[st
                 f'{lists / f"{split.capitalize()}Imagelist.txt"}: {len(unknown):,} of its {len(images[split]):,} '
                 f'images are not in Imagelist.txt: {shorten(unknown)}. Take the three lists from one archive.'
             )
-    shared = sorted(set(images['train']) & set(images['test']))
-    if shared:
-        raise AnnotationError(
-            f'{lists}: {len(shared):,} images are both in TrainImagelist.txt and in TestImagelist.txt: '
-            f'{shorten(shared)}. Testing on training images measures nothing; remove them from one list.'
-        )
 
 
 def _read_labels(root: Path, concepts: list[str], num_images: int) -> np.ndarray:

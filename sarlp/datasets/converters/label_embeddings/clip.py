@@ -9,12 +9,11 @@ import numpy as np
 
 from sarlp.datasets.converters.label_embeddings.spelling import spell_out
 from sarlp.errors import shorten
-from sarlp.io.clip_weights import PREFIX, is_torchscript, read_state_dict
+from sarlp.io.clip_weights import NOT_WEIGHTS, PREFIX, is_torchscript, read_state_dict
 from sarlp.io.embeddings import EmbeddingError
 
 CLIP = 'RN101-quickgelu'
 PROMPTS = ('a photo of a {}.',)
-_NOT_WEIGHTS = ('attn_mask', 'input_resolution', 'context_length', 'vocab_size')  # in OpenAI's files beside them
 
 
 def clip_embeddings(
@@ -89,7 +88,7 @@ def _load_clip(open_clip, model: str, pretrained: str) -> tuple:
     state = {
         key: value.float()
         for key, value in state.items()
-        if not key.startswith(PREFIX) and key.rpartition('.')[2] not in _NOT_WEIGHTS
+        if not key.startswith(PREFIX) and key.rpartition('.')[2] not in NOT_WEIGHTS
     }
     expected = {key: value for key, value in encoder.state_dict().items() if not key.startswith(PREFIX)}
     wrong = sorted(

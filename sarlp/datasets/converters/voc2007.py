@@ -1,4 +1,4 @@
-"""PASCAL VOC 2007, or any folder in its layout, to annotation files.
+"""PASCAL VOC 2007, or any folder in its layout.
 
 .. code-block:: text
 
@@ -16,19 +16,20 @@ recorded in the files. The classes are all names that occur in either split, in 
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal, get_args
 
 from tqdm import tqdm
 
-from sarlp.datasets.annotation import CONTROL, REST, AnnotationError, dump_annotation
+from sarlp.datasets.annotation import CONTROL, REST, AnnotationError
+from sarlp.datasets.converters.layouts import Reading, compare_size, convert
 from sarlp.datasets.near_names import hint
-from sarlp.datasets.statistics import summary
 from sarlp.errors import shorten
 from sarlp.io.image_files import is_hidden, suffixes
 from sarlp.names.clean_names import Spellings, clean_name
 
 SPLITS = ('trainval', 'test')
-POLICIES = ('ignore', 'negative', 'positive')
 _LARGEST_XML = 1 << 24  # bytes; one of VOC has about a thousand
 
 # to recognise the real data set, whose sizes are known; nothing else depends on the names
@@ -54,16 +55,15 @@ VOC_CLASSES = (
     'train',
     'tvmonitor',
 )
-_VOC_SIZES = {'trainval': 5011, 'test': 4952}
+VOC_SIZES = {'trainval': 5011, 'test': 4952}
 
 
-def locate_voc2007(data_dir: str | os.PathLike) -> Path:
+def locate_voc2007(data_dir: Path) -> Path:
     """Find the folder with ``ImageSets``, ``Annotations`` and ``JPEGImages``: ``data_dir``, or VOC2007 under it.
 
     Raises:
         AnnotationError: no such folder; the message lists where it was looked for.
     """
-    data_dir = Path(data_dir)
     candidates = [data_dir, data_dir / 'VOC2007', data_dir / 'VOCdevkit' / 'VOC2007']
     for root in candidates:
         if (root / 'ImageSets' / 'Main').is_dir():
@@ -78,69 +78,40 @@ def locate_voc2007(data_dir: str | os.PathLike) -> Path:
     )
 
 
-def convert_voc2007(
-    data_dir: str | os.PathLike,
-    save_dir: str | os.PathLike | None = None,
-    difficult: str = 'ignore',
-    by_class: bool = True,
-) -> dict[str, Path]:
-    """Write ``trainval.json`` and ``test.json`` and print what is in them.
-
-    Both files have the same classes; ``img_path`` (``JPEGImages/000001.jpg``) is relative to the VOC2007 folder.
-    Everything is read and checked before anything is written.
+def read(data_dir: Path, difficult: Literal['ignore', 'negative', 'positive'] = 'ignore') -> Reading:
+    """Read the lists ``trainval`` and ``test``; ``img_path`` (``JPEGImages/000001.jpg``) is relative to VOC2007.
 
     Args:
-        data_dir: the VOC2007 folder, or one with ``VOC2007`` or ``VOCdevkit/VOC2007`` in it.
-        save_dir: where the files go; by default ``labels`` in the VOC2007 folder.
-        difficult: a class with only difficult objects in an image is, with ``'ignore'``, negative in training and left
-            out of metrics; with ``'negative'``, negative; with ``'positive'``, positive.
-        by_class: print the counts of each class too, and not of all together only.
-
-    Returns:
-        The files by split, ``'trainval'`` and ``'test'``.
-
-    Raises:
-        AnnotationError: the folder is incomplete or a file in it is not as it must be.
+        data_dir: folder with ImageSets, Annotations and JPEGImages, or one with VOC2007 or VOCdevkit/VOC2007 in it.
+        difficult: what a class with only difficult objects in an image is; ignore: negative in training, left out of
+            metrics.
     """
-    if difficult not in POLICIES:
-        raise AnnotationError(f'difficult must be one of {", ".join(POLICIES)}, found {difficult!r}.')
+    if difficult not in get_args(read.__annotations__['difficult']):
+        policies = ', '.join(get_args(read.__annotations__['difficult']))
+        raise AnnotationError(f'difficult must be one of {policies}, found {difficult!r}.')
     root = locate_voc2007(data_dir)
-    save_dir = root / 'labels' if save_dir is None else Path(save_dir)
-
     ids = {split: _read_ids(root / 'ImageSets' / 'Main' / f'{split}.txt') for split in SPLITS}
-    shared = sorted(set(ids['trainval']) & set(ids['test']))
-    if shared:
-        raise AnnotationError(
-            f'{root / "ImageSets" / "Main"}: {len(shared):,} images are both in trainval.txt and in test.txt: '
-            f'{shorten(shared)}. Testing on training images measures nothing; remove them from one list.'
-        )
     images = _find_images(root, [image_id for split in SPLITS for image_id in ids[split]])
     spellings = Spellings()
     objects = {split: _read_objects(root, ids[split], split, spellings) for split in SPLITS}
 
     classes = sorted({name for split in SPLITS for found in objects[split] for name in found})
     id_of = {name: index for index, name in enumerate(classes)}
-    data_lists = {}
-    for split in SPLITS:
-        data_lists[split] = [
+    entries = {
+        split: [
             {'img_path': f'JPEGImages/{images[image_id]}', **_label(found, id_of, difficult)}
             for image_id, found in zip(ids[split], objects[split], strict=True)
         ]
+        for split in SPLITS
+    }
+    remarks = {}
+    if tuple(classes) == VOC_CLASSES:
+        remarks = {split: compare_size(split, len(ids[split]), 'VOC 2007', VOC_SIZES[split]) for split in SPLITS}
+    facts = dict.fromkeys(SPLITS, {'difficult': difficult})
+    return Reading(classes, entries, root, 'VOC2007', facts, list(spellings.notes()), remarks)
 
-    for note in spellings.notes():
-        print(note)
-    files = {}
-    for split in SPLITS:
-        files[split] = save_dir / f'{split}.json'
-        dump_annotation(files[split], classes, data_lists[split], layout='VOC2007', split=split, difficult=difficult)
-        counts = summary({'classes': classes}, data_lists[split], by_class)
-        print(f'{files[split]}: {counts}' if not by_class else f'\n{files[split]}: {counts}')
-        if tuple(classes) == VOC_CLASSES and len(ids[split]) != _VOC_SIZES[split]:
-            print(
-                f'note: {split} has {len(ids[split]):,} images, the published VOC 2007 has {_VOC_SIZES[split]:,}; '
-                'results on it do not compare with published ones.'
-            )
-    return files
+
+convert_voc2007 = partial(convert, read)
 
 
 def _label(found: dict[str, bool], id_of: dict[str, int], policy: str) -> dict:

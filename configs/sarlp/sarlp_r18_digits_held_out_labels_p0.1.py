@@ -1,0 +1,3 @@
+_base_ = ['./sarlp_r18_digits_p0.1.py', '../_base_/protocols/select_on_held_out_labels.py']
+train_dataloader = dict(dataset=dict(label_fold=_base_.training_labels))
+val_dataloader = dict(dataset=dict(label_fold=_base_.held_out_labels))
