@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from sarlp.datasets.nesting import order_classes, require_each_once
 from sarlp.engine import MultiLabelRunner
+from sarlp.engine.kept_tokens import keep_tokens
 from sarlp.labels import UNKNOWN
 
 
@@ -46,7 +47,7 @@ def score(model, loader: Mapping, description: str = 'images') -> Scored:
     """Score the images of a data set; labels and scores are in the order of the model's classes.
 
     Args:
-        model: of :func:`~sarlp.inference.init_model`.
+        model: of :func:`~sarlp.inference.init_model`; where its config has ``tokens``, those are taken.
         loader: config of :func:`~sarlp.engine.testing.loader_for_testing`; the order of the classes is set in it.
         description: of the images, for the progress bar.
 
@@ -56,6 +57,7 @@ def score(model, loader: Mapping, description: str = 'images') -> Scored:
     order_classes(loader['dataset'], model.classes, 'the checkpoint')
     require_each_once(loader['dataset'], 'the data set that is scored')
     loader = MultiLabelRunner.build_dataloader(loader, seed=0)
+    keep_tokens(model, model.cfg, [loader], print)
     dataset = loader.dataset
     labels = [dataset.get_labels(index) for index in range(len(dataset))]
     scores = np.empty((len(labels), len(dataset.classes)), np.float32)
