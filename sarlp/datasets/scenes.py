@@ -6,7 +6,7 @@ between training and test scenes, so that a class has to be recognised in drawin
 The law of a scene, so that results can be judged against it:
 
 - A hidden theme (kitchen, street, ...), all equally likely, chooses the classes that a scene is likely to have.
-- One to six objects, with chances 0.08, 0.20, 0.27, 0.22, 0.14, 0.09. Each takes its class from the theme or with chance
+- One to four objects, with chances 0.12, 0.30, 0.33, 0.25. Each takes its class from the theme, or with chance
   0.15, as a stranger, from all classes alike; then one of the drawings of that class for the split.
 - An object is mirrored with chance 0.5, turned by up to 25 degrees, its longer side 0.22 to 0.5 of the scene; hue,
   saturation, brightness and contrast are shifted. Of every object at least 0.55 can be seen: the rest may be behind

@@ -5,14 +5,9 @@ data_root = 'data/scenes'
 prepare_data = "pip install 'sarlp[scenes]' && sarlp convert scenes --out data/scenes"
 image_size = 160
 
-train_pipeline = [
-    dict(type='Resize', scale=(image_size, image_size)) if step['type'] == 'Resize' else step
-    for step in _base_.train_pipeline
-]
-test_pipeline = [
-    dict(type='Resize', scale=(image_size, image_size)) if step['type'] == 'Resize' else step
-    for step in _base_.test_pipeline
-]
+resize = dict(type='Resize', scale=(image_size, image_size))
+train_pipeline = [resize if step['type'] == 'Resize' else step for step in _base_.train_pipeline]
+test_pipeline = [resize if step['type'] == 'Resize' else step for step in _base_.test_pipeline]
 
 loading = dict(batch_size=64, num_workers=0)  # on two cores a worker takes from the training what it gives
 train_dataloader = dict(
@@ -23,3 +18,4 @@ test_dataloader = dict(
 )
 val_dataloader = test_dataloader
 del loading
+del resize
