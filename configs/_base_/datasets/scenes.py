@@ -1,4 +1,4 @@
-# The built-in scenes of drawn things with names (sarlp/datasets/scenes.py), enlarged to what a backbone of ImageNet reads
+# The built-in scenes of drawn things with names (sarlp/datasets/scenes.py), enlarged for a backbone of ImageNet
 _base_ = './photos_224.py'
 
 data_root = 'data/scenes'
