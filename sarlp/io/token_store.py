@@ -39,7 +39,8 @@ class TokenStore:
         A block in which one does not agree is removed, since its disk or file system is not to be trusted with it; what
         it had is absent then.
         """
-        wanted, found = frozenset(key.encode() for key in keys), {}
+        wanted = frozenset(key.encode() for key in keys)
+        found: dict[bytes, np.ndarray] = {}
         for file in sorted(self.folder.glob('*.npy')):
             try:
                 found |= _read(file, wanted - found.keys())
@@ -64,10 +65,10 @@ class TokenStore:
 
 
 def _checksum(record: np.void) -> int:
-    return zlib.crc32(np.ascontiguousarray(record['values']), zlib.crc32(record['key']))
+    return zlib.crc32(np.ascontiguousarray(record['values']).data, zlib.crc32(record['key']))
 
 
-def _read(file: Path, wanted: frozenset[bytes]) -> dict[bytes, np.ndarray]:
+def _read(file: Path, wanted: Collection[bytes]) -> dict[bytes, np.ndarray]:
     block = np.load(file, mmap_mode='c', allow_pickle=False)  # copy on write: what torch takes without a warning
     if block.dtype.names != ('key', 'crc', 'values') or block.ndim != 1:
         raise ValueError('no block of tokens')
