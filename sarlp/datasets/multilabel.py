@@ -15,6 +15,7 @@ from sarlp.errors import UserError
 from sarlp.labels import NEGATIVE, POSITIVE, holdout_number
 from sarlp.names.class_names import check_names, columns_by_name
 from sarlp.registry import DATASETS, LABEL_MASKS
+from sarlp.transforms.kept_tokens import KeptTokens
 from sarlp.transforms.loading import BadImageError
 from sarlp.transforms.seeding import seeded
 
@@ -246,6 +247,8 @@ class MultiLabelDataset(BaseDataset):
         info = self.get_data_info(idx)
         try:
             key = (self.seed, int(self._epoch), info['img_id'], *self._occurrence)
+            if isinstance(self.pipeline, KeptTokens):  # draws nothing
+                return self.pipeline({**info, 'seed_key': key})
             with seeded(*key):
                 return self.pipeline({**info, 'seed_key': key})
         except BadImageError as error:

@@ -16,6 +16,7 @@ _LEFT_OUT = {
     'test_dataloader', 'test_evaluator', 'text_encoder', 'visualizer', 'work_dir',
 }  # fmt: skip
 _WORKERS = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'}
+_PLACES = {'tokens.dir', 'tokens.max_gb'}
 _NONE = object()
 
 
@@ -72,7 +73,7 @@ def config_changes(before: str, now: str) -> list[str]:
 
 def bears_on_training(key: str) -> bool:
     """Whether a dotted key of a config is of what is trained, not of how and where it runs."""
-    return key.split('.')[0] not in _LEFT_OUT and key.split('.')[-1] not in _WORKERS
+    return key not in _PLACES and key.split('.')[0] not in _LEFT_OUT and key.split('.')[-1] not in _WORKERS
 
 
 def _shown(value: Any) -> str:

@@ -12,12 +12,18 @@ from torch import Tensor, nn
 
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserValueError
+from sarlp.models.frozen import Frozen
 from sarlp.registry import HOOKS, MODELS
 
 
 def _floating(module: nn.Module) -> list[Tensor]:
-    tensors = chain(module.parameters(), module.buffers())
-    return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+    """What an average is taken of: no counts, and nothing of a frozen part, which is its own average."""
+    frozen = {id(one) for part in module.modules() if isinstance(part, Frozen) for one in _tensors(part)}
+    return [one.detach() for one in _tensors(module) if one.is_floating_point() and id(one) not in frozen]
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    return chain(module.parameters(), module.buffers())
 
 
 @MODELS.register_module()

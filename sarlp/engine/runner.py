@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.compiling import compile_parts
-from sarlp.engine.kept_tokens import KeptTokensHook
+from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
 from sarlp.engine.loaders import fit_loader
 from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.progress import ProgressHook
@@ -84,7 +84,9 @@ class MultiLabelRunner(Runner):
         super().register_hooks(*args, **kwargs)
         self.register_hook(ProgressHook())
         if self.cfg.get('tokens') is not None:
-            self.register_hook(KeptTokensHook(**self.cfg.tokens))
+            with _options_of(self.cfg.tokens, 'tokens'):
+                TokenOptions(**self.cfg.tokens)
+            self.register_hook(KeptTokensHook())
         if self._train_dataloader is not None:
             self.register_hook(MethodHook())
 

@@ -8,11 +8,16 @@ exported; it knows nothing of labels.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor, nn
 
 from sarlp.errors import UserError
+from sarlp.methods.teacher import Teacher
+
+if TYPE_CHECKING:  # which imports this module
+    from sarlp.models.network import Network
 
 IMAGE = 'image'  # the name of the view where there is one only
 
@@ -105,15 +110,15 @@ class Method(nn.Module):
 
     views: tuple[str, ...] = (IMAGE,)
     lr_mult: Mapping[str, float] = {}
-    teacher = None
+    teacher: Teacher | None = None
 
-    def meet(self, network: nn.Module) -> None:
+    def meet(self, network: 'Network') -> None:
         """Make what depends on the network, such as the width of its tokens; called once, before ``before_train``."""
 
     def before_train(self, task: TaskInfo) -> None:
         """Make what depends on the task; called once, before the optimizer is made and before a run is resumed."""
 
-    def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, network: 'Network', batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch.
 
         Args:

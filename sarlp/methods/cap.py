@@ -32,6 +32,7 @@ class CAP(KnownLabels):
     """
 
     views = ('weak', 'strong')
+    teacher: Teacher
     prior: Tensor
     upper: Tensor
     lower: Tensor

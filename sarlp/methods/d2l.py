@@ -10,6 +10,7 @@ from sarlp.methods.label_store import LabelStore
 from sarlp.methods.teacher import Teacher
 from sarlp.methods.thresholds import f_beta_threshold
 from sarlp.models.heads import attentive_pool
+from sarlp.models.network import Network
 from sarlp.registry import METHODS
 
 
@@ -33,6 +34,7 @@ class D2L(KnownLabels):
     """
 
     views = ('weak', 'strong')
+    teacher: Teacher
     thresholds: Tensor
 
     def __init__(
@@ -50,7 +52,7 @@ class D2L(KnownLabels):
         self.pseudo_weight = pseudo_weight
         self.teacher = Teacher()
 
-    def meet(self, network: nn.Module) -> None:
+    def meet(self, network: Network) -> None:
         self.classifier = nn.Linear(network.head.in_channels, network.head.num_classes)
 
     def before_train(self, task: TaskInfo) -> None:
@@ -58,7 +60,7 @@ class D2L(KnownLabels):
         self.scores = LabelStore(task.num_images, task.num_classes, fill=UNKNOWN)
         self.observed = LabelStore(task.num_images, task.num_classes, fill=UNKNOWN, dtype=torch.int8)
 
-    def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         scores = self.teacher(batch.images['weak'])['logits'].float().sigmoid()
         self.scores.write(batch.index, scores)
         self.observed.write(batch.index, batch.observed)

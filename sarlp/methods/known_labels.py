@@ -1,13 +1,16 @@
 """Training on the known labels alone."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from sarlp.errors import UserError
 from sarlp.methods.base import Batch, Method, TaskInfo
 from sarlp.methods.class_stats import class_prior
 from sarlp.registry import METHODS, MODELS
+
+if TYPE_CHECKING:  # which imports the methods
+    from sarlp.models.network import Network
 
 
 @METHODS.register_module()
@@ -26,7 +29,7 @@ class KnownLabels(Method):
         self.start_from_prior = start_from_prior
         self._head: tuple[Any, ...] = ()
 
-    def meet(self, network: nn.Module) -> None:
+    def meet(self, network: 'Network') -> None:
         self._head = (network.head,)  # a tuple, so that the head is no part of the method
 
     def before_train(self, task: TaskInfo) -> None:
@@ -40,7 +43,7 @@ class KnownLabels(Method):
             )
         head.expect(class_prior(task))
 
-    def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, network: 'Network', batch: Batch) -> dict[str, Tensor]:
         return self.losses(network(batch.image), batch.observed)
 
     def losses(self, outputs: dict[str, Tensor], observed: Tensor) -> dict[str, Tensor]:

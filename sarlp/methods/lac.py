@@ -26,6 +26,7 @@ class LAC(KnownLabels):
     """
 
     views = ('weak', 'strong')
+    teacher: Teacher
 
     def __init__(self, loss: dict, threshold: float = 0.6, pseudo_weight: float = 1.0):
         super().__init__(loss)

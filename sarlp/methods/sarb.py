@@ -10,6 +10,7 @@ from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.methods.base import Batch, TaskInfo
 from sarlp.methods.known_labels import KnownLabels
 from sarlp.models.heads import BaselineHead
+from sarlp.models.network import Network
 from sarlp.registry import METHODS
 
 
@@ -108,7 +109,7 @@ class SARB(KnownLabels):
         self.instance_share = nn.Parameter(torch.tensor(0.5))  # a
         self.prototype_share = nn.Parameter(torch.tensor(0.5))  # b
 
-    def meet(self, network: nn.Module) -> None:
+    def meet(self, network: Network) -> None:
         if not isinstance(network.head, BaselineHead):
             raise UserError(
                 f'SARB blends what BaselineHead classifies, and model.head is a {type(network.head).__name__}; '
@@ -123,7 +124,7 @@ class SARB(KnownLabels):
         self.register_buffer('prototypes', torch.zeros(classes, self.number, self.width))
         self.register_buffer('available', torch.zeros(classes, dtype=torch.int64))  # prototypes
 
-    def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         self._epochs = batch.epoch + 1
         tokens, grid = network.extract_tokens(batch.image)
         outputs = network.head(tokens, grid)

@@ -8,7 +8,7 @@ from sarlp.registry import MODELS
 
 @MODELS.register_module()
 class DualCoOpHead(PromptHead):
-    """Both sides of the comparison are learnt prompts.
+    """Tokens of CLIP against two learnt prompts a class, one for it and one against it.
 
     Args:
         num_classes, in_channels: see :class:`~sarlp.models.heads.MultiLabelHead`.

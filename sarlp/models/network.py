@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from sarlp.errors import UserError, first_line
 from sarlp.models.frozen import Frozen
+from sarlp.models.heads import MultiLabelHead
 
 CHANNELS = 3  # of an image, and of no feature map
 
@@ -21,7 +22,7 @@ class Network(nn.Module):
         size_divisor: both sides of an image must be a multiple of it: the stride of the backbone.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, size_divisor: int):
+    def __init__(self, backbone: nn.Module, head: MultiLabelHead, size_divisor: int):
         super().__init__()
         self.backbone = backbone
         self.head = head

@@ -9,7 +9,7 @@ from sarlp.registry import MODELS
 
 @MODELS.register_module()
 class PositiveCoOpHead(PromptHead):
-    """What is against a class is a learnt vector among the tokens, which no text encoder made.
+    """Tokens of CLIP against a learnt prompt for each class, and against a free vector that no text encoder made.
 
     Args:
         num_classes, in_channels: see :class:`~sarlp.models.heads.MultiLabelHead`.

@@ -6,6 +6,7 @@ from mmengine.model import ExponentialMovingAverage
 from torch import nn
 
 from sarlp.engine import EMAFromStartHook, ForeachEMA
+from sarlp.models.frozen import freeze
 
 
 class Net(nn.Module):
@@ -50,6 +51,23 @@ def test_equals_mmengine_to_the_last_bit(momentum, interval, update_buffers):
     assert not torch.equal(actual['module.conv.weight'], start)
     assert not torch.equal(actual['module.conv.weight'], net.conv.weight)
     assert torch.equal(averages[1].module.constant, net.constant)
+
+
+def test_a_frozen_part_is_left_as_it_is():
+    """It is its own average; changed here all the same, to show that nobody looks."""
+    net = nn.Sequential(Net(), Net())
+    freeze(net[0])
+    average = ForeachEMA(net, momentum=0.25, update_buffers=True)
+    average.update_parameters(net)
+    with torch.no_grad():
+        for part in net:
+            part.scale.fill_(3.0)
+            part.norm.running_mean.fill_(2.0)
+    average.update_parameters(net)
+    frozen, trained = average.module
+    assert (frozen.scale, trained.scale) == (1.0, 1.5)
+    assert torch.equal(frozen.norm.running_mean, torch.zeros(5))
+    assert torch.equal(trained.norm.running_mean, torch.full((5,), 0.5))
 
 
 def test_a_shared_parameter_is_averaged_once():

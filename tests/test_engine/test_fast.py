@@ -2,12 +2,14 @@
 
 import copy
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import Hook
 from torch import nn
 
+from sarlp._stack import guard_config
 from sarlp.engine import EMAFromStartHook, build_runner, compile_parts, load_config, read_checkpoint
 from sarlp.engine.resuming import adapt_resumed
 
@@ -248,3 +250,18 @@ def test_compile_in_a_config(make_runner, monkeypatch, value, expected):
     runner._maybe_compile('train_step')
     assert calls == expected
     assert 'train_step' not in vars(runner.model)  # MMEngine would replace the whole step
+
+
+def test_the_text_of_a_config_is_laid_out_once():
+    calls = []
+
+    def lay_out(text, **options):
+        calls.append((text, options))
+        return text.upper(), True
+
+    module = SimpleNamespace(FormatCode=lay_out)
+    guard_config(module)
+    style = dict(based_on_style='pep8')
+    texts = [module.FormatCode(text, style_config=style)[0] for text in ('a = 1', 'b = 2', 'a = 1')]
+    assert texts == ['A = 1', 'B = 2', 'A = 1']
+    assert calls == [('a = 1', {'style_config': style}), ('b = 2', {'style_config': style})]

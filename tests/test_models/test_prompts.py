@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.tokenizer import SimpleTokenizer
 
-from sarlp.engine import load_config
+from sarlp.engine import build_runner, load_config, read_checkpoint
 from sarlp.engine.ema import ForeachEMA
 from sarlp.engine.inputs import check_inputs
 from sarlp.errors import UserError
@@ -220,8 +220,6 @@ class TestRefused:
 
 
 def test_names_come_from_the_data(weights, tiny_config):
-    from sarlp.engine import build_runner
-
     cfg = tiny_config(
         backbone=dict(type='CLIPResNet', layers=(1, 1, 1, 1), width=4, heads=4, output_dim=DIM, image_size=64),
         head=dict(type='DualCoOpHead', classes=None, text=copy.deepcopy(SIZES)),
@@ -230,7 +228,7 @@ def test_names_come_from_the_data(weights, tiny_config):
     cfg.model.method = dict(type='KnownLabels', loss=dict(type='BinaryCrossEntropy'))
     runner = build_runner(cfg)
     runner.train()
-    state = torch.load(f'{cfg.work_dir}/epoch_2.pth', weights_only=True)['state_dict']
+    state = read_checkpoint(f'{cfg.work_dir}/epoch_2.pth')['state_dict']
     assert runner.model.head.prompts.classes == ['cat', 'cow', 'dog']
     assert state['head.prompts.vectors'].isfinite().all()
     prompts = runner.model.head.prompts

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from sarlp.datasets.nesting import order_classes, require_each_once
 from sarlp.engine import MultiLabelRunner
+from sarlp.engine.kept_tokens import keep_tokens
 from sarlp.labels import UNKNOWN
 
 
@@ -60,9 +61,9 @@ class LabelledBatches:
     def __init__(self, loader: Mapping, classes: Sequence[str], description: str):
         order_classes(loader['dataset'], classes, 'the checkpoint')
         require_each_once(loader['dataset'], 'the data set that is scored')
-        self._loader = MultiLabelRunner.build_dataloader(loader, seed=0)
+        self.loader = MultiLabelRunner.build_dataloader(loader, seed=0)
         self._description = description
-        dataset = self._loader.dataset
+        dataset = self.loader.dataset
         labels = [dataset.get_labels(index) for index in range(len(dataset))]
         self.image_ids = [name for name, *_ in labels]
         self.observed = np.stack([observed for _, observed, *_ in labels])
@@ -71,7 +72,7 @@ class LabelledBatches:
     def __iter__(self) -> Iterator[tuple[dict, slice]]:
         """Batches, and which of the N images are in them."""
         done = 0
-        for batch in tqdm(self._loader, desc=self._description, unit='batch', disable=None, leave=False):
+        for batch in tqdm(self.loader, desc=self._description, unit='batch', disable=None, leave=False):
             names = [sample.img_id for sample in batch['data_samples']]
             where = slice(done, done + len(names))
             if names != self.image_ids[where]:
@@ -85,10 +86,11 @@ def score(model, loader: Mapping, description: str = 'images') -> Scored:
     """Score the images of a data set; labels and scores are in the order of the model's classes.
 
     Args:
-        model: of :func:`~sarlp.inference.init_model`.
+        model: of :func:`~sarlp.inference.init_model`; where its config has ``tokens``, those are taken.
         loader, description: see :class:`LabelledBatches`, and for what it raises.
     """
     batches = LabelledBatches(loader, model.classes, description)
+    keep_tokens(model, model.cfg, [batches.loader], print)
     scores = np.empty(batches.observed.shape, np.float32)
     for batch, where in batches:
         scores[where] = [sample.pred_score.cpu().numpy() for sample in model.test_step(batch)]

@@ -1,0 +1,141 @@
+"""What kept tokens save: the first pass against plain inference, then the training of SARLP's head.
+
+    python benchmarks/tokens.py
+    python benchmarks/tokens.py --backbones resnet50 --images 200 --epochs 5
+
+Photographs are generated, weights random: neither bears on the time. Each row is a backbone of timm at 224 px:
+
+- ``inference``: seconds that the images take through pipeline and backbone in plain batches, and images a second;
+- ``first_pass``: seconds until their tokens are kept, ``ratio`` the two;
+- ``training``: seconds of the whole run from kept tokens, with validation and checkpoint after the last epoch;
+- ``again``: seconds from its start to its first step, now that the tokens are there.
+
+``cpu`` columns are seconds of the processor, which another load of the machine changes less.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from sarlp.engine import build_runner, load_config
+from sarlp.engine.unwrap import unwrap
+
+CLASSES = 20
+CONFIG = """
+_base_ = 'configs/sarlp/sarlp_r50_custom.py'
+data_root = {root!r}
+image_size = 224
+model = dict(
+    size_divisor=None,
+    frozen_backbone=True,
+    backbone=dict(
+        _delete_=True, type='mmpretrain.TIMMBackbone', model_name={name!r}, features_only=True, out_indices=(4,)
+    ),
+    head=dict(in_channels=None, label_embedding=dict(file=None), {head}),
+)
+tokens = dict(dir={root!r} + '/tokens')
+train_dataloader = dict(num_workers=0, dataset=dict(pipeline=_base_.test_pipeline))
+val_dataloader = dict(num_workers=0)
+train_cfg = dict(max_epochs={epochs}, val_interval={epochs})
+default_hooks = dict(checkpoint=dict(interval={epochs}))
+visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
+"""
+HEADS = {
+    'paper': '',
+    'small': 'encoder=None, wide_dim=256, sgfe=dict(attention_dim=256)',
+}
+
+
+def make_photographs(root: Path, number: int, validation: int) -> None:
+    """JPEGs of 320 x 240 px of smooth colours, and annotation files with labels at random."""
+    rng = np.random.default_rng(0)
+    (root / 'labels').mkdir(parents=True)
+    for split, count in (('trainval', number), ('test', validation)):
+        entries = []
+        for index in range(count):
+            path = f'{split}{index}.jpg'
+            coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+            cv2.imwrite(str(root / path), cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC))
+            positive = np.flatnonzero(rng.random(CLASSES) < 0.15).tolist()
+            entries.append({'img_path': path, 'positive': positive, 'negative': 'rest', 'ignore': []})
+        content = {'metainfo': {'classes': [f'class {c}' for c in range(CLASSES)]}, 'data_list': entries}
+        (root / 'labels' / f'{split}.json').write_text(json.dumps(content))
+
+
+class Clock:
+    """Seconds of the wall and of the processor since it was made."""
+
+    def __init__(self):
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        return time.perf_counter() - self.wall, time.process_time() - self.cpu
+
+
+@torch.no_grad()
+def infer(runner) -> tuple[float, float]:
+    model = unwrap(runner.model).eval()
+    loader = DataLoader(runner.train_dataloader.dataset, 32, collate_fn=list)
+    clock = Clock()
+    for batch in loader:
+        model.network.extract_tokens(model.data_preprocessor({'inputs': [one['inputs'] for one in batch]})['inputs'])
+    return clock.read()
+
+
+def measure(root: Path, name: str, head: str, epochs: int) -> dict:
+    file = root / f'{name}_{head}.py'
+    file.write_text(CONFIG.format(root=str(root), name=name, epochs=epochs, head=HEADS[head]))
+
+    def runner(work_dir: str):
+        cfg = load_config(file, {'work_dir': str(root / work_dir)})
+        cfg.experiment_name = work_dir
+        torch.manual_seed(0)
+        return build_runner(cfg)
+
+    first = runner(f'{name}_{head}_first')
+    inference = infer(first)
+    hook = next(hook for hook in first.hooks if type(hook).__name__ == 'KeptTokensHook')
+    clock = Clock()
+    hook.before_train(first)
+    first_pass = clock.read()
+    number = len(first.train_dataloader.dataset)
+    clock = Clock()
+    first.train()
+    training = clock.read()
+    return {
+        'backbone': name,
+        'head': head,
+        'images': number,
+        'inference': inference,
+        'first_pass': first_pass,
+        'training': training,
+        'epochs': epochs,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--backbones', nargs='+', default=['tf_efficientnet_lite0', 'resnet50'])
+    parser.add_argument('--heads', nargs='+', default=list(HEADS), choices=list(HEADS))
+    parser.add_argument('--images', type=int, default=1000)
+    parser.add_argument('--validation', type=int, default=100)
+    parser.add_argument('--epochs', type=int, default=30)
+    parser.add_argument('--root', help='keep everything in this new folder')
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(args.root or folder) / 'photographs'
+        make_photographs(root, args.images, args.validation)
+        for name in args.backbones:
+            for head in args.heads:
+                print(measure(root, name, head, args.epochs), flush=True)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,325 @@
+"""Tokens of a frozen backbone that are computed once."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sarlp.engine import kept_tokens
+from sarlp.engine.kept_tokens import TokenKeeper, TokenOptions
+from sarlp.errors import UserError
+from sarlp.io.token_store import TokenStore
+from sarlp.registry import DATASETS
+from sarlp.transforms.kept_tokens import KeptTokens, choose
+from sarlp.transforms.seeding import seeded
+from sarlp.transforms.single_views import single_views
+
+TEST_STEPS = [dict(type='LoadImage'), dict(type='PackMultiLabel')]
+FLIP = dict(type='RandomFlip', prob=0.5)
+CUTOUT = dict(type='RandomCutout', ratio=0.5)
+VARIANTS = 3
+
+
+@pytest.fixture
+def frozen(make_config, tmp_path):
+    """``frozen(steps)``: a config with a frozen backbone, trained through these steps."""
+
+    def make(steps=TEST_STEPS, **options):
+        cfg = make_config(**{'model.frozen_backbone': True, **options})
+        cfg.train_dataloader.dataset.pipeline = steps
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def keeper(frozen, tmp_path):
+    """``keeper(views=3)``: with a model whose weights are always the same, and what it says."""
+
+    def make(cfg=None, **options):
+        from sarlp.engine import build_runner
+
+        runner = build_runner(cfg or frozen())
+        torch.manual_seed(0)
+        for parameter in runner.model.backbone.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.kaiming_normal_(parameter)
+        said = []
+        options = TokenOptions(**{'dir': str(tmp_path / 'tokens'), 'views': VARIANTS, **options})
+        one = TokenKeeper(runner.model, runner.cfg.model, options, said.append)
+        one.loader, one.said = runner.train_dataloader, said
+        return one
+
+    return make
+
+
+def computed(keeper):
+    """How many entries were computed for the loader of a keeper."""
+    keeper.said.clear()
+    keeper.keep(keeper.loader)
+    return sum(int(line.split()[1]) for line in keeper.said if ' computed in ' in line)
+
+
+def folders(tmp_path):
+    return {path.name for path in (tmp_path / 'tokens').iterdir()}
+
+
+def state(runner):
+    """Trained and averaged weights."""
+    (ema,) = (hook for hook in runner.hooks if type(hook).__name__ == 'EMAFromStartHook')
+    return {**runner.model.state_dict(), **{f'ema.{k}': v for k, v in ema.ema_model.module.state_dict().items()}}
+
+
+def test_training_equals_the_frozen_training_to_the_bit(frozen, tmp_path):
+    """24 images in batches of 7: the last batch has another size. The second run finds what the first has kept."""
+    from sarlp.engine import build_runner
+
+    states, scores = [], []
+    for number, tokens in enumerate([{}, *[{'tokens.dir': str(tmp_path / 'tokens')}] * 2]):
+        runner = build_runner(
+            frozen(**{'work_dir': str(tmp_path / f'{number}'), 'train_dataloader.batch_size': 7, **tokens})
+        )
+        runner.train()
+        assert isinstance(runner.train_dataloader.dataset.pipeline, KeptTokens) == bool(tokens)
+        states.append(state(runner))
+        scores.append(runner.message_hub.get_info('best_score'))
+    weight = 'head.sgfe.mlp.3.weight'
+    assert not torch.equal(states[0][weight], states[0][f'ema.{weight}'])  # something was trained
+    for other in states[1:]:
+        assert other.keys() == states[0].keys()
+        assert [key for key in other if not torch.equal(other[key], states[0][key])] == []
+    assert scores[0] == scores[1] == scores[2]
+    assert len([*(tmp_path / 'tokens').glob('*/*.npy')]) == 2  # of the training and the test images
+
+
+def test_a_checkpoint_is_complete(frozen, tmp_path):
+    """From photographs it gives the same as from tokens; the unfrozen model takes it, and the other way round."""
+    from sarlp.engine import build_runner, load_weights, read_checkpoint
+    from sarlp.inference import Predictor, init_model
+
+    runner = build_runner(frozen(**{'tokens.dir': str(tmp_path / 'tokens')}))
+    runner.train()
+    file = tmp_path / 'work' / 'epoch_2.pth'
+    photographs = frozen(**{'model.frozen_backbone': False})
+    results = []
+    for options in ({}, {'tokens.dir': str(tmp_path / 'tokens')}):
+        cfg = frozen(**{'work_dir': str(tmp_path / 'test'), **options})
+        cfg.load_from = str(file)
+        results.append(build_runner(cfg, training=False).test())
+    assert results[0] == results[1]
+    image = runner.val_dataloader.dataset.image_path(3)
+    one, other = (Predictor(init_model(cfg, file, 'cpu'))(image) for cfg in (frozen(), photographs))
+    np.testing.assert_allclose(one['scores'], other['scores'], rtol=1e-5)
+    unfrozen = build_runner(frozen(**{'model.frozen_backbone': False, 'work_dir': str(tmp_path / 'un')})).model
+    assert unfrozen.state_dict().keys() == runner.model.state_dict().keys()
+    load_weights(unfrozen, read_checkpoint(file), file)
+    load_weights(runner.model, {'state_dict': unfrozen.state_dict()}, 'unfrozen')
+
+
+def test_what_is_frozen_stays(frozen, tmp_path):
+    from sarlp.engine import build_runner
+
+    runner = build_runner(frozen(**{'train_cfg.max_epochs': 1}))
+    before = {name: value.clone() for name, value in runner.model.state_dict().items()}
+    runner.train()
+    runner.model.train()
+    assert runner.model.head.training and not any(part.training for part in runner.model.backbone.modules())
+    changed = {name for name, value in runner.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all(name.startswith('head.') for name in changed)
+    assert {name for name, value in runner.model.named_parameters() if value.requires_grad} >= changed - {
+        name for name in changed if 'running' in name or 'num_batches' in name
+    }
+
+
+def test_entries_are_those_of_the_pipeline(frozen, keeper):
+    """Against a loop over images and variants; an epoch takes one variant of each image, whatever came before."""
+    one = keeper(frozen([TEST_STEPS[0], FLIP, CUTOUT, TEST_STEPS[1]]))
+    dataset = one.loader.dataset
+    pipeline, model = dataset.pipeline, one.model
+    infos = [dataset.get_data_info(place) for place in range(len(dataset))]
+    assert computed(one) == VARIANTS * len(dataset)
+    expected = []
+    for info in infos:
+        content = hashlib.blake2b(Path(info['img_path']).read_bytes(), digest_size=16).hexdigest()
+        maps = []
+        for number in range(VARIANTS):
+            with seeded(0, number, content):
+                image = pipeline(dict(info))['inputs']
+            mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
+            normalised = (image.flip(0).float() - mean[:, None, None]) / std[:, None, None]
+            maps.append(model.backbone(normalised[None])[-1][0])
+        expected.append(maps)
+    assert len({maps[0].sum().item() for maps in expected}) == len(dataset)
+    chosen = []
+    for epoch in (0, 1, 5, 1):
+        dataset.set_epoch(epoch)
+        numbers = [choose((0, epoch, info['img_id']), VARIANTS) for info in infos]
+        samples = [dataset[place] for place in range(len(dataset))]
+        assert all(
+            torch.equal(sample['inputs'], maps[number])
+            for sample, maps, number in zip(samples, expected, numbers, strict=True)
+        )
+        sample, info = samples[7]['data_samples'], infos[7]
+        assert (sample.img_id, sample.index) == (info['img_id'], 7)
+        assert torch.equal(sample.gt_score, torch.from_numpy(info['gt_score']))
+        chosen.append(numbers)
+    assert chosen[1] == chosen[3] != chosen[0] and {*chosen[0]} == {*range(VARIANTS)}
+
+
+def test_views_share_their_beginning_and_their_tokens(frozen, keeper, tmp_path):
+    pack = TEST_STEPS[1]
+    plain = keeper(frozen([TEST_STEPS[0], FLIP, CUTOUT, pack]))
+    images = len(plain.loader.dataset)
+    assert computed(plain) == VARIANTS * images
+    strong = [CUTOUT, pack]
+    views = dict(type='Views', weak=[pack], strong=strong, other=strong)
+    cfg = frozen([TEST_STEPS[0], FLIP, views])
+    several = keeper(cfg)
+    assert computed(several) == 2 * VARIANTS * images  # the weak one, and the twin of the strong one
+    assert computed(keeper(frozen([TEST_STEPS[0], FLIP, dict(type='Views', weak=[pack], strong=strong)]))) == 0
+    sample = several.loader.dataset[2]
+    assert {*sample['inputs']} == {'weak', 'strong', 'other'}
+    assert torch.equal(sample['inputs']['strong'], plain.loader.dataset[2]['inputs'])
+    assert not torch.equal(sample['inputs']['strong'], sample['inputs']['other'])
+
+
+def test_views_agree_in_what_is_done_for_both(digits):
+    """The flip comes before; so weak and strong differ nowhere but in the square that cutout covers."""
+    cutout = dict(CUTOUT, ratio=0.2)
+    steps = [TEST_STEPS[0], FLIP, dict(type='Views', weak=TEST_STEPS[1:], strong=[cutout, TEST_STEPS[1]])]
+    weak, strong = (view.build() for view in single_views(steps).values())
+    info = dict(img_path=str(next(digits.rglob('*.jpg'))))
+    pairs = [(weak(info, (0, number)), strong(info, (0, number))) for number in range(11)]
+    assert len({one.sum(0)[:, 0].sum().item() for one, _ in pairs}) == 2  # flipped and not
+    shares = [(one == other).all(0).float().mean().item() for one, other in pairs]
+    assert min(shares) > 0.8 and max(shares) < 1
+
+
+def test_labels_are_no_part_of_it_but_pixels_are(frozen, keeper, tmp_path, digits):
+    images = len(keeper().loader.dataset)
+    assert computed(keeper()) == images  # without random steps there are no variants
+    mask = {'train_dataloader.dataset.label_mask': dict(_delete_=True, type='SinglePositive')}
+    assert computed(keeper(frozen(**{'train_dataloader.dataset.label_mask.seed': 5}))) == 0
+    assert computed(keeper(frozen(**mask))) == 0
+    assert computed(keeper(frozen(**{'train_dataloader.dataset.fold': dict(part='rest', index=1, number=3)}))) == 0
+    assert len(folders(tmp_path)) == 1
+    other = keeper()
+    with torch.no_grad():
+        next(other.model.backbone.parameters())[0] += 0.25
+    other = TokenKeeper(other.model, frozen().model, other.options, other.tell)
+    other.loader, other.said = keeper().loader, []
+    other.tell = other.said.append
+    assert computed(other) == images
+    assert computed(keeper(frozen(**{'model.data_preprocessor.to_rgb': False}))) == images
+    assert computed(keeper(frozen(**{'model.backbone.strides': (1, 1, 2, 1)}))) == images
+    assert computed(keeper(frozen([TEST_STEPS[0], dict(type='Resize', scale=(24, 40)), TEST_STEPS[1]]))) == images
+    assert computed(keeper(dtype='float16')) == images
+    assert len(folders(tmp_path)) == 6
+    facts = [json.loads(file.read_text()) for file in (tmp_path / 'tokens').glob('*/made_of.json')]
+    assert {one['dtype'] for one in facts} == {'float16', 'float32'}
+
+    moved = tmp_path / 'moved'
+    shutil.copytree(digits, moved)
+    cfg = frozen(**{'train_dataloader.dataset.data_root': str(moved)})
+    assert computed(keeper(cfg)) == 0  # the same files elsewhere
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    shutil.copy(dataset.image_path(3), dataset.image_path(5))
+    with open(dataset.image_path(6), 'ab') as file:
+        file.write(b'\0')
+    assert computed(keeper(cfg)) == 1
+
+
+def test_half_the_room(keeper):
+    one, half = keeper(), keeper(dtype='float16')
+    for keep in (one, half):
+        keep.keep(keep.loader)
+    exact, rounded = (keep.loader.dataset[3]['inputs'] for keep in (one, half))
+    assert rounded.dtype == torch.float16 and torch.equal(exact.half(), rounded)
+    batch = half.model.data_preprocessor({'inputs': [rounded, rounded]})['inputs']
+    assert batch.dtype == torch.float32 and torch.equal(batch[1], rounded.float())
+
+
+@pytest.mark.parametrize('place', ['entry', 'header', 'cut'])
+def test_damage_is_noticed(keeper, tmp_path, place):
+    one = keeper()
+    one.keep(one.loader)
+    before = one.loader.dataset[4]['inputs'].clone()
+    (file,) = (tmp_path / 'tokens').glob('*/*.npy')
+    content = bytearray(file.read_bytes())
+    if place == 'cut':
+        del content[-5:]
+    else:
+        content[-9 if place == 'entry' else 20] ^= 1
+    file.write_bytes(content)
+    again = keeper()
+    assert computed(again) == len(again.loader.dataset)
+    assert any('1 files did not agree' in line and file.name in line for line in again.said)
+    assert torch.equal(again.loader.dataset[4]['inputs'], before)
+    assert computed(keeper()) == 0
+
+
+def test_a_first_pass_goes_on_where_it_was_killed(keeper, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept_tokens, '_BLOCK_ENTRIES', 5)
+    monkeypatch.setattr(kept_tokens, '_BATCH', 5)
+    write, blocks = TokenStore.write, []
+
+    def killed(store, arrays):
+        if len(blocks) == 2:
+            raise KeyboardInterrupt
+        blocks.append(1)
+        write(store, arrays)
+
+    one = keeper()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(TokenStore, 'write', killed)
+        one.keep(one.loader)
+    again = keeper()
+    assert computed(again) == len(again.loader.dataset) - 10
+
+
+def test_the_bound_counts(keeper, tmp_path):
+    one = keeper(max_gb=1e-5)
+    with pytest.raises(UserError, match=r'holds 0.000 GB, and 0.000 GB more would pass tokens.max_gb = 1e-05'):
+        one.keep(one.loader)
+    assert not [*(tmp_path / 'tokens').glob('*/*.npy')]
+
+
+def test_a_bad_image_is_skipped_as_ever(frozen, keeper, digits, tmp_path):
+    root = tmp_path / 'digits'
+    shutil.copytree(digits, root)
+    cfg = frozen(**{'train_dataloader.dataset.data_root': str(root)})
+    path = DATASETS.build(cfg.train_dataloader.dataset).image_path(2)
+    path.write_bytes(b'no image')
+    one = keeper(cfg)
+    one.keep(one.loader)
+    with pytest.raises(UserError, match='on_bad_image=skip'):
+        one.loader.dataset[2]
+    one.loader.dataset.on_bad_image = 'skip'
+    assert torch.equal(one.loader.dataset[2]['inputs'], one.loader.dataset[3]['inputs'])
+
+
+def test_what_can_not_be_kept(frozen, keeper):
+    from sarlp.engine import build_runner
+
+    with pytest.raises(UserError, match='model.frozen_backbone=True'):
+        keeper(frozen(**{'model.frozen_backbone': False}))
+    with pytest.raises(UserError, match='tokens.views must be a whole number'):
+        build_runner(frozen(**{'tokens.dir': 'd', 'tokens.views': 0}))
+    with pytest.raises(UserError, match='tokens: .*folder.* can not be built'):
+        build_runner(frozen(**{'tokens.folder': 'd'}))
+
+
+def test_an_entry_is_of_one_block_or_another(tmp_path):
+    """Two writers with an entry in common spoil nothing."""
+    arrays = {f'{number:032x}': np.full((2, 3, 5), number, np.float32) for number in range(7)}
+    names = list(arrays)
+    for part in (names[:4], names[3:], names[:4]):
+        TokenStore(tmp_path).write({name: arrays[name] for name in part})
+    found = TokenStore(tmp_path).find([*names, f'{99:032x}'])
+    assert found.keys() == arrays.keys()
+    assert all(np.array_equal(found[name], arrays[name]) for name in names)
+    assert len([*tmp_path.iterdir()]) == 2
