@@ -1,17 +1,19 @@
 """BatchNorm of a trained model, multiplied into the layers before it."""
 
-from mmcv.cnn import fuse_conv_bn
 from torch import nn
-from torch.nn.utils.fusion import fuse_linear_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from sarlp.models.linear_norm import LinearNorm
+
+_PLAIN = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 def fold_batch_norm(model: nn.Module) -> int:
     """Fold BatchNorm into the convolution or :class:`LinearNorm` before it, in place; outputs stay as they are.
 
-    In evaluation BatchNorm is a factor and a summand for each channel. mmcv pairs a BatchNorm with the convolution
-    that its parent lists before it, which is where the ResNets apply it. BatchNorm elsewhere stays.
+    In evaluation BatchNorm is a factor and a summand for each channel. It is paired with the convolution that its
+    parent lists right before it, which is where networks apply it. With anything in between, as an activation, it
+    stays, and so does a subclass that may do more; but of timm's, which also activates, the activation is what stays.
 
     Args:
         model: in evaluation mode, adapters merged; on any device.
@@ -24,14 +26,26 @@ def fold_batch_norm(model: nn.Module) -> int:
     """
     if model.training:
         raise ValueError('BatchNorm can be folded in evaluation mode only; call model.eval() first')
-    before = _count_norms(model)
+    folded = 0
     for module in model.modules():
         if isinstance(module, LinearNorm) and isinstance(module.norm, nn.BatchNorm1d):
             module.linear = fuse_linear_bn_eval(module.linear, module.norm)
             module.norm = nn.Identity()
-    fuse_conv_bn(model)
-    return before - _count_norms(model)
+            folded += 1
+        children = list(module.named_children())
+        for (name, child), (norm_name, norm) in zip(children, children[1:], strict=False):
+            rest = _after(norm) if type(child) is nn.Conv2d else None
+            if rest is not None:
+                setattr(module, name, fuse_conv_bn_eval(child, norm))
+                setattr(module, norm_name, rest)
+                folded += 1
+    return folded
 
 
-def _count_norms(model: nn.Module) -> int:
-    return sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+def _after(norm: nn.Module) -> nn.Module | None:
+    """What a folded BatchNorm leaves to be done; None for what can not be folded."""
+    if type(norm) in _PLAIN:
+        return nn.Identity()
+    if type(norm).__name__ == 'BatchNormAct2d' and type(norm).__module__.startswith('timm.'):
+        return nn.Sequential(norm.drop, norm.act)
+    return None

@@ -14,8 +14,10 @@ from torch import nn
 from sarlp.engine import load_config
 from sarlp.engine.build import set_num_classes
 from sarlp.errors import UserError
+from sarlp.inference import prepare_for_inference
 from sarlp.inference.maps import _Logits
 from sarlp.inference.onnx.graph import Deployed, to_onnx
+from sarlp.models.fold import fold_batch_norm
 from sarlp.models.network import Network, measure
 from sarlp.registry import MODELS
 from sarlp.visualization.gradcam import grad_cam_maps
@@ -107,6 +109,29 @@ def test_nothing_is_idle(backbone):
     outputs = model.network(torch.randn(2, 3, side, side))
     sum(outputs[key].sum() for key in ('logits', 'recovery_logits') if key in outputs).backward()
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize('backbone', ALL)
+def test_folding_changes_nothing(backbone):
+    """For prediction BatchNorm is multiplied into the convolutions; of timm its activation must stay."""
+    model = build(backbone)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(std=0.3)
+            module.running_var.uniform_(0.5, 1.5)
+    side = 3 * model.network.size_divisor
+    images = torch.randn(2, 3, side, side)
+    folded = prepare_for_inference(copy.deepcopy(model).eval())
+    with torch.no_grad():
+        expected, actual = (Network.extract_tokens(m.network, images)[0] for m in (model.eval(), folded))
+    scale = expected.std()
+    torch.testing.assert_close(actual / scale, expected / scale, rtol=0, atol=1e-4)
+
+
+def test_what_is_not_folded():
+    between = nn.Sequential(nn.Conv2d(3, 5, 1), nn.GELU(), nn.BatchNorm2d(5)).eval()
+    assert fold_batch_norm(between) == 0 and isinstance(between[2], nn.BatchNorm2d)
+    assert fold_batch_norm(nn.Sequential(nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5), nn.GELU()).eval()) == 1
 
 
 @pytest.mark.parametrize('name', TORCHVISION)
