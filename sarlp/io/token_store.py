@@ -1,7 +1,9 @@
 """Arrays of one shape by key, on disk: written block by block, read through a memory map."""
 
+import contextlib
 import hashlib
 import os
+import time
 import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from sarlp.io.files import atomic_write
+
+_ABANDONED = 3600  # seconds after which nobody writes to a file any more
 
 
 def record_type(dtype: str, shape: tuple[int, ...]) -> np.dtype:
@@ -53,7 +57,11 @@ class TokenStore:
         return {key.decode(): values for key, values in found.items()}
 
     def write(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Add a block with these."""
+        """Add a block with these; what a writer that was killed left behind is removed."""
+        for remains in self.folder.glob('.*.tmp'):
+            with contextlib.suppress(FileNotFoundError):  # another process is tidying up, too, or has just finished
+                if time.time() - remains.stat().st_mtime > _ABANDONED:
+                    remains.unlink()
         first = next(iter(arrays.values()))
         block = np.zeros(len(arrays), record_type(first.dtype.str, first.shape))
         for record, (key, values) in zip(block, arrays.items(), strict=True):
