@@ -25,7 +25,7 @@ from sarlp.registry import DATASETS, HOOKS, LABEL_MASKS, METHODS, METRICS, MODEL
 LEAVES = {
     path.stem: path for path in sorted(shipped('configs').glob('*/*.py')) if path.parent.name not in ('_base_', 'tests')
 }
-CLASSES = {'digits': 10, 'scenes': 46}
+CLASSES = {'digits': 10, 'scenes': 40}
 IMAGE_SIZES = {'voc': 448, 'coco': 448, 'nus': 224, 'voc_sample': 224, 'scenes': 160}
 
 
