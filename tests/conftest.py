@@ -14,8 +14,9 @@ import sarlp  # noqa: F401  guards and registers before anything else of the sta
 
 from .place import Place
 
-# two processes of a test must not fight over the cores
-torch.set_num_threads(int(os.environ.get('SARLP_TEST_THREADS', '2')))
+# two processes of a test must not fight over the cores, nor must the workers of pytest-xdist
+_WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
+torch.set_num_threads(int(os.environ.get('SARLP_TEST_THREADS', '2' if _WORKERS == 1 else '1')))
 
 
 @pytest.fixture

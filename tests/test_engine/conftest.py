@@ -82,14 +82,25 @@ def repository():
     return Path(__file__).resolve().parents[2]
 
 
+def _is_free(port):
+    with socket.socket() as probe:
+        try:
+            probe.bind(('127.0.0.1', port))
+        except OSError:
+            return False
+    return True
+
+
 @pytest.fixture(scope='session')
 def distributed_env(repository):
     """For ``tools/dist_*.sh``: a free port, and the python of this test run as ``python``."""
 
+    # each worker of pytest-xdist has ports of its own, below those that the system hands out
+    first = 20_000 + 100 * int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+    ports = itertools.cycle(range(first, first + 100))
+
     def make():
-        with socket.socket() as probe:
-            probe.bind(('127.0.0.1', 0))
-            port = probe.getsockname()[1]
+        port = next(port for port in ports if _is_free(port))
         path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
         return {**os.environ, 'PORT': str(port), 'PATH': path, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
 
