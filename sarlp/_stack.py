@@ -83,7 +83,7 @@ def guard_checkpoints(checkpoint: Any) -> None:
     register(stores, load_from_nowhere, force=True)
 
 
-def guard_config(config: ModuleType) -> None:
+def guard_config(config: Any) -> None:
     """Lay the text of a config out once, not for each checkpoint: it takes yapf a second, a short epoch less."""
     lay_out = config.FormatCode
 

@@ -1,6 +1,7 @@
 """Where the configs are: in a checkout, or inside an installed package."""
 
 import difflib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def _is_config(path: Path) -> bool:
     return path.is_file() or (path.suffix == '.py' and variant_of(path) is not None)
 
 
-def find_config(name: str | Path) -> Path:
+def find_config(name: str | os.PathLike) -> Path:
     """Find a config by path, or by the path or bare name it has in the shipped ``configs``.
 
     ``sarlp_r101_voc_p0.1``, ``sarlp/sarlp_r101_voc_p0.1.py`` and ``configs/sarlp/sarlp_r101_voc_p0.1.py`` all work

@@ -8,8 +8,8 @@ The law of a scene, so that results can be judged against it:
 - A hidden theme (farm, street, ...), all equally likely, chooses the classes that a scene is likely to have.
 - One to four objects, with chances 0.10, 0.40, 0.36, 0.14. Each takes its class from the theme or with chance 0.15, as
   a stranger, from all classes alike; then one of the drawings of that class for the split.
-- An object is mirrored with chance 0.5, turned by up to 10 degrees, its longer side 0.46 to 0.72 of the scene; hue,
-  saturation, brightness and contrast are shifted a little. Of every object at least 0.6 can be seen: the rest may be
+- An object is mirrored with chance 0.5, turned by up to 10 degrees, its longer side 0.46 to 0.7 of the scene; hue,
+  saturation, brightness and contrast are shifted a little. Of every object at least 0.7 can be seen: the rest may be
   behind another one or outside. One for which there is no such place is left out.
 - The ground, which means nothing, is a gradient, stripes, soft noise or a recoloured, blurred piece of one of the two
   photographs that come with scikit-learn.
@@ -31,10 +31,10 @@ from sarlp.datasets.scene_drawings import CLASSES, SPLITS, THEMES, load_drawings
 
 OBJECT_COUNT_CHANCES = (0.1, 0.4, 0.36, 0.14)  # of 1, 2, ... objects
 STRANGER_CHANCE = 0.15
-SIDES = (0.46, 0.72)  # of the longer side of an object, in those of the scene
+SIDES = (0.46, 0.7)  # of the longer side of an object, in those of the scene
 LARGEST_TURN = 10  # degrees
 HUE_DEVIATION = 0.08  # radians
-LEAST_SEEN = 0.6
+LEAST_SEEN = 0.7
 
 _MARKER = 'scenes.json'
 _VERSION = 1  # raise it when the same parameters come to mean other scenes

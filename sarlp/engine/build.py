@@ -25,7 +25,7 @@ from sarlp.io.embeddings import embedding_classes, load_embeddings
 from sarlp.paths import find_config, find_shipped_config, variant_of
 
 
-def load_config(name: str | Path, options: Mapping | Sequence[str] | None = None) -> Config:
+def load_config(name: str | os.PathLike, options: Mapping | Sequence[str] | None = None) -> Config:
     """Read a config by path or name (see :func:`~sarlp.paths.find_config`).
 
     One that is another config with another share of known labels, or with another method, need not be written down

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.io.files import atomic_write
 from sarlp.io.token_store import TokenStore
+from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.frozen import Frozen
 from sarlp.models.network import CHANNELS
 from sarlp.models.normalization import asks_backbone, normalization_in
@@ -79,7 +81,7 @@ class _Images(torch.utils.data.Dataset):
         jobs: name of the entry, place of the image in the data set, key of its random numbers.
     """
 
-    leaf: object
+    leaf: Any
     run: Callable
     jobs: Sequence[tuple[str, int, tuple]]
 
@@ -106,7 +108,11 @@ class TokenKeeper:
     """
 
     def __init__(
-        self, model: nn.Module, model_cfg: Mapping, options: TokenOptions, tell: Callable[[str], None] = print
+        self,
+        model: MultiLabelClassifier,
+        model_cfg: Mapping,
+        options: TokenOptions,
+        tell: Callable[[str], None] = print,
     ):
         if not isinstance(model.backbone, Frozen):
             raise UserError(
@@ -254,7 +260,9 @@ def _digest_of_weights(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def keep_tokens(model: nn.Module, cfg: Mapping, loaders: Sequence[DataLoader], tell: Callable[[str], None]) -> None:
+def keep_tokens(
+    model: MultiLabelClassifier, cfg: Mapping, loaders: Sequence[DataLoader], tell: Callable[[str], None]
+) -> None:
     """Where a config has ``tokens``, let these loaders give kept tokens; those that do already stay as they are.
 
     Args:

@@ -1,7 +1,9 @@
 """Arrays of one shape by key, on disk: written block by block, read through a memory map."""
 
+import contextlib
 import hashlib
 import os
+import time
 import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from sarlp.io.files import atomic_write
+
+_ABANDONED = 3600  # seconds after which nobody writes to a file any more
 
 
 def record_type(dtype: str, shape: tuple[int, ...]) -> np.dtype:
@@ -39,7 +43,8 @@ class TokenStore:
         A block in which one does not agree is removed, since its disk or file system is not to be trusted with it; what
         it had is absent then.
         """
-        wanted, found = frozenset(key.encode() for key in keys), {}
+        wanted = frozenset(key.encode() for key in keys)
+        found: dict[bytes, np.ndarray] = {}
         for file in sorted(self.folder.glob('*.npy')):
             try:
                 found |= _read(file, wanted - found.keys())
@@ -52,7 +57,11 @@ class TokenStore:
         return {key.decode(): values for key, values in found.items()}
 
     def write(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Add a block with these."""
+        """Add a block with these; what a writer that was killed left behind is removed."""
+        for remains in self.folder.glob('.*.tmp'):
+            with contextlib.suppress(FileNotFoundError):  # another process is tidying up, too, or has just finished
+                if time.time() - remains.stat().st_mtime > _ABANDONED:
+                    remains.unlink()
         first = next(iter(arrays.values()))
         block = np.zeros(len(arrays), record_type(first.dtype.str, first.shape))
         for record, (key, values) in zip(block, arrays.items(), strict=True):
@@ -64,10 +73,10 @@ class TokenStore:
 
 
 def _checksum(record: np.void) -> int:
-    return zlib.crc32(np.ascontiguousarray(record['values']), zlib.crc32(record['key']))
+    return zlib.crc32(np.ascontiguousarray(record['values']).data, zlib.crc32(record['key']))
 
 
-def _read(file: Path, wanted: frozenset[bytes]) -> dict[bytes, np.ndarray]:
+def _read(file: Path, wanted: Collection[bytes]) -> dict[bytes, np.ndarray]:
     block = np.load(file, mmap_mode='c', allow_pickle=False)  # copy on write: what torch takes without a warning
     if block.dtype.names != ('key', 'crc', 'values') or block.ndim != 1:
         raise ValueError('no block of tokens')

@@ -29,6 +29,7 @@ class Taught(KnownLabels):
     """
 
     views = ('weak', 'strong')
+    teacher: Teacher
 
     def __init__(
         self, loss: dict, pseudo_weight: float = 1.0, temperature: float = 0.5, start_from_prior: bool = False

@@ -53,15 +53,14 @@ class MultiLabelClassifier(BaseModel):
         task: TaskInfo | None = None,
         init_cfg: dict | None = None,
     ):
-        backbone = MODELS.build(backbone)
-        asks = asks_backbone(data_preprocessor)
-        if asks:
-            data_preprocessor = {**data_preprocessor, **normalization_of(backbone)._asdict()}
+        encoder = MODELS.build(backbone)
+        if asks := asks_backbone(data_preprocessor):
+            data_preprocessor = {**data_preprocessor, **normalization_of(encoder)._asdict()}
         super().__init__(data_preprocessor, init_cfg)
         if asks:  # so that prediction has the numbers of training, whatever the library says by then
             for name in Normalization._fields:
                 self.data_preprocessor.register_buffer(name, getattr(self.data_preprocessor, name))
-        self.backbone = backbone
+        self.backbone = encoder
         if size_divisor is None or head.get('in_channels', 0) is None:
             width, stride = measure(self.backbone)
             size_divisor = stride if size_divisor is None else size_divisor

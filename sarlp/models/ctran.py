@@ -13,7 +13,7 @@ from sarlp.registry import MODELS
 class AttendingLayer(nn.TransformerEncoderLayer):
     """torch's encoder layer, whose attention is returned, too."""
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # has no mask, see the class
         """Args: tokens (B, N, D). Returns them, and their attention (B, N, N), the mean over the heads."""
         seen, attention = self.self_attn(tokens, tokens, tokens)
         tokens = self.norm1(tokens + self.dropout1(seen))

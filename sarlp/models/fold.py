@@ -1,5 +1,7 @@
 """BatchNorm of a trained model, multiplied into the layers before it."""
 
+from typing import Any
+
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
@@ -32,7 +34,7 @@ def fold_batch_norm(model: nn.Module) -> int:
             module.linear = fuse_linear_bn_eval(module.linear, module.norm)
             module.norm = nn.Identity()
             folded += 1
-        children = list(module.named_children())
+        children: list[tuple[str, Any]] = list(module.named_children())
         for (name, child), (norm_name, norm) in zip(children, children[1:], strict=False):
             rest = _after(norm) if type(child) is nn.Conv2d else None
             if rest is not None:
@@ -42,7 +44,7 @@ def fold_batch_norm(model: nn.Module) -> int:
     return folded
 
 
-def _after(norm: nn.Module) -> nn.Module | None:
+def _after(norm: Any) -> nn.Module | None:
     """What a folded BatchNorm leaves to be done; None for what can not be folded."""
     if type(norm) in _PLAIN:
         return nn.Identity()

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 
-class Frozen:
+class Frozen(nn.Module):
     """What :func:`freeze` puts before the class of a backbone."""
 
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> 'Frozen':
         return super().train(False)
 
     def forward(self, images: Tensor):
@@ -21,7 +21,7 @@ class Frozen:
         return _join([super(Frozen, self).forward(image) for image in images.split(1)])
 
 
-def _join(parts: list):
+def _join(parts: list | tuple):
     if isinstance(parts[0], Tensor):
         return torch.cat(parts)
     if isinstance(parts[0], tuple | list):

@@ -34,9 +34,9 @@ class Network(nn.Module):
         P = H * W, and one more where the backbone puts a token of the whole image in front. In place of images there
         may be the feature maps (B, D, H, W) that a frozen backbone gave for them.
         """
-        if isinstance(self.backbone, Frozen) and images.shape[1] != CHANNELS:
-            return images.flatten(2).transpose(1, 2), tuple(images.shape[-2:])
         height, width = images.shape[-2:]
+        if isinstance(self.backbone, Frozen) and images.shape[1] != CHANNELS:
+            return images.flatten(2).transpose(1, 2), (height, width)
         if height % self.size_divisor or width % self.size_divisor:
             raise UserError(
                 f'an image of {width}x{height} px reached the model, but both sides must be a multiple of '

@@ -1,7 +1,7 @@
 """The mean and the standard deviation that a backbone's weights were trained with."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from torch import nn
 
@@ -17,7 +17,7 @@ class Normalization(NamedTuple):
     std: Sequence[float]
 
 
-def asks_backbone(data_preprocessor: Mapping | None) -> bool:
+def asks_backbone(data_preprocessor: Mapping | None) -> TypeGuard[Mapping]:
     """Whether the config of a preprocessor leaves ``mean`` and ``std`` to the backbone.
 
     Raises:

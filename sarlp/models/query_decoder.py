@@ -21,7 +21,9 @@ class QueryDecoderLayer(nn.TransformerDecoderLayer):
             del self.self_attn
         self.self_attention = self_attention
 
-    def forward(self, queries: Tensor, key: Tensor, value: Tensor, code: Tensor | float = 0.0) -> tuple[Tensor, Tensor]:
+    def forward(  # type: ignore[override]  # has no mask, and returns its attention, too
+        self, queries: Tensor, key: Tensor, value: Tensor, code: Tensor | float = 0.0
+    ) -> tuple[Tensor, Tensor]:
         """Args: queries (B, Q, D); key, value (B, P, D); code (Q, D), added to the queries where they are compared.
 
         Returns the queries (B, Q, D) and their attention (B, Q, P), the mean over the heads.

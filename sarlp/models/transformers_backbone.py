@@ -46,12 +46,13 @@ class TransformersBackbone(BaseModule):
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        if (name_or_folder is None) == (config is None):
+        sources: list[str | Mapping[str, Any]] = [value for value in (name_or_folder, config) if value is not None]
+        if len(sources) != 1:
             raise UserValueError('TransformersBackbone takes either name_or_folder or config')
         self.name_or_folder = name_or_folder
-        self.pretrained = pretrained and name_or_folder is not None
+        self.pretrained = pretrained
         self.image_token = image_token
-        self._config, self._class = _architecture(name_or_folder, config)
+        self._config, self._class = _architecture(*sources)
         with torch.device('meta'):  # where nothing is computed
             self._forward_options: dict[str, Any] = {}
             probe = self._build()
@@ -75,7 +76,7 @@ class TransformersBackbone(BaseModule):
 
     def init_weights(self) -> None:
         super().init_weights()
-        if not self.pretrained:
+        if self.name_or_folder is None or not self.pretrained:
             return
         folder = _folder(self.name_or_folder)
         state = {}
@@ -121,10 +122,10 @@ class TransformersBackbone(BaseModule):
         features = self.model(inputs, **self._forward_options).last_hidden_state
         if features.ndim == 4:
             return (features,)
-        grid = tuple(side // self._stride for side in inputs.shape[-2:])
+        height, width = inputs.shape[-2:]
         places = features[:, self._front :]
         tokens = torch.cat([features[:, :1], places], 1) if self.image_token else places
-        return ((tokens, grid),)
+        return ((tokens, (height // self._stride, width // self._stride)),)
 
     def _build(self) -> nn.Module:
         from transformers import AutoModel
@@ -132,7 +133,7 @@ class TransformersBackbone(BaseModule):
         return AutoModel.from_config(self._config, trust_remote_code=False, **_options(self._class))
 
 
-def _options(kind: type) -> dict[str, Any]:
+def _options(kind: Any) -> dict[str, Any]:
     """Of a model class: the attention of torch, not one that the config asks of the hub; no pooling, if it can be."""
     options: dict[str, Any] = dict(attn_implementation='sdpa' if kind._supports_sdpa else 'eager')
     if 'add_pooling_layer' in inspect.signature(kind.__init__).parameters:
@@ -140,24 +141,25 @@ def _options(kind: type) -> dict[str, Any]:
     return options
 
 
-def _architecture(name_or_folder: str | None, entries: Mapping[str, Any] | None) -> tuple[Any, type]:
-    """The configuration and the class of a model that takes images."""
+def _architecture(source: str | Mapping[str, Any]) -> tuple[Any, Any]:
+    """The configuration and the class of a model that takes images, of its name or folder, or of entries."""
     from transformers import MODEL_MAPPING, AutoConfig
 
+    shown = dict(source) if isinstance(source, Mapping) else source
     try:
-        if entries is None:
-            config = AutoConfig.from_pretrained(_folder(name_or_folder), trust_remote_code=False)
+        if isinstance(source, Mapping):
+            config = AutoConfig.for_model(**source)
         else:
-            config = AutoConfig.for_model(**entries)
+            config = AutoConfig.from_pretrained(_folder(source), trust_remote_code=False)
     except UserError:
         raise
     except Exception as error:  # transformers raises many kinds, by what is in the config
         reason = first_line(error)
-        raise UserError(f'{name_or_folder or dict(entries)}: is no model of transformers ({reason[:150]})') from error
+        raise UserError(f'{shown}: is no model of transformers ({reason[:150]})') from error
     config = getattr(config, 'vision_config', config)  # the half of CLIP and its like that sees
-    kind = MODEL_MAPPING.get(type(config), None)
+    kind: Any = MODEL_MAPPING.get(type(config), None)  # its annotation also has the tuples of other mappings
     if kind is None or kind.main_input_name != 'pixel_values':
-        raise UserError(f'{name_or_folder or dict(entries)}: {config.model_type!r} is no model that takes images')
+        raise UserError(f'{shown}: {config.model_type!r} is no model that takes images')
     return config, kind
 
 
@@ -189,7 +191,7 @@ def _folder(name_or_folder: str) -> Path:
     reason = 'it has no config.json'
     for offline in (True, False):
         try:
-            folder = Path(snapshot_download(name_or_folder, allow_patterns=_FILES, local_files_only=offline))
+            folder = Path(snapshot_download(name_or_folder, allow_patterns=[*_FILES], local_files_only=offline))
             if (folder / 'config.json').is_file() and (not offline or _found(folder)):
                 return folder
         except Exception as error:  # the hub's client raises many kinds, none of them documented

@@ -4,6 +4,7 @@ import contextlib
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -62,10 +63,10 @@ class SingleView:
 
 def single_views(steps: Sequence[Mapping]) -> dict[str | None, SingleView]:
     """By name; None is that of the only view of a pipeline without ``Views``."""
-    steps = [dict(step) for step in steps]
-    if not steps or steps[-1].get('type') != 'Views':
-        return {None: SingleView(steps, [], 0)}
-    *shared, last = steps
+    configs = [dict(step) for step in steps]
+    if not configs or configs[-1].get('type') != 'Views':
+        return {None: SingleView(configs, [], 0)}
+    *shared, last = configs
     views: dict[str | None, SingleView] = {}
     for name, own in last.items():
         if name != 'type':
@@ -75,5 +76,5 @@ def single_views(steps: Sequence[Mapping]) -> dict[str | None, SingleView]:
 
 
 def _random_states() -> tuple:
-    _, words, place, *_ = np.random.get_state()
+    _, words, place, *_ = cast(tuple, np.random.get_state())  # a dict only where that is asked for
     return random.getstate(), words.tobytes(), place, torch.get_rng_state().numpy().tobytes()

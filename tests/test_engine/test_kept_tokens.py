@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -323,3 +325,11 @@ def test_an_entry_is_of_one_block_or_another(tmp_path):
     assert found.keys() == arrays.keys()
     assert all(np.array_equal(found[name], arrays[name]) for name in names)
     assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_what_a_killed_writer_left_behind_goes(tmp_path):
+    for name, age in (('.old.npy.12.tmp', 7200), ('.new.npy.34.tmp', 0)):
+        (tmp_path / name).write_bytes(b'half')
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    TokenStore(tmp_path).write({'a' * 32: np.ones((2, 3, 5), np.float32)})
+    assert {path.name for path in tmp_path.glob('.*')} == {'.new.npy.34.tmp'}

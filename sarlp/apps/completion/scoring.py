@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,11 +60,11 @@ class LabelledBatches:
     """
 
     def __init__(self, loader: Mapping, classes: Sequence[str], description: str):
-        order_classes(loader['dataset'], classes, 'the checkpoint')
+        order_classes(loader['dataset'], tuple(classes), 'the checkpoint')
         require_each_once(loader['dataset'], 'the data set that is scored')
         self.loader = MultiLabelRunner.build_dataloader(loader, seed=0)
         self._description = description
-        dataset = self.loader.dataset
+        dataset: Any = self.loader.dataset  # of the registry, by the config
         labels = [dataset.get_labels(index) for index in range(len(dataset))]
         self.image_ids = [name for name, *_ in labels]
         self.observed = np.stack([observed for _, observed, *_ in labels])

@@ -1,6 +1,7 @@
 """What the last layer of a network sees of each class, image by image."""
 
 from collections.abc import Iterable
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from sarlp.apps.refit.row import Evidence
 from sarlp.errors import UserError
 from sarlp.labels import UNKNOWN
+from sarlp.models.classifier import MultiLabelClassifier
+from sarlp.models.heads import MultiLabelHead
 from sarlp.models.query_decoder import GroupWiseLinear
 
 
@@ -24,7 +27,7 @@ def last_layer(head: nn.Module) -> nn.Linear:
             f'{type(head).__name__} has no last layer with a row for each class, so that no class of it can be '
             'refitted without the others; a head of your own names it in `last_layer` (sarlp/models/heads.py)'
         )
-    return head.get_submodule(name)
+    return cast(nn.Linear, head.get_submodule(name))  # as every head promises that names it
 
 
 class Watch:
@@ -34,10 +37,11 @@ class Watch:
         head: a :class:`~sarlp.models.heads.MultiLabelHead`.
     """
 
-    def __init__(self, head: nn.Module):
+    _input: Tensor
+
+    def __init__(self, head: MultiLabelHead):
         self.head = head
         self.layer = last_layer(head)
-        self._input: Tensor | None = None
 
     def __enter__(self):
         self._hook = self.layer.register_forward_hook(self._remember)
@@ -74,7 +78,7 @@ class Watch:
 
 
 @torch.no_grad()
-def collect(model: nn.Module, images: Iterable, classes: list[int]) -> dict[int, Evidence]:
+def collect(model: MultiLabelClassifier, images: Iterable, classes: list[int]) -> dict[int, Evidence]:
     """Evidence of the known labels of some classes.
 
     Args:

@@ -22,6 +22,7 @@ from sarlp.inference import init_model
 from sarlp.io.files import atomic_write
 from sarlp.io.outputs import check_output
 from sarlp.labels import NEGATIVE, POSITIVE
+from sarlp.models.classifier import MultiLabelClassifier
 
 _MARK = 'refitted_from'  # entry of the meta of a checkpoint that was written here
 _KEPT = ('dataset_meta', 'run', 'epoch', 'seed', 'selected_by')  # of the meta, what is still true
@@ -63,7 +64,7 @@ class Refit:
 
 
 def refit_rows(
-    model: nn.Module,
+    model: MultiLabelClassifier,
     images: Callable[[], Iterable[tuple[dict, np.ndarray]]],
     observed: np.ndarray,
     l2: float = 0.1,
@@ -99,8 +100,12 @@ def refit_rows(
     if not open_:
         return rows
     trained = _rows_of(layer)
-    before, best, least, penalties = {}, {}, {}, {}
-    tried, expected = {}, {}  # the row of the next pass, and its objective if the tangent were the truth
+    before: dict[int, float] = {}
+    best: dict[int, np.ndarray] = {}
+    least: dict[int, float] = {}
+    penalties: dict[int, float] = {}
+    tried: dict[int, np.ndarray] = {}
+    expected: dict[int, float] = {}  # the row of the next pass, and its objective if the tangent were the truth
     for number in range(passes):
         _set_rows(layer, {c: trained[c] + moved for c, moved in tried.items()})
         evidence = collect(model, images(), open_)

@@ -157,7 +157,9 @@ def read_predictions(file: Path) -> Predictions | None:
         header = next(rows, [])
         if header[:1] != ['image'] or len(header) < 2 or len(set(header)) != len(header):
             raise UserError(f'{file}: expected the header of sarlp test --out, image and the classes; run it again')
-        ids, scores, start = [], [], 1
+        ids: list[str] = []
+        scores: list[list[float]] = []
+        start = 1
         for row in rows:
             if len(row) != len(header):
                 raise _damaged(file, rows.line_num, f'{len(header)} cells', f'{len(row)}')

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from typing import IO, Any
 
 from sarlp.io.json_file import finite_float, no_constant, show, unique_keys
@@ -17,7 +17,7 @@ _SPACE = ' \t\n\r'
 
 def stream_members(
     path: str | os.PathLike, parse_float: Callable[[str], Any] = finite_float, lists: Collection[str] = ()
-) -> Iterator[tuple[str, Any]]:
+) -> Generator[tuple[str, Any], None, None]:
     """Go through the object that a JSON file holds.
 
     The elements of an array come one by one, so that no more than one of them is held; everything else comes whole.
