@@ -188,7 +188,7 @@ class TestSpreadsheet:
 
 
 def test_lists_are_json_lines_whatever_was_said(tmp_path):
-    (tmp_path / 'labels.txt').write_text('{"image": "0.jpg", "labels": ["cat"]}\n')
+    (tmp_path / 'labels.txt').write_text('{"image": "0.jpg", "positive": ["cat"], "negative": []}\n')
     assert open_labels(tmp_path / 'labels.txt', form='lists', json_lines=False, image_column='image').form == 'lists'
 
 

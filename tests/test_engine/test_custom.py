@@ -219,7 +219,7 @@ class TestEmbeddings:
         choose_embeddings(cfg)
         assert cfg.model.head.label_embedding.file is None
         printed = capsys.readouterr().out
-        assert f'{cfg.data_root}/labels/trainval.json --kind bert --out {self.file(cfg)}' in printed
+        assert f'{cfg.data_root}/labels/trainval.json --kind bert --model {encoder} --out {self.file(cfg)}' in printed
 
     def test_what_is_chosen_stays(self, cfg):
         for file in (None, 'mine.npz'):

@@ -88,4 +88,6 @@ def test_refused(make):
     with pytest.raises(UserError, match='SelectionHook needs default_hooks.checkpoint.save_best'):
         build_runner(make('a', **{'default_hooks.checkpoint.save_best': None})).train()
     with pytest.raises(UserError, match='SelectionHook needs val_dataloader and test_dataloader'):
-        build_runner(make('b', test_dataloader=None, test_cfg=None, test_evaluator=None)).train()
+        cfg = make('b')
+        cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
+        build_runner(cfg).train()
