@@ -1,8 +1,7 @@
 """Any vision model of transformers as a backbone."""
 
-import contextlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from sarlp.errors import UserError, UserValueError, first_line, shorten
 from sarlp.io.json_file import read_json
+from sarlp.io.quiet import quiet_transformers
 from sarlp.io.weights_file import read_weights
 from sarlp.models.normalization import Normalization
 from sarlp.registry import MODELS
@@ -87,7 +87,7 @@ class TransformersBackbone(BaseModule):
                 reason = first_line(error)
                 raise UserError(f'{file}: holds no weights that can be read safely ({reason})') from error
         try:
-            with _quiet():
+            with quiet_transformers():
                 loaded, info = self._class.from_pretrained(
                     None, config=self._config, state_dict=state, output_loading_info=True, **_options(self._class)
                 )
@@ -219,19 +219,3 @@ def _weight_files(folder: Path, name: str) -> list[Path]:
             'with model.backbone.pretrained=False'
         )
     return files
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Transformers lists what it leaves out, such as the classifier."""
-    from transformers.utils import logging
-
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()

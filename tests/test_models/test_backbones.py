@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.models as tv
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
@@ -73,7 +74,8 @@ def build(backbone, kind='SARLPHead', **options):
         head |= dict(sgfe=dict(type='SGFE', attention_dim=11), recovery=dict(type='LabelRecovery'))
         head |= dict(image_token=backbone.get('image_token', False))
     torch.manual_seed(0)
-    return MODELS.build(dict(type='MultiLabelClassifier', backbone=backbone, head=head, size_divisor=None, **options))
+    model = dict(type='MultiLabelClassifier', backbone=backbone, head=head, size_divisor=None, **options)
+    return MODELS.build(Config(dict(model=model)).model)  # as from a file
 
 
 @pytest.mark.parametrize('name', MINIATURES)

@@ -16,6 +16,7 @@ from sarlp.datasets.converters.label_embeddings.spelling import spell_out
 from sarlp.errors import shorten
 from sarlp.io.embeddings import EmbeddingError
 from sarlp.io.pip_parts import SCHEME, find_part
+from sarlp.io.quiet import quiet_transformers
 
 BERT = 'bert-base-uncased'
 POOLINGS = ('reference', 'mean')
@@ -49,7 +50,8 @@ def bert_embeddings(
     if str(model).startswith(SCHEME):
         model = find_part(str(model))
     try:
-        tokenizer, encoder, info = _load_bert(model)
+        with quiet_transformers():
+            tokenizer, encoder, info = _load_bert(model)
     except Exception as error:  # the hub's client raises many kinds, none of them documented
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip('.')
         raise EmbeddingError(
