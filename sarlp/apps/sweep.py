@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from sarlp.engine.config_changes import bears_on_training
 from sarlp.errors import UserError
@@ -184,12 +185,17 @@ def _hand_over(run: Run, slurm: Sequence[str]) -> bool:
 def _command(words: Sequence[str], log: Path) -> bool:
     """``sarlp`` with these words, in a process of its own. Returns whether it succeeded.
 
-    The process is a copy of one that has imported everything, which takes longer than many a run on kept tokens.
+    The process is a copy of one that has imported everything, which takes longer than many a run on kept tokens. CUDA
+    can not be used in a copy of a process that may have looked for it, so where there is a GPU each starts anew.
     """
-    if hasattr(os, 'fork'):
+    import torch
+
+    if hasattr(os, 'fork') and not torch.cuda.is_available():
         multiprocessing.set_forkserver_preload(list(_PRELOADED))
-    start = multiprocessing.get_context('forkserver').Process if hasattr(os, 'fork') else multiprocessing.Process
-    process = start(target=_run, args=(list(words), str(log)))
+        context: Any = multiprocessing.get_context('forkserver')
+    else:
+        context = multiprocessing.get_context('spawn')
+    process = context.Process(target=_run, args=(list(words), str(log)))
     process.start()
     process.join()
     return process.exitcode == 0
