@@ -17,6 +17,22 @@ from sarlp.registry import METHODS, MODELS
 _METHOD = 'method.'
 
 
+def require_finite(losses: dict[str, Tensor], images: Sequence[str]) -> dict[str, Tensor]:
+    """Losses as they are; naming what broke, and in which images, is worth the look at the value.
+
+    Raises:
+        UserError: one is not finite.
+    """
+    broken = [f'{name} = {value.item()}' for name, value in losses.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(
+            f'the loss is not finite ({", ".join(broken)}); the images of this batch: '
+            f'{", ".join(images[:10])}{" ..." if len(images) > 10 else ""}. Lower the learning rate, '
+            'or look for broken images and label embeddings'
+        )
+    return losses
+
+
 @MODELS.register_module()
 class MultiLabelClassifier(BaseModel):
     """A network, and in training the method that trains it.
@@ -40,7 +56,11 @@ class MultiLabelClassifier(BaseModel):
     Attributes:
         network: images to outputs; shares backbone and head with this model.
         progress: where the run is, set before each step.
+        look: at the losses, before the backward pass spoils the weights; takes those of the method and the image ids,
+            and returns the losses.
     """
+
+    look = staticmethod(require_finite)
 
     def __init__(
         self,
@@ -107,12 +127,12 @@ class MultiLabelClassifier(BaseModel):
         device = next(iter(images.values())).device
         batch = Batch(
             images=images,
-            observed=torch.stack([sample.gt_score for sample in data_samples]).to(device, non_blocking=True),
-            index=torch.tensor([sample.get('index', -1) for sample in data_samples]).to(device, non_blocking=True),
+            observed=_to(device, torch.stack([sample.gt_score for sample in data_samples])),
+            index=_to(device, torch.tensor([sample.get('index', -1) for sample in data_samples])),
             ids=tuple(sample.get('img_id', '?') for sample in data_samples),
             progress=self.progress,
         )
-        return _finite(self.method.loss(self.network, batch), batch.ids)
+        return self.look(self.method.loss(self.network, batch), batch.ids)
 
 
 def _leave_out_method(module, state: dict, prefix: str, _metadata) -> None:
@@ -120,13 +140,8 @@ def _leave_out_method(module, state: dict, prefix: str, _metadata) -> None:
         del state[key]
 
 
-def _finite(losses: dict[str, Tensor], images: Sequence[str]) -> dict[str, Tensor]:
-    """Stop before the backward pass spoils the weights; naming what broke is worth the look at the value."""
-    broken = [f'{name} = {value.item()}' for name, value in losses.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise UserError(
-            f'the loss is not finite ({", ".join(broken)}); the images of this batch: '
-            f'{", ".join(images[:10])}{" ..." if len(images) > 10 else ""}. Lower the learning rate, '
-            'or look for broken images and label embeddings'
-        )
-    return losses
+def _to(device: torch.device, values: Tensor) -> Tensor:
+    """Without waiting for the copy: from memory that is not pinned, the CPU would."""
+    if device.type == 'cuda' and not values.is_cuda:
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
