@@ -26,6 +26,24 @@ def test_the_kernels_give_the_formula(shared):
         assert (actual.cpu().double() - value).abs().max() < 1e-5 * value.abs().max()
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_is_as_exact_as_its_inputs(dtype):
+    torch.manual_seed(0)
+    u, v, w = torch.randn(5, 97, 131).to(dtype), torch.randn(1, 89, 131).to(dtype), torch.randn(131)
+    grad = torch.randn(5, 97, 89)
+    exact = [x.double().requires_grad_() for x in (u, v, w)]
+    out = torch.tanh(exact[0][:, :, None] * exact[1][:, None]) @ exact[2]
+    expected = [out, *torch.autograd.grad(out, exact, grad.double())]
+    on_gpu = [x.cuda().requires_grad_() for x in (u, v, w)]
+    results = []
+    for _ in range(2):
+        out = tanh_grid(*on_gpu)
+        results.append([out.detach(), *torch.autograd.grad(out, on_gpu, grad.cuda())])
+    for actual, again, value in zip(*results, expected, strict=True):
+        assert torch.equal(actual, again)  # to the last bit
+        assert (actual.cpu().double() - value).abs().max() < torch.finfo(dtype).eps * value.abs().max()
+
+
 def test_predictions_are_those_of_the_cpu(tmp_path):
     place = spread_place(tmp_path)
     results = {}
