@@ -90,6 +90,7 @@ failed=0
 for name; do
   limit=60
   for pair in "${limits[@]}"; do [ "${pair%%:*}" != "$name" ] || limit=${pair##*:}; done
+  [ "$device" != cpu ] || limit=$((6 * limit))
   left=$((end - SECONDS))
   if [ "$left" -lt 8 ]; then
     echo "$name: left out, no time" | tee -a "$out/stages.txt"

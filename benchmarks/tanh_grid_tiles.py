@@ -17,7 +17,15 @@ import torch
 from sarlp.models import tanh_grid_triton as kernels
 
 # tokens, classes, width, warps; width of 32 lets a warp read a whole line of memory
-CANDIDATES = [(16, 16, 16, 8), (8, 16, 32, 4), (16, 8, 32, 4), (8, 8, 64, 4), (16, 16, 32, 8), (32, 8, 16, 4), (8, 8, 32, 4)]
+CANDIDATES = [
+    (16, 16, 16, 8),
+    (8, 16, 32, 4),
+    (16, 8, 32, 4),
+    (8, 8, 64, 4),
+    (16, 16, 32, 8),
+    (32, 8, 16, 4),
+    (8, 8, 32, 4),
+]
 
 
 def parse_args() -> argparse.Namespace:

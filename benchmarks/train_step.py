@@ -286,7 +286,7 @@ def profile(step: Step, steps: int = 3) -> dict:
     kind = torch.autograd.DeviceType.CUDA if on_gpu else torch.autograd.DeviceType.CPU
     took = {}
     for event in run.key_averages():
-        if event.device_type == kind and not getattr(event, "is_user_annotation", False):
+        if event.device_type == kind and not getattr(event, 'is_user_annotation', False):
             spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
             took[event.key] = (spent / 1e3 / steps, event.count / steps)
     largest = sorted(took.items(), key=lambda item: -item[1][0])

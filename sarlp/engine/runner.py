@@ -152,6 +152,11 @@ class MultiLabelRunner(Runner):
                 'CUDA graphs (compile.mode) write each gradient where the one of before lies, so gradients can not be '
                 'accumulated (optim_wrapper.accumulative_counts); leave out one of the two, or compile.mode=default'
             )
+        if self.cfg.model.get('recompute_backbone'):
+            raise UserError(
+                'a compiled backbone can not be recomputed in the backward pass; leave out compile or '
+                'model.recompute_backbone'
+            )
         compile_parts(self.model, options)
         self.logger.info('backbone and head are compiled; the first steps take minutes')
 

@@ -12,6 +12,7 @@ from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
 from sarlp.models.frozen import freeze
 from sarlp.models.network import Network, measure
 from sarlp.models.normalization import Normalization, asks_backbone, normalization_of
+from sarlp.models.recompute import recompute
 from sarlp.registry import METHODS, MODELS
 
 _METHOD = 'method.'
@@ -50,6 +51,8 @@ class MultiLabelClassifier(BaseModel):
         size_divisor: both sides of an image must be a multiple of it: the stride of the backbone, which None measures.
         frozen_backbone: train the head only. The backbone stays in evaluation mode (:mod:`sarlp.models.frozen`), and
             its feature maps can be kept (:mod:`sarlp.engine.kept_tokens`).
+        recompute_backbone: save memory in training, at the price of one more forward pass of the backbone
+            (:mod:`sarlp.models.recompute`).
         task: what is known of the training data; None for a model that is not trained. ``head.num_classes`` must be
             given then.
 
@@ -70,6 +73,7 @@ class MultiLabelClassifier(BaseModel):
         data_preprocessor: dict | None = None,
         size_divisor: int | None = 32,
         frozen_backbone: bool = False,
+        recompute_backbone: bool = False,
         task: TaskInfo | None = None,
         init_cfg: dict | None = None,
     ):
@@ -87,6 +91,8 @@ class MultiLabelClassifier(BaseModel):
             head = {**head, 'in_channels': width if head.get('in_channels', 0) is None else head['in_channels']}
         if frozen_backbone:
             freeze(self.backbone)
+        elif recompute_backbone:
+            recompute(self.backbone)
         self.head = MODELS.build(head)
         self.__dict__['network'] = Network(self.backbone, self.head, size_divisor)  # no second child of the same parts
         self.method = None if method is None else METHODS.build(method)
