@@ -9,6 +9,7 @@ the GPU, and a fused optimizer changes neither weights nor moments nor its count
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -70,11 +71,11 @@ class LossWatch:
             raise UserError('the loss of another process is not finite; its message says which')
         return losses
 
-    def _before_step(self, optimizer: Optimizer, args, kwargs) -> None:
+    def _before_step(self, optimizer: Any, args, kwargs) -> None:
         self._found = getattr(optimizer, 'found_inf', None)  # by a gradient scaler, which looks for its own again
         optimizer.found_inf = self._broken if self._found is None else torch.maximum(self._found, self._broken)
 
-    def _after_step(self, optimizer: Optimizer, args, kwargs) -> None:
+    def _after_step(self, optimizer: Any, args, kwargs) -> None:
         if self._found is None:
             del optimizer.found_inf
         else:
