@@ -26,12 +26,14 @@ if [ "$device" = cpu ]; then
   small=(--cfg-options model.backbone.depth=18 model.head.in_channels=512)
   tiles=(--batch 1 --places 17 --classes 5 --width 19 --repeats 1)
   inference=(--batch 2 --size 64 --arch 18 --repeats 1)
+  amp=()
 else
   batch=52 batch_many=32 batch_memory=64 many=(20 500 2000 9605) images=2000
   step=(--steps 6)
   small=()
   tiles=(--seconds 28)
   inference=(--batch 64 --repeats 5)
+  amp=(--amp)
   export SARLP_TEST_GPU=1
 fi
 
@@ -73,7 +75,7 @@ if torch.cuda.is_available():
     data=$(mktemp -d)
     trap 'rm -rf "$data"' EXIT
     "$python" tools/dataset_converters/digits.py --out "$data/digits" --num-train "$images" --num-test 40 >/dev/null &&
-      "$python" tools/train.py configs/sarlp/sarlp_r18_digits_p0.1.py --work-dir "$data/work" --amp --cfg-options \
+      "$python" tools/train.py configs/sarlp/sarlp_r18_digits_p0.1.py --work-dir "$data/work" "${amp[@]}" --cfg-options \
         train_cfg.max_epochs=3 default_hooks.logger.interval=5 {train,val,test}_dataloader.dataset.data_root="$data/digits" &&
       cat "$data"/work/*/vis_data/scalars.json >"$out/train.json" ;;
   *)
