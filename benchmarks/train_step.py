@@ -36,6 +36,7 @@ from torch import nn
 from sarlp.engine import compile_parts, load_config
 from sarlp.engine.devices import announce_device
 from sarlp.engine.loss_watch import LossWatch
+from sarlp.io.files import atomic_write
 from sarlp.models.classifier import require_finite
 from sarlp.models.literal import literal_form
 from sarlp.registry import MODELS
@@ -390,7 +391,8 @@ def main() -> None:
         add_ratios(rows)
         print(f'{row["options"]}, {row["variant"]}, {row["classes"]} classes measured', file=sys.stderr)
         if args.json:
-            Path(args.json).write_text(json.dumps(rows, indent=1))
+            with atomic_write(args.json) as file:
+                json.dump(rows, file, indent=1)
     print(f'{rows[0]["device"]}, {torch.get_num_threads()} threads, torch {torch.__version__}, ', end='')
     print(f'batch {args.batch}, {args.size} px, {args.steps} steps each\n')
     print_table(rows)
