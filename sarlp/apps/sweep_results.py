@@ -26,6 +26,7 @@ _MARK = 'results'
 _NAME = re.compile(r'(?P<series>.+)_p(?P<ratio>[\d.]+)')
 _RUN = re.compile(r'(?:mask(?P<mask>\d+)_)?seed(?P<seed>\d+)')
 _CALIBRATION = 'calibration error'
+_PEEKING = ('mAP selected without the test set', 'best on test', 'gain of peeking')
 
 
 @dataclass
@@ -84,7 +85,7 @@ def collect(root: str | Path) -> Table:
         for metric in METRICS:
             value = flat.get(metric)
             row.values[metric].append(math.nan if value is None else value)
-        for metric, value in _completed(folder).items():
+        for metric, value in {**_peeked(content), **_completed(folder)}.items():
             values = row.values[metric]
             values += [math.nan] * (len(row.runs) - 1 - len(values)) + [value]
     if not table:
@@ -93,6 +94,15 @@ def collect(root: str | Path) -> Table:
         for values in row.values.values():
             values += [math.nan] * (len(row.runs) - len(values))
     return dict(sorted(table.items()))
+
+
+def _peeked(content: Mapping) -> dict[str, float]:
+    """mAP of the epoch that was selected without the test set, and of the best one on it."""
+    found = (content.get('protocol') or {}).get('selection')
+    if not found or found['metric'] != 'mAP':
+        return {}
+    values = found['selected']['test'], found['best_on_test']['test'], found['gain_of_peeking']
+    return dict(zip(_PEEKING, values, strict=True))
 
 
 def _completed(folder: Path) -> dict[str, float]:
@@ -136,9 +146,10 @@ def markdown(table: Table, against: str | None = None) -> str:
     """The tables.
 
     The first has one row a config and known ratio, mean and sample standard deviation over its runs, and, over several
-    ratios, one row of their average. If masks have several seeds each, a second separates the two spreads. If labels
-    were completed, a third has what was recovered. With ``against``, a last one has the differences in mAP to that
-    config on the same masks and seeds, with their standard error.
+    ratios, one row of their average. Others follow where there is something to say: the spreads over masks and over
+    seeds apart; the epoch selected without the test set against the best one on it; what was recovered. With
+    ``against``, a last one has the differences in mAP to that config on the same masks and seeds, with their standard
+    error.
 
     Raises:
         UserError: ``against`` is not in the table.
@@ -146,6 +157,8 @@ def markdown(table: Table, against: str | None = None) -> str:
     blocks = [_scores(table)]
     if any(row.has_seeds for row in table.values()):
         blocks.append(_noise(table))
+    if any(_PEEKING[0] in row.values for row in table.values()):
+        blocks.append(_columns(table, 'model', _PEEKING))
     if any(_CALIBRATION in row.values for row in table.values()):
         blocks.append(_recovered(table))
     if against is not None:
@@ -183,11 +196,15 @@ def _noise(table: Table) -> str:
 
 
 def _recovered(table: Table) -> str:
-    completed = {key: row for key, row in table.items() if _CALIBRATION in row.values}
-    metrics = list(dict.fromkeys(name for row in completed.values() for name in row.values if name not in METRICS))
+    names = dict.fromkeys(name for row in table.values() for name in row.values)
+    return _columns(table, 'model, out of fold', [name for name in names if name not in (*METRICS, *_PEEKING)])
+
+
+def _columns(table: Table, title: str, metrics: Sequence[str]) -> str:
+    measured = {key: row for key, row in table.items() if metrics[0] in row.values}
     return _grid(
-        ['model, out of fold', 'p', 'runs', *metrics],
-        _rows(completed, lambda row: [_cell(row.values.get(metric, ())) for metric in metrics]),
+        [title, 'p', 'runs', *metrics],
+        _rows(measured, lambda row: [_cell(row.values.get(metric, ())) for metric in metrics]),
     )
 
 

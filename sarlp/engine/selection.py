@@ -51,6 +51,16 @@ def measures_test_set(cfg: Config) -> bool:
     return any(hook.get('type') in ('SelectionHook', SelectionHook) for hook in cfg.get('custom_hooks') or ())
 
 
+def format_peeking(found: Mapping) -> str:
+    """A line for the terminal of what is in ``selection.json``."""
+    selected, best = found['selected'], found['best_on_test']
+    return (
+        f'test {found["metric"]} {selected["test"]:.2f} of epoch {selected["epoch"]}, which is selected without the '
+        f'test set; the best on it is {best["test"]:.2f}, of epoch {best["epoch"]}: peeking would add '
+        f'{found["gain_of_peeking"]:.2f}'
+    )
+
+
 @HOOKS.register_module()
 class SelectionHook(Hook):
     """Measure the test set after each evaluation by which the epoch is selected.
@@ -107,11 +117,7 @@ class SelectionHook(Hook):
             with atomic_write(Path(runner.work_dir) / SELECTION) as file:
                 json.dump(content, file, indent=1)
                 file.write('\n')
-        line = (
-            f'test {metric} {selected["test"]:.2f} of epoch {chosen.epoch}, which is selected without the test set; '
-            f'the best on it is {best["test"]:.2f}, of epoch {best["epoch"]}: peeking would add {gain:.2f}'
-        )
-        (say if runner.epoch == runner.max_epochs else note)(runner.logger, line)
+        (say if runner.epoch == runner.max_epochs else note)(runner.logger, format_peeking(content))
 
     @staticmethod
     def _chooser(runner) -> CheckpointHook:

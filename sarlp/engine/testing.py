@@ -19,7 +19,8 @@ from sarlp.datasets.nesting import (
 from sarlp.engine.build import build_runner
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.progress import describe_runner
-from sarlp.engine.run_record import BEST
+from sarlp.engine.run_record import BEST, SELECTION
+from sarlp.engine.selection import format_peeking
 from sarlp.errors import UserError
 from sarlp.evaluation.metrics import MultiLabelMetric
 from sarlp.evaluation.report import (
@@ -32,6 +33,7 @@ from sarlp.evaluation.report import (
     write_predictions_csv,
     write_recovered_csv,
 )
+from sarlp.io.json_file import read_json
 
 
 def loader_for_testing(cfg: Config, dataset: Mapping) -> ConfigDict:
@@ -81,6 +83,7 @@ def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: di
         'run': meta.get('run'),
         'epoch': meta.get('epoch'),
         'epoch_selection': selection,
+        'selection': peeking(checkpoint, meta.get('epoch')),
         'seed': meta.get('seed'),
         'test_annotations': name_files(cfg.test_dataloader.dataset),
         'difficult': dataset_meta.get('difficult'),
@@ -92,6 +95,20 @@ def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: di
         'top_k': evaluator.get('top_k'),
         'units': 'percent',
     }
+
+
+def peeking(checkpoint: str | Path, epoch: int | None) -> dict | None:
+    """What :class:`~sarlp.engine.selection.SelectionHook` found of the run that a checkpoint is the selected one of.
+
+    Returns:
+        ``metric``, its value on the test set at the ``selected`` epoch and at the best one, ``best_on_test``, and the
+        ``gain_of_peeking``; None if the run did not measure it, or selected another epoch.
+    """
+    file = Path(checkpoint).parent / SELECTION
+    content = read_json(file) if file.is_file() else None
+    if content is None or content['selected']['epoch'] != epoch:
+        return None
+    return {name: content[name] for name in ('metric', 'selected', 'best_on_test', 'gain_of_peeking')}
 
 
 def hides_labels(cfg: Config) -> bool:
@@ -151,8 +168,10 @@ def test(
         recovered = runner.test_evaluator.metrics[0].report
     if report is not None:  # on rank 0
         print(f'\n{format_table({**metrics, "AP": report["AP"]})}')
+        protocol = describe_protocol(protocol_cfg, checkpoint, meta.get('meta', {}), dataset_meta)
+        if protocol['selection'] is not None:
+            print(f'\n{format_peeking(protocol["selection"])}')
         if out_dir is not None:
-            protocol = describe_protocol(protocol_cfg, checkpoint, meta.get('meta', {}), dataset_meta)
             _write(Path(out_dir), metrics, report, recovered, protocol)
     return metrics
 

@@ -97,6 +97,15 @@ def test_spread_over_masks_and_over_seeds(tmp_path):
     assert 's.d. over seeds' not in markdown({('few', 0.1): type(row)([(0, 0), (1, 1)], row.values)})
 
 
+def test_what_peeking_would_add_is_a_table_of_its_own(root):
+    file = root / 'sarlp_r18_digits_p0.1' / 'seed1' / 'results' / 'metrics.json'
+    selection = dict(metric='mAP', selected={'test': 51.5}, best_on_test={'test': 53.25}, gain_of_peeking=1.75)
+    file.write_text(json.dumps({**json.loads(file.read_text()), 'protocol': {'selection': selection}}))
+    lines = markdown(collect(root)).splitlines()
+    assert lines[-1] == '| sarlp_r18_digits | 0.1 | 3 | 51.5 | 53.2 | 1.8 |'
+    assert 'selected without the test set' in lines[-3] and 'recall' not in lines[-3]
+
+
 def test_what_was_completed_is_a_table_of_its_own(root, tmp_path):
     rng = np.random.default_rng(0)
     p, truth = rng.random((7, 3)), rng.integers(0, 2, (7, 3))

@@ -79,6 +79,15 @@ def test_both_numbers(make, tmp_path, capsys):
         said,
     )
 
+    # sarlp test says both of the selected epoch, and of no other
+    for epoch in (1, 2, 3):
+        out = tmp_path / f'results{epoch}'
+        testing.test(make(f'test{epoch}'), str(tmp_path / 'whole' / f'epoch_{epoch}.pth'), out, recovery=False)
+        selection = json.loads((out / 'metrics.json').read_text())['protocol']['selection']
+        is_selected = epoch == found['selected']['epoch']
+        assert ('peeking would add' in capsys.readouterr().out) == is_selected
+        assert selection == ({key: found[key] for key in found if key != 'epochs'} if is_selected else None)
+
     later = dict(epochs, load_from=str(tmp_path / 'whole' / 'epoch_2.pth'), resume=True)
     build_runner(make('resumed', **later)).train()
     assert json.loads((tmp_path / 'resumed' / 'selection.json').read_text())['epochs'] == found['epochs']
