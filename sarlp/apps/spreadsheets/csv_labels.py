@@ -1,6 +1,7 @@
 """A folder of images and a file of labels, of which some are known, to annotation files.
 
-The file is in one of these forms; which, and its encoding and delimiter, are found by themselves:
+The file is in one of these forms; which, and its encoding and delimiter, are found by themselves. Tables may be CSV, or
+a sheet of an Excel (.xlsx) or OpenDocument (.ods) workbook:
 
 .. code-block:: text
 
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge, open_labels
+from sarlp.apps.spreadsheets.label_files.sheets import FILLED
 from sarlp.apps.spreadsheets.label_source import write_source
 from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
 from sarlp.datasets.near_names import hint
@@ -162,12 +164,17 @@ def _what_was_read(
 ) -> list[str]:
     settings = file.settings()
     head = [f'{csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
-    for key in ('encoding', 'delimiter', 'image_column', 'class_column', 'value_column'):
+    for key in ('sheet', 'encoding', 'delimiter', 'image_column', 'class_column', 'value_column'):
         if settings.get(key) is not None:
             head.append(f'{key.replace("_", " ")} {settings[key]!r}')
     lines = [', '.join(head)]
     if settings.get('encoding') in ('cp1252', 'latin-1'):
         lines.append(f'note: it is not in UTF-8 and was read as {settings["encoding"]}; see that accents are right')
+    if filled := getattr(getattr(file, 'sheet', None), 'filled', int)():
+        lines.append(
+            f'note: {filled:,} of its cells or rows say that sarlp filled them in before ({FILLED!r}). What stands '
+            'there counts as known; to complete the labels anew give the file that a person filled in'
+        )
     if merged.repeated:
         what = 'rows of an image that has one already' if file.once else 'rows of a label that has one already'
         lines.append(f'{what}, merged: {merged.repeated:,}')
