@@ -19,7 +19,7 @@ from sarlp.registry import HOOKS, MODELS
 def _floating(module: nn.Module) -> list[Tensor]:
     """What an average is taken of: no counts, and nothing of a frozen part, which is its own average."""
     frozen = {id(one) for part in module.modules() if isinstance(part, Frozen) for one in _tensors(part)}
-    return [one.detach() for one in _tensors(module) if one.is_floating_point() and id(one) not in frozen]
+    return [one for one in _tensors(module) if one.is_floating_point() and id(one) not in frozen]
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
@@ -44,6 +44,7 @@ class ForeachEMA(ExponentialMovingAverage):
         super().__init__(model, momentum, **kwargs)
         self.warm_start = warm_start
         self._momentum = momentum
+        self._found: tuple[nn.Module, list[Tensor], list[Tensor]] | None = None
 
     def update_parameters(self, model: nn.Module) -> None:
         """Average once more; ``model`` is the one that this was made of."""
@@ -54,10 +55,16 @@ class ForeachEMA(ExponentialMovingAverage):
             super().update_parameters(model)
             return
         if self.steps % self.interval == 0:
-            averages = _floating(self.module)
-            sources = [source.to(own.device) for own, source in zip(averages, _floating(model), strict=True)]
+            averages, sources = ([one.detach() for one in part] for part in self._tensors_of(model))
+            sources = [source.to(own.device) for own, source in zip(averages, sources, strict=True)]
             torch._foreach_lerp_(averages, sources, self.momentum)  # as torch.optim.swa_utils does
         self.steps += 1
+
+    def _tensors_of(self, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+        """What is averaged, and what it is averaged from: to find them takes as long as a small head takes to train."""
+        if self._found is None or self._found[0] is not model:
+            self._found = model, _floating(self.module), _floating(model)
+        return self._found[1:]
 
 
 @contextlib.contextmanager

@@ -45,6 +45,7 @@ from sarlp.inference import init_model
 from sarlp.labels import DECISIONS, NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.paths import find_config
 
+UNION = 'images.json'  # annotation file of both splits, where folds complete both
 SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}
 
 
@@ -112,8 +113,7 @@ def complete_labels(
     """
     if split not in SPLITS:
         raise UserError(f'the split must be one of {", ".join(SPLITS)}, got {split!r}')
-    if not 0.5 <= precision < 1:
-        raise UserError(f'the precision must be in [0.5, 1), got {precision}')
+    check_precision(precision)
     if not 0 <= suspect < 0.5:
         raise UserError(f'the probability of a suspect must be in [0, 0.5), got {suspect}')
     if (folds is None) == (checkpoint is None):
@@ -147,7 +147,7 @@ def complete_labels(
         scored = stack([by_split[name] for name in datasets])
     else:
         assert folds is not None  # one of the two is given, see above
-        folder = out.with_name(f'{out.stem}_folds')
+        folder = folds_dir(out)
         dataset = _union(datasets, folder) if len(datasets) > 1 else datasets['train']
         classes = classes_of(dataset)
         scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device)
@@ -178,6 +178,17 @@ def complete_labels(
     return Completion(
         record, scored, probabilities, decisions, suspects, int((held_out.observed != UNKNOWN).sum()), files
     )
+
+
+def check_precision(precision: float) -> None:
+    """Raises: UserError, it is no precision to ask for."""
+    if not 0.5 <= precision < 1:
+        raise UserError(f'the precision must be in [0.5, 1), got {precision}')
+
+
+def folds_dir(out: Path) -> Path:
+    """Where the folds of a ``recovered.csv`` are trained, and :data:`UNION` lies."""
+    return out.with_name(f'{out.stem}_folds')
 
 
 def _labels_dir(out: Path) -> Path:
@@ -213,7 +224,7 @@ def _union(datasets: Mapping[str, Mapping], folder: Path) -> Mapping:
         (file,) = annotation_paths(dataset)
         metainfo, data_list = load_annotation(file)
         entries += put_in_order(metainfo['classes'], data_list, classes, file, name_files(datasets['train']))
-    file = folder / 'images.json'
+    file = folder / UNION
     dump_annotation(file, classes, entries, split='trainval and test')
     return with_options(datasets['train'], ann_file=str(file.absolute()))
 

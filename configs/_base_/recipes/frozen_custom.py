@@ -1,5 +1,5 @@
-# A data set of one's own on kept tokens of a frozen EfficientNet-Lite0: minutes on two cores. Who names this freezes
-# the backbone. What is trained how long is that of lite0_frozen_voc_sample, which was tried on some hundred photographs
+# A data set of one's own on kept tokens of a frozen backbone: minutes on two cores. Who names this freezes it.
+# How long and how fast it trains: as lite0_frozen_voc_sample, which was tried on some hundred photographs
 _base_ = ['../datasets/custom.py', '../schedules/adamw_onecycle_60e.py', '../default_runtime.py']
 
 image_size = 224
