@@ -67,7 +67,7 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_label_options(parser: argparse.ArgumentParser) -> None:
+def add_label_options(parser: argparse.ArgumentParser, near_duplicates: str) -> None:
     """How a file of labels is read; those of ``convert_csv_labels``. What is not given is to stay unset."""
     conflict = default_of('apps/spreadsheets/csv_labels.py', 'convert_csv_labels', 'on_conflict')
     add = parser.add_argument
@@ -78,6 +78,16 @@ def add_label_options(parser: argparse.ArgumentParser) -> None:
     )
     add('--allow-missing', action='store_true', help='leave out rows whose image is not in the folder')
     add('--include-unlabelled', action='store_true', help='list images of the folder that no row names, all unknown')
+    add(
+        '--group-column',
+        metavar='NAME',
+        help='such as of patients, who stay on one side of split and folds',
+    )
+    add(
+        '--near-duplicates',
+        choices=('together', 'apart'),
+        help=f'images that show the same, in split and folds; default: {near_duplicates}',
+    )
 
     form = parser.add_argument_group('how the file is read, where it is not found rightly by itself')
     add = form.add_argument

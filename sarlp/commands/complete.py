@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     add('--config', help="what is trained, a config for one's own data; default: by what is on this machine")
     add_device(parser)
     add_cfg_options(parser)
-    add_label_options(parser)
+    add_label_options(parser, default('near_duplicates'))
     return parser.parse_args()
 
 

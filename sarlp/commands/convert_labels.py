@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
         help=f'share of the images for test.json; default: {default("val_fraction")}',
     )
     add('--seed', type=int, help=f'another seed splits otherwise; default: {default("seed")}')
-    add_label_options(parser)
+    add_label_options(parser, default('near_duplicates'))
     return parser.parse_args()
 
 

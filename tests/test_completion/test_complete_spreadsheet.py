@@ -243,6 +243,8 @@ def test_what_is_refused_leaves_nothing_behind(place, scenes, capsys, tiny):
     file = place('.csv')
     assert 'precision must be in' in refuse(file, scenes, capsys, '--precision', '1.2')
     assert 'folds must be at least 2' in refuse(file, scenes, capsys, '--folds', '1')
+    message = refuse(file, scenes, capsys, '--group-column', 'nine', '--config', tiny)  # of which there are two
+    assert '3 groups leave some of 5 folds without any; choose fewer by --folds' in message
     assert 'no such config' in refuse(file, scenes, capsys, '--config', 'few_r51_custom')
     text = file.read_text()
     file.write_text(text.replace('yes', 'maybe', 1))

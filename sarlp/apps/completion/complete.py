@@ -25,6 +25,7 @@ from sarlp.apps.completion.scoring import Scored, score, stack
 from sarlp.apps.completion.truth import read_truth
 from sarlp.apps.completion.writing import completed_files, write_completed
 from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
+from sarlp.datasets.groups import GROUPS, groups_of
 from sarlp.datasets.nesting import (
     annotation_path,
     annotation_paths,
@@ -220,12 +221,14 @@ def _union(datasets: Mapping[str, Mapping], folder: Path) -> Mapping:
         raise UserError('folds complete both splits only where no label mask hides labels; choose --split train')
     classes = classes_of(datasets['train'])
     entries: list[dict] = []
+    groups: dict[str, str] = {}
     for dataset in datasets.values():
         (file,) = annotation_paths(dataset)
         metainfo, data_list = load_annotation(file)
         entries += put_in_order(metainfo['classes'], data_list, classes, file, name_files(datasets['train']))
+        groups |= groups_of(metainfo, file)
     file = folder / UNION
-    dump_annotation(file, classes, entries, split='trainval and test')
+    dump_annotation(file, classes, entries, split='trainval and test', **({GROUPS: groups} if groups else {}))
     return with_options(datasets['train'], ann_file=str(file.absolute()))
 
 

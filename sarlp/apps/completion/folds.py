@@ -3,9 +3,12 @@
 import copy
 import hashlib
 import json
+import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 
@@ -43,24 +46,29 @@ def score_out_of_fold(
     """
     folder = Path(folder)
     parts, checkpoints = [], []
+    taken: list[float] = []
     for index in range(number):
         fold, name = dict(index=index, number=number, seed=seed), f'fold {index + 1} of {number}'
         rest = with_options(dataset, fold=dict(fold, part='rest'))
-        checkpoint = train_to_the_end(cfg, rest, folder / f'fold{index}', name)
+        left = f', {timedelta(seconds=round(np.mean(taken) * (number - index)))} left for all' if taken else ''
+        started = time.monotonic()
+        checkpoint = train_to_the_end(cfg, rest, folder / f'fold{index}', name, left)
         model = init_model(cfg.copy(), checkpoint, device)
         loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
         parts.append(score(model, loader, name))
         checkpoints.append(checkpoint)
+        taken.append(time.monotonic() - started)
     return stack(parts), checkpoints
 
 
-def train_to_the_end(cfg: Config, dataset: Mapping, work_dir: Path, name: str) -> Path:
+def train_to_the_end(cfg: Config, dataset: Mapping, work_dir: Path, name: str, more: str = '') -> Path:
     """Train on a data set without looking at another: the last epoch counts.
 
     Args:
         cfg, dataset: see :func:`score_out_of_fold`.
         work_dir: if a training in there has ended it is not done again, and one that was cut off goes on.
         name: in front of each line on the terminal.
+        more: to say when it starts.
 
     Returns:
         The checkpoint.
@@ -70,7 +78,7 @@ def train_to_the_end(cfg: Config, dataset: Mapping, work_dir: Path, name: str) -
     if checkpoint is not None:
         print(f'{name}: trained before, {checkpoint}', flush=True)
         return checkpoint
-    print(f'{name}: training in {work_dir}', flush=True)
+    print(f'{name}: training in {work_dir}{more}', flush=True)
     train_cfg.work_dir = str(work_dir)
     train_cfg.experiment_name = f'{work_dir.absolute()}'  # MMEngine shares state between equal names
     with brief(name):

@@ -17,8 +17,9 @@ from sarlp.apps.spreadsheet_completion.backbones import Backbone, choose_backbon
 from sarlp.apps.spreadsheet_completion.folder import CompletionFolder
 from sarlp.apps.spreadsheet_completion.report import format_report, format_summary
 from sarlp.apps.spreadsheet_completion.result import CompletedSpreadsheet
-from sarlp.apps.spreadsheets.csv_labels import read_csv_labels, write_annotations
+from sarlp.apps.spreadsheets.csv_labels import ReadLabels, read_csv_labels, write_annotations
 from sarlp.apps.spreadsheets.label_source import write_labels_like_source
+from sarlp.datasets.multilabel import fold_of
 from sarlp.datasets.nesting import with_options
 from sarlp.engine import load_config
 from sarlp.engine.devices import AUTO, describe_device, use_device
@@ -44,6 +45,7 @@ def complete(
     on_conflict: str = 'refuse',
     allow_missing: bool = False,
     include_unlabelled: bool = False,
+    near_duplicates: str = 'together',
     **form: Any,
 ) -> CompletedSpreadsheet:
     """Fill in the blanks of a spreadsheet of labels, from photographs, as far as a precision can be promised.
@@ -62,7 +64,7 @@ def complete(
             machine.
         cfg_options: changes to it, as :func:`~sarlp.engine.options.read_options` takes them.
         device: of :func:`~sarlp.engine.devices.choose_device`.
-        on_conflict, allow_missing, include_unlabelled, form: how the spreadsheet is read, see
+        on_conflict, allow_missing, include_unlabelled, near_duplicates, form: how the spreadsheet is read, see
             :func:`~sarlp.apps.spreadsheets.csv_labels.convert_csv_labels`.
 
     Returns:
@@ -79,7 +81,10 @@ def complete(
     folder = CompletionFolder(labels.with_name(f'{labels.stem}_completed') if out is None else out)
     device = use_device(device)
     how: dict[str, Any] = dict(
-        on_conflict=on_conflict, allow_missing=allow_missing, include_unlabelled=include_unlabelled
+        on_conflict=on_conflict,
+        allow_missing=allow_missing,
+        include_unlabelled=include_unlabelled,
+        near_duplicates=near_duplicates,
     )
     read = read_csv_labels(labels, photos, **how, **form)
     observed = np.stack([*read.labels.values()])
@@ -87,6 +92,7 @@ def complete(
     require_enough(observed, 'fill in more cells of either kind')
     if not (observed == UNKNOWN).any():
         raise UserError(f'{labels}: no cell is blank, so there is nothing to complete')
+    _check_folds(read, folds)
     backbone = Backbone(str(config), f'{config}, as asked for') if config is not None else choose_backbone(device)
     print(f'device: {describe_device(device)}\nmodel: {backbone.reason} ({backbone.config})')
     if backbone.better:
@@ -134,6 +140,17 @@ def complete(
     )
     files['report'] = folder.write('report.md', lambda path: _write_text(path, report))
     return CompletedSpreadsheet(completion, backbone.config, options, model, files, report, review)
+
+
+def _check_folds(read: ReadLabels, number: int) -> None:
+    """See that each fold has images, before any is trained."""
+    folds = {fold_of(read.groups.get(image, image), number) for image in read.labels}
+    if len(folds) < number:
+        together = len(set(read.groups.values())) + len(read.labels) - len(read.groups)
+        raise UserError(
+            f'{read.csv}: {len(read.labels):,} images in {together:,} groups leave some of {number} folds without any; '
+            'choose fewer by --folds, or add photographs'
+        )
 
 
 def _keep_tokens(config: str, folder: Path) -> dict[str, str]:

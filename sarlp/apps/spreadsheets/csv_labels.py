@@ -25,8 +25,10 @@ import numpy as np
 
 from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge, open_labels
 from sarlp.apps.spreadsheets.label_files.sheets import FILLED
+from sarlp.apps.spreadsheets.label_groups import find_groups
 from sarlp.apps.spreadsheets.label_source import write_source
 from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
+from sarlp.datasets.groups import GROUPS
 from sarlp.datasets.near_names import hint
 from sarlp.datasets.statistics import count_labels, summary
 from sarlp.errors import shorten
@@ -50,6 +52,8 @@ class ReadLabels:
         unlisted: images of the folder in no row.
         include_unlabelled: whether those are in ``labels``.
         near: which file a missing image may be, or nothing.
+        groups: of the images that belong with others, by path (:mod:`sarlp.datasets.groups`).
+        described: what to say of them.
     """
 
     csv: str | os.PathLike
@@ -61,6 +65,8 @@ class ReadLabels:
     unlisted: list[str]
     include_unlabelled: bool
     near: str
+    groups: dict[str, str]
+    described: list[str]
 
     @property
     def entries(self) -> list[dict[str, Any]]:
@@ -76,7 +82,7 @@ class ReadLabels:
             lines.append(
                 f'images with several frames or pages, of which the first is taken: {len(frames):,}: {shorten(frames)}'
             )
-        return '\n'.join(lines)
+        return '\n'.join(lines + self.described)
 
 
 def read_csv_labels(
@@ -85,6 +91,7 @@ def read_csv_labels(
     on_conflict: str = 'refuse',
     allow_missing: bool = False,
     include_unlabelled: bool = False,
+    near_duplicates: str = 'apart',
     **form: Any,
 ) -> ReadLabels:
     """Read and check all of a file of labels; nothing is written. For the arguments see :func:`convert_csv_labels`.
@@ -109,7 +116,8 @@ def read_csv_labels(
     labels = dict(merged.labels)
     if include_unlabelled:
         labels |= {name: np.full(len(file.classes), UNKNOWN, np.int8) for name in unlisted}
-    read = ReadLabels(csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near)
+    groups, said = find_groups(file, merged, folder.root, list(labels), near_duplicates)
+    read = ReadLabels(csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, said)
     validate(file.classes, read.entries, csv)
     return read
 
@@ -123,6 +131,7 @@ def convert_csv_labels(
     on_conflict: str = 'refuse',
     allow_missing: bool = False,
     include_unlabelled: bool = False,
+    near_duplicates: str = 'apart',
     **form: Any,
 ) -> dict[str, Path]:
     """Write ``labels/trainval.json`` and ``labels/test.json``, and print what was read.
@@ -141,6 +150,8 @@ def convert_csv_labels(
             ``'unknown'``.
         allow_missing: leave out rows of images that are not in the folder; else they are an error.
         include_unlabelled: list the images of the folder that no row names, all labels unknown.
+        near_duplicates: whether images that show the same are kept on one side of the split and of every fold
+            (``'together'``), or drawn one by one (``'apart'``). So are images of one value in ``group_column``, always.
         **form: of :func:`~sarlp.apps.spreadsheets.label_files.open_labels`, to tell what it would find by itself.
 
     Returns:
@@ -152,7 +163,10 @@ def convert_csv_labels(
     if not 0 < val_fraction < 1:
         raise AnnotationError(f'expected the fraction of images to test on in (0, 1), found {val_fraction}.')
     options: dict[str, Any] = dict(
-        on_conflict=on_conflict, allow_missing=allow_missing, include_unlabelled=include_unlabelled
+        on_conflict=on_conflict,
+        allow_missing=allow_missing,
+        include_unlabelled=include_unlabelled,
+        near_duplicates=near_duplicates,
     )
     read = read_csv_labels(csv, img_root, **options, **form)
     files, entries = write_annotations(read, save_dir, val_fraction, seed, options)
@@ -181,7 +195,8 @@ def write_annotations(
     """
     entries: dict[str, list[dict]] = {split: [] for split in SPLITS}
     for entry in read.entries:
-        entries[split_of(entry['img_path'], val_fraction, seed)].append(entry)
+        path = entry['img_path']
+        entries[split_of(read.groups.get(path, path), val_fraction, seed)].append(entry)
     for split, other in (SPLITS, SPLITS[::-1]):
         if not entries[split]:
             raise AnnotationError(
@@ -193,12 +208,15 @@ def write_annotations(
     source = write_source(save_dir, read.csv, read.img_root, read.file, read.merged, {**drawn, **options})
     files = {split: save_dir / 'labels' / f'{split}.json' for split in SPLITS}
     for split in SPLITS:
-        dump_annotation(files[split], read.file.classes, entries[split], layout='labels', split=split, source=source)
+        inside = {entry['img_path'] for entry in entries[split]}
+        groups = {path: name for path, name in read.groups.items() if path in inside}
+        more = dict(layout='labels', split=split, source=source, **({GROUPS: groups} if groups else {}))
+        dump_annotation(files[split], read.file.classes, entries[split], **more)
     return files, entries
 
 
 def split_of(path: str, val_fraction: float, seed: int = 0) -> str:
-    """The split of an image, ``'trainval'`` or ``'test'``, from its path alone."""
+    """The split of an image, ``'trainval'`` or ``'test'``, from its path, or its group, alone."""
     return SPLITS[holdout_number(seed, path, 'test split') < val_fraction]
 
 

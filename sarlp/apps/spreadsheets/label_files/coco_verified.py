@@ -121,6 +121,10 @@ class VerifiedCoco:
         """Where a statement stands, for messages."""
         return f'image id {image!r}'
 
+    def groups(self) -> Iterator[tuple[int, str, str]]:
+        """There are none."""
+        yield from ()
+
     def habits(self) -> dict[int, str]:
         """There is one way only."""
         return {}

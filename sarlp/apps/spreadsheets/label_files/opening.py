@@ -44,6 +44,7 @@ def open_labels(
     negative: Sequence[str] = (),
     unknown: Sequence[str] = (),
     sheet: str | None = None,
+    group_column: str | None = None,
 ) -> LabelFile:
     """Open a file of labels in the form that it has.
 
@@ -59,6 +60,8 @@ def open_labels(
         ignore_columns: columns that are no class.
         positive, negative, unknown: spellings, see :class:`~.spelling.Spelling`.
         sheet: of a workbook, by name; None for the first.
+        group_column: name of the column, or key, that says which images belong together; its values are those of
+            ``groups()``.
 
     Returns:
         What reads and writes it: ``classes``, ``statements()``, ``rewrite()``, ``settings()``.
@@ -80,6 +83,8 @@ def open_labels(
             raise AnnotationError(f'{path}: --sheet names a sheet of a workbook, and this file has none. Leave it out.')
         begins = _begins_with(path, encoding)
         if form == 'coco' or (form is None and not json_lines and begins == 'json'):
+            if group_column is not None:
+                raise AnnotationError(f'{path}: --group-column names a column, and COCO JSON has none. Leave it out.')
             return VerifiedCoco(path)
         if json_lines is None or form == 'lists':  # which CSV has not
             json_lines = begins is not None or form == 'lists'
@@ -90,9 +95,11 @@ def open_labels(
             else CSVSheet(content, path, encoding, delimiter, names)
         )
     columns = _Columns(table, ignore_columns)
+    group = None if group_column is None else columns.named('--group-column', group_column)
+    columns.free = [column for column in columns.free if column != group]
     image = columns.named('--image-column', image_column) if image_column is not None else columns.image(is_image)
     if isinstance(table, JSONLinesSheet) and (form == 'lists' or (form is None and _has_lists(table))):
-        return NameLists(table, image)
+        return NameLists(table, image, group)
 
     spelling = Spelling(positive, negative, unknown, quoted=bool(json_lines))
     given = (('--class-column', class_column, CLASS_COLUMNS), ('--value-column', value_column, VALUE_COLUMNS))
@@ -104,13 +111,13 @@ def open_labels(
         for option, name, usual in given:
             used.append(columns.named(option, name) if name is not None else columns.first(usual, used, option))
         of_class, of_value = used[1:]
-        return Long(table, image, spelling, of_class, of_value)
+        return Long(table, image, spelling, of_class, of_value, group)
     possible = [column for column in table.class_columns or columns.free if column in columns.free and column != image]
     for name in class_columns or ():
         columns.named('--class-columns', name)
     wanted = None if class_columns is None else set(map(clean_name, class_columns))
     chosen = [column for column in possible if wanted is None or table.header[column] in wanted]
-    return Wide(table, image, spelling, chosen)
+    return Wide(table, image, spelling, chosen, group)
 
 
 def settings_of(labels: LabelFile) -> dict[str, Any]:

@@ -26,6 +26,15 @@ Notes = Mapping[str, Mapping[int, str]]
 Sheet = CSVSheet | JSONLinesSheet | WorkbookSheet
 
 
+def rows_of_groups(sheet: Sheet, image: int, group: int | None) -> Iterator[tuple[int, str, str]]:
+    """Line, image as written and group of each row that names one."""
+    if group is not None:
+        for line, row in sheet.rows():
+            name = sheet.text(row, group).strip()
+            if name:
+                yield line, sheet.text(row, image), name
+
+
 class _Table:
     """What the two kinds of tables have in common.
 
@@ -33,10 +42,11 @@ class _Table:
         sheet: the file.
         image: its column of the images.
         spelling: what its cells mean.
+        group: the column of the groups, or None.
     """
 
-    def __init__(self, sheet: Sheet, image: int, spelling: Spelling) -> None:
-        self.sheet, self.image, self.spelling = sheet, image, spelling
+    def __init__(self, sheet: Sheet, image: int, spelling: Spelling, group: int | None) -> None:
+        self.sheet, self.image, self.spelling, self.group = sheet, image, spelling, group
         self.classes: tuple[str, ...] = ()
         self.spellings = Spellings()  # of the classes
         self.used: Counter[str] = Counter()
@@ -53,6 +63,10 @@ class _Table:
     def place(self, line: Any) -> str:
         """Where a statement stands, for messages."""
         return self.sheet.place(line)
+
+    def groups(self) -> Iterator[tuple[int, str, str]]:
+        """Line, image as written and group of each row that names one."""
+        yield from rows_of_groups(self.sheet, self.image, self.group)
 
     def habits(self) -> dict[int, str]:
         """How the file spells each code, once :meth:`statements` were gone through."""
@@ -93,7 +107,7 @@ class Wide(_Table):
     """A column of images and a column for each class.
 
     Args:
-        sheet, image, spelling: see above.
+        sheet, image, spelling, group: see above.
         columns: those of the classes.
 
     Raises:
@@ -103,8 +117,10 @@ class Wide(_Table):
     form = 'wide'
     once = True  # an image has one row
 
-    def __init__(self, sheet: Sheet, image: int, spelling: Spelling, columns: Sequence[int]) -> None:
-        super().__init__(sheet, image, spelling)
+    def __init__(
+        self, sheet: Sheet, image: int, spelling: Spelling, columns: Sequence[int], group: int | None = None
+    ) -> None:
+        super().__init__(sheet, image, spelling, group)
         self.columns = list(columns)
         self.classes = tuple(sheet.header[column] for column in self.columns)
         nameless = [sheet.column_name(column) for column in self.columns if not sheet.header[column]]
@@ -182,7 +198,7 @@ class Long(_Table):
     """A row for each label: image, class and value. The classes are those that occur, in alphabetical order.
 
     Args:
-        sheet, image, spelling: see above.
+        sheet, image, spelling, group: see above.
         name: the column of the classes, which may spell one in several ways.
         value: the column of the values.
 
@@ -193,8 +209,10 @@ class Long(_Table):
     form = 'long'
     once = False
 
-    def __init__(self, sheet: Sheet, image: int, spelling: Spelling, name: int, value: int) -> None:
-        super().__init__(sheet, image, spelling)
+    def __init__(
+        self, sheet: Sheet, image: int, spelling: Spelling, name: int, value: int, group: int | None = None
+    ) -> None:
+        super().__init__(sheet, image, spelling, group)
         self.name, self.value = name, value
         names = {self._class_of(line, row) for line, row in sheet.rows()}
         self.classes = tuple(sorted(names))
