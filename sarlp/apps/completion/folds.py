@@ -53,9 +53,10 @@ def score_out_of_fold(
         left = f', {timedelta(seconds=round(np.mean(taken) * (number - index)))} left for all' if taken else ''
         started = time.monotonic()
         checkpoint = train_to_the_end(cfg, rest, folder / f'fold{index}', name, left)
-        model = init_model(cfg.copy(), checkpoint, device)
-        loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
-        parts.append(score(model, loader, name))
+        with brief(name):
+            model = init_model(cfg.copy(), checkpoint, device)
+            loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
+            parts.append(score(model, loader, name))
         checkpoints.append(checkpoint)
         taken.append(time.monotonic() - started)
     return stack(parts), checkpoints

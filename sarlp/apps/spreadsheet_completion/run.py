@@ -89,10 +89,10 @@ def complete(
     read = read_csv_labels(labels, photos, **how, **form)
     observed = np.stack([*read.labels.values()])
     print(f'{read.describe()}\n{format_summary(read, observed)}', flush=True)
+    _check_folds(read, folds)
     require_enough(observed, 'fill in more cells of either kind')
     if not (observed == UNKNOWN).any():
         raise UserError(f'{labels}: no cell is blank, so there is nothing to complete')
-    _check_folds(read, folds)
     backbone = Backbone(str(config), f'{config}, as asked for') if config is not None else choose_backbone(device)
     print(f'device: {describe_device(device)}\nmodel: {backbone.reason} ({backbone.config})')
     if backbone.better:
