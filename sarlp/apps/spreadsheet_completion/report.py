@@ -65,7 +65,7 @@ def format_report(
         f'    trained: {backbone.config}, {backbone.reason}',
         f'    folds: {completion.record.folds}, each filled in by a model that has not seen it',
         '',
-        '## What is promised',
+        '## What is promised, and the evidence',
         '',
         *_promise(completion),
         '',
@@ -96,27 +96,30 @@ def format_report(
 def _promise(completion: Completion) -> list[str]:
     asked, expected = completion.record.calibration.precision, completion.record.expected
     lines = [
-        f'Of the cells filled in as yes at least {asked:.0%} are right; each cell filled in as no is so with a '
-        f'probability of at least {asked:.0%}. The evidence is a cross-validation on {completion.held_out:,} known '
-        'cells, each looked at by a model that was not trained on its photograph:',
+        f'Asked for were {asked:.0%}: so many of the cells filled in as yes are to be right, and a cell is filled in '
+        f'as no where that has a probability of at least {asked:.0%}. The evidence is a cross-validation on '
+        f'{completion.held_out:,} known cells, each looked at by a model that was not trained on its photograph:',
         '',
-        '| filled in as | cells | right | | 95 % interval |',
+        '| filled in as | known cells | right | | 95 % interval |',
         '|---|---|---|---|---|',
     ]
     for word, kind in (('yes', 'positive'), ('no', 'negative')):
         part = expected[kind]
+        low, shown = 0.0, '- | -'
         if part['decided']:
             low, high = binomtest(part['right'], part['decided']).proportion_ci(method='wilson')
-            share = f'{part["precision"]:.1%} | {low:.1%} to {high:.1%}'
-        else:
-            share = '- | -'
-        lines.append(f'| {word} | {part["decided"]:,} | {part["right"]:,} | {share} |')
+            shown = f'{part["precision"]:.1%} | {low:.1%} to {high:.1%}'
+        lines.append(f'| {word} | {part["decided"]:,} | {part["right"]:,} | {shown} |')
+        if kind == 'positive':
+            least = low
     if not expected['positive']['precision'] >= asked:
-        lines += ['', f'**The {asked:.0%} was not reached there: the promise does not hold. Fill in more cells.**']
+        lines += ['', f'**The {asked:.0%} of yes were not reached there. Fill in more cells.**']
+    elif least < asked:
+        lines += ['', f'So few known cells can not rule out {least:.0%} for yes; more of them narrow that down.']
     lines += [
         '',
-        'It holds for cells like those that were known. Where people filled in only what was easy, it is what is easy '
-        'that it holds for.',
+        'This holds for cells like those that were known. Where people filled in only what was easy, it is what is '
+        'easy that it holds for.',
     ]
     return lines
 

@@ -133,8 +133,9 @@ def complete(
     spreadsheet = folder.write(name, lambda path: _write_spreadsheet(completion, data, path))
     files = {'spreadsheet': spreadsheet, 'report': folder.path / 'report.md', **completion.files}
     review = shlex.join(['sarlp', 'review', near(completion.files['recovered'])])
-    predict = ['sarlp', 'predict', backbone.config, near(model), 'NEW_PHOTOS', '--calibration']
-    words = [*predict, near(completion.files['record']), '--out', 'new_photos.csv']
+    given = [f'{name}={value}' for name, value in read_options(cfg_options).items()]
+    words = ['sarlp', 'predict', backbone.config, near(model), 'NEW_PHOTOS', '--out', 'new_photos.csv', '--calibration']
+    words += [near(completion.files['record']), *(['--cfg-options', *given] if given else [])]
     report = format_report(
         read, observed, completion, backbone, files, {'review': review, 'predict': shlex.join(words)}
     )
