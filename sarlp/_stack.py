@@ -5,13 +5,14 @@ none of them, which takes seconds. Nothing here changes what a library computes.
 closes; drop it when the library has.
 """
 
+import contextlib
 import functools
 import importlib.metadata
 import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -94,12 +95,45 @@ def guard_config(config: Any) -> None:
     config.FormatCode = lambda text, **options: once(text, json.dumps(options, sort_keys=True))
 
 
+def guard_optimizers(builder: Any) -> None:
+    """Leave Adafactor to be imported by who asks for it.
+
+    MMEngine 0.10 imports it to register it, and transformers with that, and peft: more than torch itself takes.
+    """
+    if builder.TRANSFORMERS_OPTIMIZERS:
+        return  # by who imported MMEngine first
+
+    @builder.OPTIMIZERS.register_module()
+    def Adafactor(params: Any, **options: Any) -> Any:
+        from transformers import Adafactor
+
+        return Adafactor(params, **options)
+
+    builder.TRANSFORMERS_OPTIMIZERS.append('Adafactor')
+
+
 _GUARDS: dict[str, Callable[[ModuleType], None]] = {
     'mmengine.config.config': guard_config,
     'mmpretrain.utils.dependency': guard_mmpretrain,
     'mmengine.logging.history_buffer': guard_history,
+    'mmengine.optim.optimizer.builder': guard_optimizers,
     'mmengine.runner.checkpoint': guard_checkpoints,
 }
+
+# what a module would import, and does without, if it were not installed
+_UNWANTED = {'mmengine.optim.optimizer.builder': 'transformers'}
+
+
+@contextlib.contextmanager
+def _not_installed(name: str) -> Iterator[None]:
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]  # by which the import of it fails
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
 
 
 class _Guard(MetaPathFinder):
@@ -115,7 +149,8 @@ class _Guard(MetaPathFinder):
         execute = spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            execute(module)
+            with _not_installed(_UNWANTED[name]) if name in _UNWANTED else contextlib.nullcontext():
+                execute(module)
             _GUARDS[name](module)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]  # of this one loader

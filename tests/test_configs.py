@@ -260,7 +260,11 @@ def test_the_weak_view_leaves_out_the_strong_augmentation():
     views = dict(type='Views', weak=steps[3:], strong=strong)
     assert two_views.split(steps) == [*shared, views]
     assert two_views.split([*shared, views]) == [*shared, views]
-    assert two_views.split([*shared, steps[-1]]) == [*shared, steps[-1]]
+    pack = steps[-1:]
+    plain = [*shared, *pack]
+    behind = [*shared[1:], *pack]
+    assert two_views.split(plain) == [shared[0], dict(type='Views', weak=behind, strong=behind)]
+    assert two_views.split([]) == []
 
 
 def test_only_a_method_of_two_views_gets_them():

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from sarlp.apps.completion import complete_labels
 from sarlp.apps.dataset_report import write_dataset_report
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
+from sarlp.apps.sweep_results import METRICS, Row, write_results
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.label_masks import save_label_mask
 from sarlp.errors import UserError
 from sarlp.evaluation.report import check_results, write_metrics_json, write_predictions_csv
-from sarlp.evaluation.results import write_results
 from sarlp.io.embeddings import save_embeddings
 from sarlp.io.image_files import ImageFile, figure_of, find_images
 from sarlp.io.outputs import check_output, has_keys, is_table
@@ -225,9 +225,7 @@ WRITERS = {
 
 
 def _row():
-    from sarlp.evaluation.results import METRICS
-
-    return {metric: [1.0] for metric in METRICS}
+    return Row([(0, 0)], {metric: [1.0] for metric in METRICS})
 
 
 @pytest.mark.parametrize('name', WRITERS)

@@ -26,8 +26,12 @@ def imports(path):
             yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
+def rooms_of(folder):
+    return {path.name for path in folder.iterdir() if path.is_dir() and path.name not in ('__pycache__', '.mim')}
+
+
 def test_the_rooms_are_these():
-    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name not in ('__pycache__', '.mim')}
+    rooms = rooms_of(PACKAGE)
     assert rooms >= {
         'datasets',
         'engine',
@@ -41,6 +45,10 @@ def test_the_rooms_are_these():
     }
     for room in rooms:
         assert len([*(PACKAGE / room).glob('[!_]*')]) >= 2, f'{room} has no siblings to keep apart from others'
+
+
+def test_each_room_has_its_tests():
+    assert rooms_of(REPOSITORY / 'tests') == {'data', *(f'test_{room}' for room in rooms_of(PACKAGE))}
 
 
 def test_few_modules_lie_loose():

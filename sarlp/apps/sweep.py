@@ -1,15 +1,19 @@
-"""Many runs, one after another: models x settings x known ratios x seeds."""
+"""Many runs: models x settings x known ratios x seeds."""
 
 import json
+import multiprocessing
+import os
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from sarlp.engine.config_changes import bears_on_training
 from sarlp.errors import UserError
@@ -18,7 +22,9 @@ from sarlp.io.json_file import read_json
 from sarlp.paths import find_config
 
 RESULTS = 'results'
+COMPLETED = 'recovered.csv'
 ASKED = 'sweep.json'
+_PRELOADED = ('sarlp.engine.testing', 'sarlp.inference', 'sarlp.apps.completion')  # what the commands of a run import
 
 
 @dataclass(frozen=True)
@@ -27,23 +33,38 @@ class Run:
 
     Attributes:
         config: config file.
-        work_dir: ``<root>/<model>_<setting>_p<ratio>/seed<seed>``.
+        work_dir: ``<root>/<model>_<setting>_p<ratio>/seed<seed>``, or ``.../mask<mask>_seed<seed>``.
         options: further ``--cfg-options``, ``KEY=VALUE`` each.
-        seed: of the run and of its label mask, so that all models of one seed see the same labels.
+        seed: of the run.
+        folds: number of models that complete the hidden labels of the training images, each those of the images that
+            it was trained without; None completes nothing.
     """
 
     config: Path
     work_dir: Path
     options: tuple[str, ...]
     seed: int
+    folds: int | None = None
 
     @property
     def is_finished(self) -> bool:
-        return self.metrics_file.is_file()
+        return self.metrics_file.is_file() and (
+            self.folds is None or self.completed_file.with_suffix('.json').is_file()
+        )
 
     @property
     def metrics_file(self) -> Path:
         return self.work_dir / RESULTS / 'metrics.json'
+
+    @property
+    def _is_completed(self) -> bool:
+        from sarlp.apps.completion.record import record_path  # takes seconds, which most sweeps can do without
+
+        return record_path(self.completed_file).is_file()
+
+    @property
+    def completed_file(self) -> Path:
+        return self.work_dir / COMPLETED
 
     def claim(self) -> None:
         """Note in the work directory what is asked for.
@@ -63,12 +84,16 @@ class Run:
             json.dump(asked, stream, indent=1)
 
     def commands(self) -> Iterator[list[str]]:
-        """The commands that train, unless that is done, and test."""
-        sarlp, options = [sys.executable, '-m', 'sarlp'], ['--cfg-options', *self.options] if self.options else []
-        train = [*sarlp, 'train', str(self.config), '--work-dir', str(self.work_dir)]
-        yield [*train, '--seed', str(self.seed), '--resume', *options]  # without a checkpoint, --resume starts anew
-        test = [*sarlp, 'test', str(self.config), str(self.work_dir)]
-        yield [*test, '--work-dir', str(self.work_dir), '--out', str(self.work_dir / RESULTS), *options]
+        """What comes behind ``sarlp`` to do what is not done: train and test, complete out of fold."""
+        options = ['--cfg-options', *self.options] if self.options else []
+        if not self.metrics_file.is_file():
+            train = ['train', str(self.config), '--work-dir', str(self.work_dir)]
+            yield [*train, '--seed', str(self.seed), '--resume', *options]  # without a checkpoint, --resume starts anew
+            test = ['test', str(self.config), str(self.work_dir)]
+            yield [*test, '--work-dir', str(self.work_dir), '--out', str(self.work_dir / RESULTS), *options]
+        if self.folds is not None:
+            out = str(self.completed_file)
+            yield ['recover', str(self.config), '--folds', str(self.folds), '--out', out, *options]
 
 
 def plan(
@@ -78,6 +103,8 @@ def plan(
     seeds: Sequence[int],
     root: str | Path,
     options: Sequence[str] = (),
+    folds: int | None = None,
+    masks: Sequence[int] | None = None,
 ) -> list[Run]:
     """The runs of a sweep.
 
@@ -86,56 +113,100 @@ def plan(
         settings: backbone and data set as they stand in the names of the configs, such as ``'r18_digits'``.
         known_ratios: each in (0, 1]; the config is ``<model>_<setting>_p<ratio>``, see
             :func:`~sarlp.paths.find_config`.
-        seeds: of run and label mask.
+        seeds: of the runs, and of their label masks, so that all models of one seed see the same labels.
         root: folder of the work directories.
         options: ``KEY=VALUE`` for every run.
+        folds: see :class:`Run`; runs whose labels are all known complete nothing.
+        masks: seeds of the label masks, with each of which each of ``seeds`` is run; None gives a mask its run's.
     """
     runs = []
-    for model, setting, ratio, seed in product(models, settings, known_ratios, seeds):
+    pairs = [(seed, seed) for seed in seeds] if masks is None else list(product(masks, seeds))
+    for model, setting, ratio, (mask, seed) in product(models, settings, known_ratios, pairs):
         name = f'{model}_{setting}_p{ratio:g}'
-        mask = 'train_dataloader.dataset.label_mask'
-        seeded = [f'{mask}.seed={seed}'] if ratio < 1 else []  # nothing is hidden at 1
-        runs.append(Run(find_config(name), Path(root) / name / f'seed{seed}', (*seeded, *options), seed))
+        seeded = [f'train_dataloader.dataset.label_mask.seed={mask}'] if ratio < 1 else []  # nothing is hidden at 1
+        work_dir = Path(root) / name / (f'seed{seed}' if masks is None else f'mask{mask}_seed{seed}')
+        runs.append(Run(find_config(name), work_dir, (*seeded, *options), seed, folds if ratio < 1 else None))
     return runs
 
 
-def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None) -> list[Run]:
+def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None, jobs: int = 1) -> list[Run]:
     """Do the runs that are not finished; a run that was cut off goes on where it stopped.
 
     Args:
         runs: of :func:`plan`.
         slurm: options of ``sbatch``, to hand each run to SLURM instead of doing it here.
+        jobs: runs at a time; with several, torch uses as many threads in each as there are cores for it, unless
+            OMP_NUM_THREADS says otherwise.
 
     Returns:
         The runs that failed.
 
     Raises:
-        UserError: one of the folders is of a sweep with other options; before the first run.
+        UserError: ``jobs`` is below 1, or one of the folders is of a sweep with other options; before the first run.
     """
-    failed = []
+    if jobs < 1:
+        raise UserError(f'the number of jobs must be at least 1, got {jobs}')
     for run in runs:
         run.claim()
-    for number, run in enumerate(runs, 1):
-        state = 'finished before' if run.is_finished else 'starts; sweep.log there says how it fares'
-        print(f'[{number}/{len(runs)}] {run.work_dir}: {state}', flush=True)
+    if jobs > 1:
+        os.environ.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // jobs)))
+
+    def do(numbered: tuple[int, Run]) -> bool:
+        number, run = numbered
+        name = f'[{number}/{len(runs)}] {run.work_dir}'
         if run.is_finished:
-            continue
+            print(f'{name}: finished before', flush=True)
+            return True
+        print(f'{name}: starts; sweep.log there says how it fares', flush=True)
         started = time.monotonic()
         if slurm is not None:
-            script = ' && '.join(map(shlex.join, run.commands()))
-            command = ['sbatch', *slurm, f'--output={run.work_dir / "sweep.log"}', f'--wrap={script}']
-            ok = subprocess.run(command, check=False).returncode == 0
-        else:
-            with open(run.work_dir / 'sweep.log', 'a', encoding='utf-8') as log:
-                ok = all(
-                    subprocess.run(command, stdout=log, stderr=log, check=False).returncode == 0
-                    for command in run.commands()
-                )
-        if ok and run.is_finished:
+            return _hand_over(run, slurm)
+        ok = all(_command(words, run.work_dir / 'sweep.log') for words in run.commands()) and run.is_finished
+        name = '   ' if jobs == 1 else name + ':'
+        if ok:
             taken = timedelta(seconds=round(time.monotonic() - started))
             mean = read_json(run.metrics_file)['mAP']  # null if no class has a positive
-            print(f'    mAP {"-" if mean is None else f"{mean:.2f}"} after {taken}', flush=True)
-        if not ok:
-            failed.append(run)
-            print(f'    failed; see {run.work_dir / "sweep.log"}', flush=True)
-    return failed
+            print(f'{name} mAP {"-" if mean is None else f"{mean:.2f}"} after {taken}', flush=True)
+        else:
+            print(f'{name} failed; see {run.work_dir / "sweep.log"}', flush=True)
+        return ok
+
+    with ThreadPoolExecutor(jobs) as pool:
+        done = list(pool.map(do, enumerate(runs, 1)))
+    return [run for run, ok in zip(runs, done, strict=True) if not ok]
+
+
+def _hand_over(run: Run, slurm: Sequence[str]) -> bool:
+    script = ' && '.join(shlex.join([sys.executable, '-m', 'sarlp', *words]) for words in run.commands())
+    command = ['sbatch', *slurm, f'--output={run.work_dir / "sweep.log"}', f'--wrap={script}']
+    return subprocess.run(command, check=False).returncode == 0
+
+
+def _command(words: Sequence[str], log: Path) -> bool:
+    """``sarlp`` with these words, in a process of its own. Returns whether it succeeded.
+
+    The process is a copy of one that has imported everything, which takes longer than many a run on kept tokens. CUDA
+    can not be used in a copy of a process that may have looked for it, so where there is a GPU each starts anew.
+    """
+    import torch
+
+    if hasattr(os, 'fork') and not torch.cuda.is_available():
+        multiprocessing.set_forkserver_preload(list(_PRELOADED))
+        context: Any = multiprocessing.get_context('forkserver')
+    else:
+        context = multiprocessing.get_context('spawn')
+    process = context.Process(target=_run, args=(list(words), str(log)))
+    process.start()
+    process.join()
+    return process.exitcode == 0
+
+
+def _run(words: list[str], log: str) -> None:
+    with open(log, 'ab') as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
+    multiprocessing.set_start_method(None, force=True)  # that of this system, not that of this process
+    from sarlp.commands import main
+
+    main(words)

@@ -5,6 +5,7 @@ This module imports none of them, so that ``sarlp --help`` answers at once.
 """
 
 import difflib
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -62,10 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f'error: {name} {chosen}: no such command; {advice}', file=sys.stderr)
         sys.exit(2)
     sys.argv = [f'{name} {chosen}', *words]
-    if kinds is CONVERTERS and chosen in LAYOUTS:
-        return convert_layout(chosen)
-    prefix = 'convert_' if kinds is CONVERTERS else ''
-    importlib.import_module(f'sarlp.commands.{prefix}{chosen}').main()
+    # what a command imports stays, and looking through it for garbage takes a quarter of the start; friendly_errors,
+    # which comes behind the imports, sets it aside and has garbage collected again
+    gc.disable()
+    try:
+        if kinds is CONVERTERS and chosen in LAYOUTS:
+            return convert_layout(chosen)
+        prefix = 'convert_' if kinds is CONVERTERS else ''
+        importlib.import_module(f'sarlp.commands.{prefix}{chosen}').main()
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 def _help(name: str, kinds: dict[str, str]) -> str:

@@ -1,6 +1,7 @@
 """What the command-line tools share."""
 
 import contextlib
+import gc
 import sys
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ def friendly_errors() -> Iterator[None]:
     permission, full disk). Every other exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130.
     A ``UserWarning`` is shown as ``note: message``.
     """
+    if not gc.isenabled():  # by sarlp.commands.main
+        gc.freeze()
+        gc.enable()
     before = warnings.formatwarning
 
     def note(

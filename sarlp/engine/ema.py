@@ -16,10 +16,44 @@ from sarlp.models.frozen import Frozen
 from sarlp.registry import HOOKS, MODELS
 
 
-def _floating(module: nn.Module) -> list[Tensor]:
-    """What an average is taken of: no counts, and nothing of a frozen part, which is its own average."""
-    frozen = {id(one) for part in module.modules() if isinstance(part, Frozen) for one in _tensors(part)}
-    return [one for one in _tensors(module) if one.is_floating_point() and id(one) not in frozen]
+class _Floating:
+    """The tensors of a module that an average is taken of: no counts, and nothing of a frozen part, which is its own.
+
+    The tree of modules is walked once, and again only when a part of it was exchanged. Kept are the places of the
+    tensors and not the tensors, since moving a module puts others there.
+
+    Args:
+        module: holds them.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+        parts = list(module.modules())
+        self._children = [(part._modules, dict(part._modules)) for part in parts]
+        self._holders = [holder for part in parts for holder in (part._parameters, part._buffers)]
+        self._held = sum(map(len, self._holders))
+        frozen = {id(one) for part in module.modules() if isinstance(part, Frozen) for one in _tensors(part)}
+        self._places: list[tuple[dict, str]] = []
+        for place in (*_places(module, '_parameters'), *_places(module, '_buffers')):
+            tensor = place[0][place[1]]
+            if tensor is not None and tensor.is_floating_point() and id(tensor) not in frozen:
+                frozen.add(id(tensor))  # a shared one has several places, and counts once
+                self._places.append(place)
+
+    def is_of(self, module: nn.Module) -> bool:
+        """Whether ``module`` is the one that was walked, with the same parts and places still."""
+        return (
+            self.module is module
+            and all(now == then for now, then in self._children)
+            and sum(map(len, self._holders)) == self._held
+        )
+
+    def __call__(self) -> list[Tensor]:
+        return [holder[name] for holder, name in self._places]
+
+
+def _places(module: nn.Module, kind: str) -> Iterator[tuple[dict, str]]:
+    return ((getattr(part, kind), name) for part in module.modules() for name in getattr(part, kind))
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
@@ -40,31 +74,37 @@ class ForeachEMA(ExponentialMovingAverage):
         **kwargs: of :class:`mmengine.model.ExponentialMovingAverage`.
     """
 
+    _pairs: tuple[_Floating, _Floating] | None = None  # of the average and of the model
+
     def __init__(self, model: nn.Module, momentum: float = 0.0002, warm_start: bool = False, **kwargs):
         super().__init__(model, momentum, **kwargs)
         self.warm_start = warm_start
         self._momentum = momentum
-        self._found: tuple[nn.Module, list[Tensor], list[Tensor]] | None = None
 
+    @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
         """Average once more; ``model`` is the one that this was made of."""
+        steps = int(self.steps)  # MMEngine keeps it on the CPU
         if self.warm_start:
-            steps = int(self.steps)
             self.momentum = max(self._momentum, 1 - (1 + steps) / (10 + steps))
-        if self.steps == 0 or not self.update_buffers:  # the first update copies
+        if steps == 0 or not self.update_buffers:  # the first update copies
             super().update_parameters(model)
             return
-        if self.steps % self.interval == 0:
-            averages, sources = ([one.detach() for one in part] for part in self._tensors_of(model))
-            sources = [source.to(own.device) for own, source in zip(averages, sources, strict=True)]
+        if steps % self.interval == 0:
+            averages, sources = self._of_both(model)
             torch._foreach_lerp_(averages, sources, self.momentum)  # as torch.optim.swa_utils does
         self.steps += 1
 
-    def _tensors_of(self, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-        """What is averaged, and what it is averaged from: to find them takes as long as a small head takes to train."""
-        if self._found is None or self._found[0] is not model:
-            self._found = model, _floating(self.module), _floating(model)
-        return self._found[1:]
+    def _of_both(self, model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+        if self._pairs is None or not (self._pairs[0].is_of(self.module) and self._pairs[1].is_of(model)):
+            self._pairs = _Floating(self.module), _Floating(model)
+        averages, sources = (floating() for floating in self._pairs)
+        pairs = zip(averages, sources, strict=True)
+        return averages, [source if source.device == own.device else source.to(own.device) for own, source in pairs]
+
+    def __getstate__(self) -> dict:
+        """What is copied and pickled: without the places, which would take the model along."""
+        return {name: value for name, value in self.__dict__.items() if name != '_pairs'}
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
 
+from sarlp.engine.loss_watch import LossWatch, watched
+from sarlp.engine.unwrap import unwrap
 from sarlp.engine.workers import sigterm_held
 from sarlp.registry import DATA_SAMPLERS, LOOPS
 
@@ -32,9 +34,18 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     - A checkpoint from within an epoch: the batches already seen are left out, without being loaded.
     - A checkpoint from the end of an epoch: its evaluation is made up for, since the run may have been killed before
       it had chosen its best epoch. Evaluated twice, an epoch gives the same numbers twice.
+
+    On a GPU the losses of a step are looked at when all of it was asked for, and before anything else happens
+    (:mod:`sarlp.engine.loss_watch`).
     """
 
+    _watch: LossWatch | None = None
+
     def run(self):
+        with watched(self.runner.model, self.runner.optim_wrapper) as self._watch:
+            return self._run()
+
+    def _run(self):
         self.runner.call_hook('before_train')
         if self._epoch > 0 and self._seen() == 0:
             self._validate()
@@ -71,3 +82,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self.run_iter(index, batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch) -> None:
+        self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
+        outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
+        if self._watch is not None:  # the same numbers, but for the log to read without waiting
+            _, outputs = unwrap(self.runner.model).parse_losses(self._watch.read())
+        self.runner.call_hook('after_train_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs)
+        self._iter += 1

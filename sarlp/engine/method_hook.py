@@ -5,6 +5,7 @@ from mmengine.runner.checkpoint import weights_to_cpu
 
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError
+from sarlp.losses import MultiLabelLoss
 from sarlp.methods import Progress
 
 _KEY = 'method'  # of a checkpoint
@@ -28,7 +29,13 @@ class MethodHook(Hook):
             method.teacher.bind(averages[0].ema_model.module)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        unwrap(runner.model).progress = Progress(runner.epoch, runner.iter, runner.max_iters)
+        model = unwrap(runner.model)
+        model.progress = Progress(runner.epoch, runner.iter, runner.max_iters)
+        if runner.cfg.get('optim_wrapper', {}).get('accumulative_counts', 1) > 1:
+            parts = round(1 / runner.optim_wrapper.scale_loss(1.0))  # fewer at the end of the run
+            for part in model.method.modules():
+                if isinstance(part, MultiLabelLoss):
+                    part.parts = parts
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         unwrap(runner.model).method.after_step()

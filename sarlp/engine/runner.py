@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
-from sarlp.engine.compiling import compile_parts
+from sarlp.engine.compiling import compile_parts, has_graphs
 from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
 from sarlp.engine.loaders import fit_loader
 from sarlp.engine.method_hook import MethodHook
@@ -146,7 +146,18 @@ class MultiLabelRunner(Runner):
         options = self.cfg.get('compile', False)
         if options is None or options is False:
             return
-        compile_parts(self.model, None if options is True else options)
+        options = None if options is True else options
+        if has_graphs(options) and self.cfg.optim_wrapper.get('accumulative_counts', 1) > 1:
+            raise UserError(
+                'CUDA graphs (compile.mode) write each gradient where the one of before lies, so gradients can not be '
+                'accumulated (optim_wrapper.accumulative_counts); leave out one of the two, or compile.mode=default'
+            )
+        if self.cfg.model.get('recompute_backbone'):
+            raise UserError(
+                'a compiled backbone can not be recomputed in the backward pass; leave out compile or '
+                'model.recompute_backbone'
+            )
+        compile_parts(self.model, options)
         self.logger.info('backbone and head are compiled; the first steps take minutes')
 
     @classmethod

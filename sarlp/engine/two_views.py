@@ -23,12 +23,13 @@ def split(pipeline: list[dict]) -> list[dict]:
     """A pipeline that ends in the two views.
 
     What comes before the first strong augmentation is done once, for both; the weak view leaves the strong ones out.
-    Without any, or where the pipeline ends in views already, it is returned as it is.
+    Without any, both views have the same steps behind the first one, which loads the image, with random numbers of
+    their own. Where the pipeline ends in views already, it is returned as it is.
     """
-    places = [place for place, step in enumerate(pipeline) if _is_strong(step)]
-    if not places or any(step.get('type') == 'Views' for step in pipeline):
+    if not pipeline or any(step.get('type') == 'Views' for step in pipeline):
         return pipeline
-    shared, rest = pipeline[: places[0]], pipeline[places[0] :]
+    first = next((place for place, step in enumerate(pipeline) if _is_strong(step)), 1)
+    shared, rest = pipeline[:first], pipeline[first:]
     return [*shared, dict(type='Views', weak=[step for step in rest if not _is_strong(step)], strong=rest)]
 
 

@@ -10,10 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix, hstack
-from scipy.special import expit
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from sarlp.errors import UserError
 from sarlp.io.json_file import read_json
@@ -56,6 +52,8 @@ class Calibration:
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Args: (N, C) sigmoid scores in [0, 1]. Returns (N, C) float64."""
+        from scipy.special import expit
+
         p = expit(self.scale * _logits(scores) + self.offsets)
         return p if self.knots is None else np.interp(p, *self.knots)
 
@@ -166,6 +164,10 @@ def fit_calibration(
     Raises:
         UserError: there are too few labels.
     """
+    from scipy.sparse import csr_matrix, hstack  # here: who only predicts needs none of them, and they take a second
+    from sklearn.isotonic import IsotonicRegression
+    from sklearn.linear_model import LogisticRegression
+
     if method not in METHODS:
         raise UserError(f'the calibration must be one of {", ".join(METHODS)}, got {method!r}')
     images, columns = np.nonzero(labels != UNKNOWN)

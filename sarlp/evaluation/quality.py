@@ -8,6 +8,8 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
+BINS = 15
+
 
 def decision_quality(probabilities: np.ndarray, decisions: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """Precision and recall of the decisions, and how good the probabilities are, pooled over all classes.
@@ -20,7 +22,7 @@ def decision_quality(probabilities: np.ndarray, decisions: np.ndarray, truth: np
     Returns:
         ``labels`` that count; for ``positive`` and ``negative`` each ``decided``, ``right``, ``precision`` (NaN if
         nothing was decided) and ``recall`` (of all labels that are truly so; NaN without any); ``undecided``;
-        ``log_loss`` and ``brier``. Fractions, not percent.
+        ``log_loss``, ``brier`` and ``calibration_error``, see :func:`calibration_error`. Fractions, not percent.
     """
     counts = truth != UNKNOWN
     p, decided, truth = probabilities[counts], decisions[counts], truth[counts]
@@ -41,7 +43,24 @@ def decision_quality(probabilities: np.ndarray, decisions: np.ndarray, truth: np
     if len(truth):
         quality['log_loss'] = float(log_loss(truth == POSITIVE, np.clip(p, 1e-12, 1 - 1e-12), labels=[False, True]))
         quality['brier'] = float(brier_score_loss(truth == POSITIVE, p))
+        quality['calibration_error'] = calibration_error(p, truth == POSITIVE)
     return quality
+
+
+def calibration_error(probabilities: np.ndarray, positive: np.ndarray, bins: int = BINS) -> float:
+    """Expected calibration error (Guo et al., ICML 2017, eq. 3), of the probability of being positive.
+
+    Args:
+        probabilities: (M,) in [0, 1], M > 0.
+        positive: (M,) bool.
+        bins: of equal width.
+
+    Returns:
+        The mean over all labels of the distance, within a label's bin, of mean probability and share of positives.
+    """
+    bin_of = np.minimum((probabilities * bins).astype(int), bins - 1)
+    excess = np.bincount(bin_of, probabilities - positive, minlength=bins)
+    return float(np.abs(excess).sum() / len(probabilities))
 
 
 def format_quality(quality: Mapping[str, Any]) -> str:

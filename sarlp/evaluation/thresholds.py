@@ -10,7 +10,7 @@ from sarlp.evaluation.quality import decision_quality
 from sarlp.labels import POSITIVE, UNKNOWN
 
 FOLDS = 5
-STRENGTH = 20.0  # how many known labels the calibrated probabilities of a class weigh as much as
+STRENGTH = 100.0  # how many known labels the calibrated probabilities of a class weigh as much as
 _STEPS = 10
 
 

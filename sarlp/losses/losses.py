@@ -11,13 +11,19 @@ class MultiLabelLoss(nn.Module):
     """Base of the losses: holds the reduction and the factor in front.
 
     The loss is that of the global batch. DDP averages gradients over the ranks, so a sum is multiplied by the number of
-    ranks here; a mean needs nothing, since the ranks' batches have one size.
+    ranks here; a mean needs nothing, since the ranks' batches have one size. So it is with the parts of a batch whose
+    gradients are accumulated, which MMEngine divides by their number.
 
     Args:
         reduction: ``'sum'``, ``'mean'`` or ``'mean_known'``, see :func:`~sarlp.losses.functional.reduce_known`.
             ``'mean_known'`` is a mean within each rank, so its value depends on how the known labels fall on the ranks.
         loss_weight: factor in front.
+
+    Attributes:
+        parts: of a batch, whose gradients are accumulated; the run says how many.
     """
+
+    parts: int = 1
 
     def __init__(self, reduction: str = 'mean_known', loss_weight: float = 1.0):
         super().__init__()
@@ -31,8 +37,8 @@ class MultiLabelLoss(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Loss of (B, C) logits against (B, C) targets in [0, 1] or -1 (unknown). Returns a scalar."""
-        ranks = get_world_size() if self.reduction == 'sum' else 1
-        return self.value(logits, target) * (self.loss_weight * ranks)
+        times = get_world_size() * self.parts if self.reduction == 'sum' else 1
+        return self.value(logits, target) * (self.loss_weight * times)
 
 
 @MODELS.register_module()

@@ -12,9 +12,26 @@ from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
 from sarlp.models.frozen import freeze
 from sarlp.models.network import Network, measure
 from sarlp.models.normalization import Normalization, asks_backbone, normalization_of
+from sarlp.models.recompute import recompute
 from sarlp.registry import METHODS, MODELS
 
 _METHOD = 'method.'
+
+
+def require_finite(losses: dict[str, Tensor], images: Sequence[str]) -> dict[str, Tensor]:
+    """Losses as they are; naming what broke, and in which images, is worth the look at the value.
+
+    Raises:
+        UserError: one is not finite.
+    """
+    broken = [f'{name} = {value.item()}' for name, value in losses.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise UserError(
+            f'the loss is not finite ({", ".join(broken)}); the images of this batch: '
+            f'{", ".join(images[:10])}{" ..." if len(images) > 10 else ""}. Lower the learning rate, '
+            'or look for broken images and label embeddings'
+        )
+    return losses
 
 
 @MODELS.register_module()
@@ -34,13 +51,19 @@ class MultiLabelClassifier(BaseModel):
         size_divisor: both sides of an image must be a multiple of it: the stride of the backbone, which None measures.
         frozen_backbone: train the head only. The backbone stays in evaluation mode (:mod:`sarlp.models.frozen`), and
             its feature maps can be kept (:mod:`sarlp.engine.kept_tokens`).
+        recompute_backbone: save memory in training, at the price of one more forward pass of the backbone
+            (:mod:`sarlp.models.recompute`).
         task: what is known of the training data; None for a model that is not trained. ``head.num_classes`` must be
             given then.
 
     Attributes:
         network: images to outputs; shares backbone and head with this model.
         progress: where the run is, set before each step.
+        look: at the losses, before the backward pass spoils the weights; takes those of the method and the image ids,
+            and returns the losses.
     """
+
+    look = staticmethod(require_finite)
 
     def __init__(
         self,
@@ -50,6 +73,7 @@ class MultiLabelClassifier(BaseModel):
         data_preprocessor: dict | None = None,
         size_divisor: int | None = 32,
         frozen_backbone: bool = False,
+        recompute_backbone: bool = False,
         task: TaskInfo | None = None,
         init_cfg: dict | None = None,
     ):
@@ -67,6 +91,8 @@ class MultiLabelClassifier(BaseModel):
             head = {**head, 'in_channels': width if head.get('in_channels', 0) is None else head['in_channels']}
         if frozen_backbone:
             freeze(self.backbone)
+        elif recompute_backbone:
+            recompute(self.backbone)
         self.head = MODELS.build(head)
         self.__dict__['network'] = Network(self.backbone, self.head, size_divisor)  # no second child of the same parts
         self.method = None if method is None else METHODS.build(method)
@@ -107,12 +133,12 @@ class MultiLabelClassifier(BaseModel):
         device = next(iter(images.values())).device
         batch = Batch(
             images=images,
-            observed=torch.stack([sample.gt_score for sample in data_samples]).to(device, non_blocking=True),
-            index=torch.tensor([sample.get('index', -1) for sample in data_samples]).to(device, non_blocking=True),
+            observed=_to(device, torch.stack([sample.gt_score for sample in data_samples])),
+            index=_to(device, torch.tensor([sample.get('index', -1) for sample in data_samples])),
             ids=tuple(sample.get('img_id', '?') for sample in data_samples),
             progress=self.progress,
         )
-        return _finite(self.method.loss(self.network, batch), batch.ids)
+        return self.look(self.method.loss(self.network, batch), batch.ids)
 
 
 def _leave_out_method(module, state: dict, prefix: str, _metadata) -> None:
@@ -120,13 +146,8 @@ def _leave_out_method(module, state: dict, prefix: str, _metadata) -> None:
         del state[key]
 
 
-def _finite(losses: dict[str, Tensor], images: Sequence[str]) -> dict[str, Tensor]:
-    """Stop before the backward pass spoils the weights; naming what broke is worth the look at the value."""
-    broken = [f'{name} = {value.item()}' for name, value in losses.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise UserError(
-            f'the loss is not finite ({", ".join(broken)}); the images of this batch: '
-            f'{", ".join(images[:10])}{" ..." if len(images) > 10 else ""}. Lower the learning rate, '
-            'or look for broken images and label embeddings'
-        )
-    return losses
+def _to(device: torch.device, values: Tensor) -> Tensor:
+    """Without waiting for the copy: from memory that is not pinned, the CPU would."""
+    if device.type == 'cuda' and not values.is_cuda:
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)

@@ -44,6 +44,8 @@ class DataPreprocessor(ClsDataPreprocessor):
             if inputs[0].is_floating_point() and len(inputs[0]) != CHANNELS:
                 maps = torch.stack(inputs) if isinstance(inputs, list) else inputs
                 return self.cast_data(maps).float()
+            if isinstance(inputs, list) and len({(image.shape, image.dtype) for image in inputs}) == 1:
+                inputs = torch.stack(self.cast_data(inputs))  # one kernel each where there would be one an image
             return super(DataPreprocessor, self).forward({'inputs': inputs}, training)['inputs']
 
         inputs = data['inputs']

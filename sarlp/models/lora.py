@@ -1,5 +1,7 @@
 """Low-rank adapters through PEFT (Hu et al., ICLR 2022)."""
 
+import sys
+
 from torch import nn
 
 # the projections of the attention pool, and the convolutions of every block in stages 2, 3 and 4
@@ -46,6 +48,8 @@ def merge_adapters(model: nn.Module) -> int:
     Returns:
         How many adapters there were.
     """
+    if 'peft' not in sys.modules:  # whose adapters there would be; the import takes longer than that of torch
+        return 0
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]

@@ -85,9 +85,15 @@ class TokenEncoder(BaseModule):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Args: tokens (B, P, D), row-major over ``grid`` (H, W), P = H * W. Returns (B, P, D)."""
+        position = self._position_code(grid, tokens)
+        for layer in self.layers:
+            tokens = layer(tokens, position)
+        return self.norm(tokens)
+
+    def _position_code(self, grid: tuple[int, int], tokens: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # what a CUDA graph makes is gone with its next run, so nothing is kept
+            return sine_position_code(*grid, tokens.shape[-1]).to(tokens.device, tokens.dtype)
         key = (grid, tokens.shape[-1], tokens.device, tokens.dtype)
         if key not in self._position:
             self._position = {key: sine_position_code(*grid, tokens.shape[-1]).to(tokens.device, tokens.dtype)}
-        for layer in self.layers:
-            tokens = layer(tokens, self._position[key])
-        return self.norm(tokens)
+        return self._position[key]

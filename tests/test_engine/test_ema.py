@@ -1,5 +1,8 @@
 """The average in one operation equals MMEngine's, tensor by tensor."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
@@ -79,6 +82,78 @@ def test_a_shared_parameter_is_averaged_once():
     average.update_parameters(net)
     assert average.module.scale.item() == 1.5
     assert average.module.also_scale is average.module.scale
+
+
+def whole_part(net):
+    net.norm = nn.BatchNorm2d(5)
+    net.norm.running_mean.fill_(0.5)
+
+
+def one_more_buffer(net):
+    net.norm.register_buffer('late', torch.tensor([0.25, 4.0]))
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda net: net.double(),  # other data in the parameters, other tensors in the place of the buffers
+        lambda net: net.norm.register_buffer('running_mean', torch.full((5,), 0.75)),
+        whole_part,
+        one_more_buffer,
+        lambda net: setattr(net, 'linear', nn.Sequential(net.linear)),
+    ],
+)
+def test_what_changed_meanwhile_is_found(change):
+    """Against an average that looks anew at every step."""
+    torch.manual_seed(0)
+    net = Net()
+    averages = [ForeachEMA(net, momentum=0.3, update_buffers=True) for _ in range(2)]
+    for number in range(5):
+        if number == 3:
+            for one in (net, *(average.module for average in averages)):
+                torch.manual_seed(1)  # a new part begins alike in all of them
+                change(one)
+        disturb(net)
+        for average in averages:
+            average.update_parameters(net)
+        averages[1]._pairs = None
+    kept, anew = (average.module.state_dict() for average in averages)
+    assert kept.keys() == net.state_dict().keys()
+    for key, value in kept.items():
+        assert torch.equal(value, anew[key]), key
+        assert key == 'norm.num_batches_tracked' or not torch.equal(value, net.state_dict()[key]), key
+
+
+@pytest.mark.parametrize('copied', [copy.deepcopy, lambda average: pickle.loads(pickle.dumps(average))])
+def test_a_copy_goes_its_own_way(copied):
+    net = Net()
+    first = ForeachEMA(net, momentum=0.3, update_buffers=True)
+    for _ in range(3):
+        disturb(net)
+        first.update_parameters(net)
+    second = copied(first)
+    before = copy.deepcopy(first.state_dict())
+    disturb(net)
+    second.update_parameters(net)
+    assert all(torch.equal(value, before[key]) for key, value in first.state_dict().items())
+    first.update_parameters(net)
+    assert all(torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items())
+    first.load_state_dict(before)
+    first.update_parameters(net)
+    assert all(torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items())
+
+
+def test_the_tree_is_walked_once(monkeypatch):
+    net, walks = Net(), []
+    average = ForeachEMA(net, momentum=0.3, update_buffers=True)
+    modules = nn.Module.named_modules
+    monkeypatch.setattr(nn.Module, 'named_modules', lambda *a, **k: walks.append(a) or modules(*a, **k))
+    average.update_parameters(net)
+    average.update_parameters(net)
+    assert walks
+    walks.clear()
+    average.update_parameters(net)
+    assert not walks
 
 
 def test_the_hook_averages_this_way():

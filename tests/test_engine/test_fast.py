@@ -12,6 +12,7 @@ from torch import nn
 from sarlp._stack import guard_config
 from sarlp.engine import EMAFromStartHook, build_runner, compile_parts, load_config, read_checkpoint
 from sarlp.engine.resuming import adapt_resumed
+from sarlp.errors import UserError
 
 from .conftest import LOADERS, reduced
 
@@ -216,6 +217,8 @@ def test_compiled_parts_are_one_graph_each_and_equal(make_runner, backend):
         logits[network] = outputs['logits'], outputs['recovery_logits']
         sum(value.square().sum() for value in logits[network]).backward()
     assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 2
+    # what a CUDA graph made is not its own any more at the next step
+    assert not any(getattr(part, '_position', None) for part in compiled.modules())
     torch.testing.assert_close(logits[compiled], logits[plain], rtol=1e-4, atol=1e-5)
     for (name, own), other in zip(compiled.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(own.grad, other.grad, rtol=1e-3, atol=1e-4, msg=name)
@@ -250,6 +253,43 @@ def test_compile_in_a_config(make_runner, monkeypatch, value, expected):
     runner._maybe_compile('train_step')
     assert calls == expected
     assert 'train_step' not in vars(runner.model)  # MMEngine would replace the whole step
+
+
+@COMPILING
+@pytest.mark.parametrize(
+    ('options', 'steps'),
+    [
+        (dict(mode='reduce-overhead'), 3),
+        (dict(options={'triton.cudagraphs': True}), 3),
+        (dict(mode='default'), 0),
+        ({}, 0),
+    ],
+)
+def test_cuda_graphs_are_told_where_a_step_begins(monkeypatch, options, steps):
+    """Once for each forward pass of the model, however often it calls its parts."""
+    begun = []
+    monkeypatch.setattr('torch.compiler.cudagraph_mark_step_begin', lambda: begun.append(1))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.head = nn.Linear(3, 5), nn.Linear(5, 7)
+
+        def forward(self, x):
+            return self.head(self.backbone(x)) + self.head(self.backbone(2 * x))
+
+    model = Model()
+    compile_parts(model, dict(backend='eager', **options))
+    for _ in range(3):
+        model(torch.ones(2, 3)).sum().backward()
+    assert len(begun) == steps
+
+
+def test_cuda_graphs_do_not_accumulate(make_runner):
+    runner = make_runner('baseline', **{'optim_wrapper.accumulative_counts': 2})
+    runner.cfg.compile = dict(mode='reduce-overhead')
+    with pytest.raises(UserError, match=r'compile.mode.*optim_wrapper.accumulative_counts'):
+        runner._maybe_compile('train_step')
 
 
 def test_the_text_of_a_config_is_laid_out_once():

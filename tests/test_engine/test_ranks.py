@@ -35,6 +35,16 @@ def test_the_gradient_is_that_of_the_global_batch(tmp_path, distributed_env):
                 assert error <= 1e-9 * max(expected.abs().max().item(), 1), (mode, name)
 
 
+def test_a_broken_loss_of_one_rank_is_learnt_from_by_none(tmp_path, distributed_env):
+    done = torchrun(2, HERE / 'broken_rank.py', tmp_path / 'said', env=distributed_env())
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = [(tmp_path / f'said.{rank}').read_text() for rank in range(2)]
+    assert said[0] == '[False, True] the loss of another process is not finite; its message says which'
+    assert said[1].startswith(
+        '[False, True] the loss is not finite (loss = nan); the images of this batch: image of 1.'
+    )
+
+
 def test_a_rank_that_dies_ends_the_others(make_config, tmp_path, distributed_env, repository):
     """Killed in training, without a word: the run ends within the minute and says which rank it was."""
     cfg = make_config(**{'work_dir': str(tmp_path / 'work'), 'train_cfg.max_epochs': 1000})

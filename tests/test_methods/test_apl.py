@@ -7,7 +7,7 @@ from sarlp.errors import UserError
 from sarlp.methods import Progress
 from sarlp.methods.apl import APL
 
-from .echo import Echo, batch, entropy, labels, numbers, task
+from .steps import Echo, batch, entropy, labels, numbers, task
 
 LOSS = dict(type='BinaryCrossEntropy', reduction='mean')
 MAXIMAL_ENTROPY = dict(type='NegativeEntropy', reduction='mean', loss_weight=0.2)

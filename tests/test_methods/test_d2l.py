@@ -6,7 +6,7 @@ from torch import nn
 
 from sarlp.methods.d2l import D2L
 
-from .echo import Echo, batch, entropy, labels, mean, numbers, task
+from .steps import Echo, batch, entropy, labels, mean, numbers, task
 
 LOSS = dict(type='BinaryCrossEntropy')
 N, C, P, D = 29, 5, 3, 7

@@ -6,15 +6,15 @@ import torch
 from sarlp.methods import epr
 from sarlp.methods.class_stats import class_prior
 
-from .steps import build, entries, labels, step, task_of
+from .steps import build, entries, logits_and_labels, step, task
 
 B, C = 7, 11
-LOGITS, OBSERVED = labels(B, C)
+LOGITS, OBSERVED = logits_and_labels(B, C)
 
 
 @pytest.mark.parametrize('given', [None, 2, 3.5])
 def test_equals_a_slow_loop(given):
-    k = sum(class_prior(task_of(OBSERVED)).tolist()) if given is None else given
+    k = sum(class_prior(task(OBSERVED)).tolist()) if given is None else given
     count = sum(s for _, s, _ in entries(LOGITS, OBSERVED)) / B
     known = [-math.log(s if y else 1 - s) for _, s, y in entries(LOGITS, OBSERVED) if y != -1]
     losses = step(build('epr', OBSERVED, expected_positives=given), LOGITS, OBSERVED)

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from .steps import build, entries, labels, step
+from .steps import build, entries, logits_and_labels, step
 
 B, C = 7, 11
-LOGITS, OBSERVED = labels(B, C)
+LOGITS, OBSERVED = logits_and_labels(B, C)
 
 
 def slow_terms(over, q2=0.01, q3=1.0):

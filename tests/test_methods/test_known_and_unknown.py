@@ -8,10 +8,10 @@ import torch
 from sarlp.methods import KnownLabels
 from sarlp.methods.known_and_unknown import KnownAndUnknown, highest
 
-from .steps import build, entries, labels, step
+from .steps import build, entries, logits_and_labels, step
 
 B, C = 7, 11
-LOGITS, OBSERVED = labels(B, C)
+LOGITS, OBSERVED = logits_and_labels(B, C)
 
 
 def total(losses):
@@ -58,7 +58,7 @@ def test_the_weight_of_weakly_assumed_negatives_is_not_that_of_known_ones():
 
 
 def test_one_class_has_no_others_to_be_weighed_against():
-    logits, observed = labels(5, 1)
+    logits, observed = logits_and_labels(5, 1)
     assert step(build('wan', observed), logits, observed) == step(build('an', observed), logits, observed)
 
 

@@ -7,7 +7,7 @@ from sarlp.methods import KnownLabels, TaskInfo
 from sarlp.models.heads import BaselineHead
 from sarlp.models.token_head import TokenHead
 
-from .echo import numbers
+from .steps import numbers
 
 LOSS = dict(type='BinaryCrossEntropy')
 TASK = TaskInfo(('a', 'b', 'c'), 11, np.array([0, 30, 3]), np.array([50, 20, 1]))

@@ -4,7 +4,7 @@ import torch
 from sarlp.errors import UserError
 from sarlp.methods.lac import LAC
 
-from .echo import Echo, batch, entropy, labels, mean, numbers
+from .steps import Echo, batch, entropy, labels, mean, numbers
 
 LOSS = dict(type='BinaryCrossEntropy', reduction='mean')
 B, C = 7, 5

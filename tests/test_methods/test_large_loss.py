@@ -5,10 +5,10 @@ import torch
 
 from sarlp.methods.large_loss import LargeLoss
 
-from .steps import build, entries, labels, step
+from .steps import build, entries, logits_and_labels, step
 
 B, C = 7, 11
-LOGITS, OBSERVED = labels(B, C)
+LOGITS, OBSERVED = logits_and_labels(B, C)
 MODES = ['R', 'Ct', 'Cp']
 
 
@@ -77,7 +77,7 @@ def test_the_memory_of_it_is_a_byte_a_label():
 
 def test_counts_are_no_victims_of_rounding():
     """100 * 0.07 is above 7."""
-    logits, observed = labels(10, 10)
+    logits, observed = logits_and_labels(10, 10)
     method = build('large_loss_r', observed, delta=0.07)
     logits = torch.zeros_like(logits).requires_grad_()
     step(method, logits, torch.full_like(observed, -1), epoch=1)['loss_unknown'].backward()

@@ -7,7 +7,7 @@ from torch import nn
 from sarlp.errors import UserError
 from sarlp.methods.logicmix import LogicMix, logic_or
 
-from .echo import batch, labels, numbers
+from .steps import batch, labels, numbers
 
 LOSS = dict(type='BinaryCrossEntropy')
 

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from .steps import build, labels, step
+from .steps import build, logits_and_labels, step
 
 NAMES = [
     *('bce_sum', 'bce_mean', 'durand', 'focal', 'asl', 'hill'),
     *('an', 'an_ls', 'wan', 'p_asl', 'p_asl_selective'),
     *('epr', 'em', 'splc', 'large_loss_r', 'large_loss_ct', 'large_loss_cp', 'gr'),
 ]
-LOGITS, OBSERVED = labels(13, 5)
+LOGITS, OBSERVED = logits_and_labels(13, 5)
 LATE = dict(epoch=3, step=7, num_steps=11)
 
 

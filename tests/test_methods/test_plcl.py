@@ -5,7 +5,7 @@ from sarlp.errors import UserError
 from sarlp.methods import Progress
 from sarlp.methods.plcl import PLCL, relabel
 
-from .echo import Echo, batch, entropy, labels, mean, numbers, task
+from .steps import Echo, batch, entropy, labels, mean, numbers, task
 
 LOSS = dict(type='BinaryCrossEntropy')
 N, C = 29, 5

@@ -6,7 +6,7 @@ from sarlp.errors import UserError
 from sarlp.methods.class_stats import class_prior
 from sarlp.methods.role import ROLE
 
-from .echo import Echo, batch, entropy, labels, numbers, task
+from .steps import Echo, batch, entropy, labels, numbers, task
 
 LOSS = dict(type='BinaryCrossEntropy', reduction='mean')
 N, B, C = 29, 7, 5

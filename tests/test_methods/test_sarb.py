@@ -12,7 +12,7 @@ from sarlp.methods.sarb import SARB, class_features, cluster, contrast
 from sarlp.models.heads import BaselineHead
 from sarlp.models.saliency import SaliencyHead
 
-from .echo import batch, entropy, labels, mean, numbers, task
+from .steps import batch, entropy, labels, mean, numbers, task
 
 LOSS = dict(type='BinaryCrossEntropy')
 B, C, P, D = 7, 5, 3, 11

@@ -6,15 +6,15 @@ import torch
 from sarlp.errors import UserError
 from sarlp.methods.class_stats import class_prior
 
-from .steps import build, entries, labels, step, task_of
+from .steps import build, entries, logits_and_labels, step, task
 
 B, C = 7, 11
-LOGITS, OBSERVED = labels(B, C)
+LOGITS, OBSERVED = logits_and_labels(B, C)
 
 
 def slow_unknown(observed, top_k, threshold):
     """Partial ASL of the unknown labels, but for the likely ones."""
-    prior = class_prior(task_of(observed)).tolist()
+    prior = class_prior(task(observed)).tolist()
     unknown = [(s, place % C) for place, (_, s, y) in enumerate(entries(LOGITS, observed)) if y == -1]
     unlikely = sorted(unknown)[: max(len(unknown) - top_k * B, 0)]  # of the batch: from some images more, some none
     return sum(-(s**2) * math.log(1 - s) for s, c in unlikely if threshold is None or prior[c] <= threshold)
@@ -58,7 +58,7 @@ def test_classes_that_are_frequent_are_those_of_the_data():
 def test_the_weight_of_unknown_labels_survives_the_selection():
     """Whatever the size of the batch before was."""
     method = build('p_asl_selective', OBSERVED, top_k=1, prior_threshold=0.54, **{'unknown_loss.loss_weight': 0.3})
-    step(method, *labels(13, C))
+    step(method, *logits_and_labels(13, C))
     expected = 0.3 * slow_unknown(OBSERVED, 1, 0.54)
     assert step(method, LOGITS, OBSERVED)['loss_unknown'].item() == pytest.approx(expected, rel=1e-6)
 

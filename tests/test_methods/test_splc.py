@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from .steps import build, entries, labels, step
+from .steps import build, entries, logits_and_labels, step
 
-LOGITS, OBSERVED = labels(7, 11)
+LOGITS, OBSERVED = logits_and_labels(7, 11)
 METHOD = build('splc', OBSERVED)
 
 

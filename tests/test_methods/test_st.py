@@ -6,7 +6,7 @@ from torch import nn
 from sarlp.errors import UserError
 from sarlp.methods.st import ST
 
-from .echo import Echo, batch, entropy, labels, mean, numbers
+from .steps import Echo, batch, entropy, labels, mean, numbers
 
 LOSS = dict(type='BinaryCrossEntropy')
 B, C = 7, 5

@@ -8,7 +8,7 @@ from sarlp.engine import load_config
 from sarlp.methods import Progress, Teacher
 from sarlp.registry import METHODS
 
-from .echo import batch, labels, numbers, task
+from .steps import batch, labels, numbers, task
 
 NAMES = ['apl', 'cap', 'lac', 'logicmix', 'plcl', 'role', 'st']
 N, C = 29, 5

@@ -5,7 +5,7 @@ import torch
 from sarlp.errors import UserError
 from sarlp.methods.taught import Taught
 
-from .echo import Echo, batch, entropy, labels, mean, numbers
+from .steps import Echo, batch, entropy, labels, mean, numbers
 
 LOSS = dict(type='BinaryCrossEntropy')
 B, C = 7, 5

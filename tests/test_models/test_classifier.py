@@ -5,7 +5,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 
 from sarlp.errors import UserError
-from sarlp.models.classifier import _finite
+from sarlp.models.classifier import require_finite
 from sarlp.paths import shipped
 from sarlp.registry import MODELS
 
@@ -118,7 +118,7 @@ class TestMessages:
 
     def test_many_images_are_cut_short(self):
         with pytest.raises(UserError, match=r'loss_known = inf.*images/9\.jpg \.\.\.\.'):
-            _finite(
+            require_finite(
                 {'loss_known': torch.tensor(float('inf')), 'b': torch.tensor(1.0)},
                 [f'images/{index}.jpg' for index in range(13)],
             )

@@ -57,4 +57,4 @@ def test_images_travel_as_uint8_and_nobody_waits(monkeypatch, non_blocking, stac
     preprocessor = DataPreprocessor(**OPTIONS, non_blocking=non_blocking)
     monkeypatch.setattr(torch.Tensor, 'to', record)
     preprocessor({'inputs': torch.stack(inputs) if stacked else inputs})
-    assert moves == [(torch.uint8, non_blocking)] * (1 if stacked else 2)
+    assert moves == [(torch.uint8, non_blocking)] * (1 if stacked else 3)  # each, and all of them, which are there

@@ -135,15 +135,25 @@ def test_kernels_compile_to_machine_code(dtype):
     from sarlp.models import tanh_grid_triton as kernels
 
     def kind(name):
-        if name in kernels._TILE:
+        if name == 'HALF' or name.startswith('TILE'):
             return 'constexpr'
         if name in ('u', 'v'):
             return f'*{dtype}'
         return '*fp32' if name in ('w', 'out', 'grad', 'grad_u', 'grad_v', 'grad_w') else 'i32'
 
-    for kernel in (kernels._forward_kernel, kernels._backward_token_kernel, kernels._backward_class_kernel):
+    half = dtype == 'bf16'
+    for kernel, tile in (
+        (kernels._forward_kernel, kernels.FORWARD),
+        (kernels._backward_token_kernel, kernels.BACKWARD_TOKEN),
+        (kernels._backward_class_kernel, kernels.BACKWARD_CLASS),
+    ):
         signature = {name: kind(name) for name in kernel.arg_names}
+        sizes = {name: value for name, value in tile.items() if name in signature}
         compiled = triton.compile(
-            ASTSource(kernel, signature, constexprs=kernels._TILE), target=GPUTarget('cuda', 90, 32)
+            ASTSource(kernel, signature, constexprs={'HALF': half, **sizes}),
+            target=GPUTarget('cuda', 90, 32),
+            options={'num_warps': tile['num_warps']},
         )
         assert compiled.asm['cubin']
+        assert ('tanh.approx' in compiled.asm['ptx']) is half
+        assert ('ex2.approx' in compiled.asm['ptx']) is not half

@@ -48,6 +48,7 @@ from sarlp.paths import find_config
 
 UNION = 'images.json'  # annotation file of both splits, where folds complete both
 SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}
+MEASURED_AT = (0.8, 0.9, 0.95)  # precisions asked for, where there is a truth to measure against
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,13 @@ def complete_labels(
     unknown = scored.observed == UNKNOWN
     decisions = np.where(unknown, fitted.decide(probabilities), scored.observed)
     hidden = np.where(unknown, complete, UNKNOWN)
-    measured = decision_quality(probabilities, decisions, hidden) if (hidden != UNKNOWN).any() else None
+    measured, measured_at = None, {}
+    if (hidden != UNKNOWN).any():
+        measured = decision_quality(probabilities, decisions, hidden)
+        for asked in MEASURED_AT:
+            other, _ = calibrate(held_out.scores, held_out.observed, scored.pool(), classes, asked, calibration)
+            decided = other.decide(other.probabilities(scored.scores))
+            measured_at[f'{asked:g}'] = decision_quality(probabilities, decided, hidden)
     record = Record(
         config=find_config(config).absolute(),
         cfg_options=cfg_options,
@@ -173,6 +180,7 @@ def complete_labels(
         calibration=fitted,
         expected=expected,
         measured=measured,
+        measured_at=measured_at,
     )
     suspects = _suspects(scored, probabilities, classes, suspect)
     files = _write(record, scored, probabilities, decisions, suspects, out)

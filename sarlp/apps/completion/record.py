@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,6 +62,7 @@ class Record:
         calibration: probabilities and thresholds.
         expected: :func:`~sarlp.evaluation.quality.decision_quality`, cross-validated on known labels.
         measured: the same against the truth, where there is one.
+        measured_at: the same of the decisions at other precisions asked for, by precision, such as ``'0.95'``.
     """
 
     config: Path
@@ -75,6 +76,7 @@ class Record:
     calibration: Calibration
     expected: Mapping[str, Any]
     measured: Mapping[str, Any] | None
+    measured_at: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -125,6 +127,7 @@ class Record:
                 calibration=calibration,
                 expected=_quality(content['expected']),
                 measured=None if content['measured'] is None else _quality(content['measured']),
+                measured_at=_quality(content.get('measured_at', {})),
             )
             if len(record.checkpoints) != (record.folds or 1):
                 raise ValueError(f'{len(record.checkpoints)} checkpoints for {record.folds or 1} folds')

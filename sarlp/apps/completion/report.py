@@ -47,6 +47,12 @@ def format_completion(completion: Completion) -> str:
             '',
             f'measured on {record.measured["labels"]:,} unknown labels whose truth is there:',
             format_quality(record.measured),
+            f'calibration error {record.measured["calibration_error"]:.1%}',
+            *(
+                f'asked for a precision of {asked}: positive decisions {_percent(quality["positive"]["precision"])} '
+                f'right, {_percent(quality["positive"]["recall"])} of the missing positives found'
+                for asked, quality in record.measured_at.items()
+            ),
         ]
     if record.folds is None and 'train' in record.annotations:
         lines += [
@@ -57,3 +63,7 @@ def format_completion(completion: Completion) -> str:
     lines += ['', f'known labels that the model contradicts: {len(completion.suspects):,}', '']
     lines += [f'{name:<10} {path}' for name, path in completion.files.items()]
     return '\n'.join(lines)
+
+
+def _percent(value: float) -> str:
+    return '-' if math.isnan(value) else f'{value:.1%}'

@@ -24,15 +24,15 @@ from sarlp.inference.onnx.facts import read_preprocessing
 from sarlp.inference.onnx.graph import Deployed, Probabilities, halve_weights, to_onnx
 from sarlp.models.literal import literal_form
 
-from .place import CLASSES
-from .spread_place import ORDER, spread_place
+from ..place import CLASSES
+from ..spread_place import ORDER, spread_place
 from .test_inference import build
 
 onnx = pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
-DEPLOY_MD = Path(__file__).parents[1] / 'docs' / 'deploy.md'
+DEPLOY_MD = Path(__file__).parents[2] / 'docs' / 'deploy.md'
 SIZE = (24, 40)  # width, height
 RESIZED = """
 _base_ = './config.py'

@@ -19,7 +19,7 @@ from sarlp.inference import Predictor, init_model
 from sarlp.models import BaselineHead, MLDecoderHead, SaliencyHead
 from sarlp.registry import MODELS
 
-from .place import CLASSES as NAMES
+from ..place import CLASSES as NAMES
 
 IMAGES, GRID, DIM, CLASSES = 61, (2, 3), 7, 3
 
@@ -198,7 +198,7 @@ def test_refused(kind, options, message, tokens, observed):
 @pytest.fixture(scope='module')
 def shop(tmp_path_factory):
     """17 images, of which the first class is bright; nobody has looked for the last one."""
-    from .place import Place
+    from ..place import Place
 
     place = Place(tmp_path_factory.mktemp('refit'))
     entries = []

@@ -21,10 +21,10 @@ from sarlp.apps.spreadsheet_completion import backbones, complete
 from sarlp.commands import main
 from sarlp.errors import UserError
 
-from ..test_datasets.test_workbooks import read_ods, write_ods
+from ..test_spreadsheets.test_workbooks import read_ods, write_ods
 from .conftest import cells
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 TINY = """
 _base_ = 'few_lite0_frozen_custom'
 image_size = 64

@@ -1,5 +1,4 @@
 import re
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -32,25 +31,55 @@ def test_plan_refuses_an_unknown_model():
         plan(['sarp'], ['r18_digits'], [0.1], [0], 'root')
 
 
+def test_masks_and_seeds_apart():
+    runs = plan(['few'], ['r18_digits'], [0.1], [3, 5], 'root', masks=[7, 11])
+    assert [run.work_dir.name for run in runs] == ['mask7_seed3', 'mask7_seed5', 'mask11_seed3', 'mask11_seed5']
+    assert [run.seed for run in runs] == [3, 5, 3, 5]
+    assert [run.options[0].rpartition('=')[2] for run in runs] == ['7', '7', '11', '11']
+
+
 def test_execute_skips_finished_runs_and_reports_failed_ones(tmp_path, monkeypatch, capsys):
     finished, good, bad = (Run(tmp_path / 'c.py', tmp_path / name, (), 0) for name in ('finished', 'good', 'bad'))
     (finished.work_dir / 'results').mkdir(parents=True)
     (finished.work_dir / 'results' / 'metrics.json').touch()
     commands = []
 
-    def fake(command, **_):
-        commands.append(command)
-        if 'test' in command:
+    def fake(words, log):
+        commands.append(words)
+        if 'test' in words:
             (good.work_dir / 'results').mkdir()
             (good.work_dir / 'results' / 'metrics.json').write_text('{"mAP": 12.345}')
-        return SimpleNamespace(returncode=int(str(bad.work_dir) in command))
+        return str(bad.work_dir) not in words
 
-    monkeypatch.setattr(sweep.subprocess, 'run', fake)
+    monkeypatch.setattr(sweep, '_command', fake)
     assert execute([finished, good, bad]) == [bad]
-    assert [command[1:4] for command in commands] == [['-m', 'sarlp', name] for name in ('train', 'test', 'train')]
-    assert all(command[0] == sys.executable for command in commands)
+    assert [words[0] for words in commands] == ['train', 'test', 'train']
     printed = capsys.readouterr().out
     assert 'failed' in printed and re.search(r'good: starts.*\n    mAP 12\.3\d after 0:00:0\d\n', printed)
+
+
+def test_completion_is_all_that_is_left_of_a_run_that_was_tested(tmp_path):
+    run = Run(tmp_path / 'c.py', tmp_path / 'run', ('a.b=1',), 0, folds=5)
+    assert [words[0] for words in run.commands()] == ['train', 'test', 'recover']
+    run.metrics_file.parent.mkdir(parents=True)
+    run.metrics_file.touch()
+    assert not run.is_finished
+    out = str(tmp_path / 'run' / 'recovered.csv')
+    assert list(run.commands()) == [
+        ['recover', str(run.config), '--folds', '5', '--out', out, '--cfg-options', 'a.b=1']
+    ]
+    (tmp_path / 'run' / 'recovered.json').touch()
+    assert run.is_finished
+
+
+def test_commands_run_in_processes_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    runs = [Run(tmp_path / 'no.py', tmp_path / name, (), 0) for name in ('one', 'two', 'three')]
+    assert execute(runs, jobs=2) == runs
+    for run in runs:
+        assert 'no.py: no such config' in (run.work_dir / 'sweep.log').read_text()
+    with pytest.raises(UserError, match='at least 1, got 0'):
+        execute(runs, jobs=0)
 
 
 def test_slurm_gets_one_job_a_run(tmp_path, monkeypatch):
@@ -65,7 +94,7 @@ def test_slurm_gets_one_job_a_run(tmp_path, monkeypatch):
 
 
 def test_results_of_other_options_are_not_taken_for_those_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep.subprocess, 'run', lambda command, **_: SimpleNamespace(returncode=0))
+    monkeypatch.setattr(sweep, '_command', lambda words, log: False)
     for options in (('a.lr=1',), ('a.lr=1', 'b.num_workers=4')):
         execute([Run(tmp_path / 'c.py', tmp_path / 'run', options, 0)])
     with pytest.raises(UserError, match=r"was run with .*'a.lr=1'.* and now .*'a.lr=2'.* give another --root"):

@@ -16,7 +16,7 @@ from sarlp.apps.completion.record import HEADER, SUSPECTS_HEADER, write_table
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
 
-from .. import place as place_module
+from ... import place as place_module
 
 CLASSES = ('cat', '<b onclick="x">dog</b> & ü', 'sofa')  # names are data
 IMAGES = 17

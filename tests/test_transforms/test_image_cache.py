@@ -109,7 +109,7 @@ class TestEquality:
 
 
 def test_config_of_the_documentation(tmp_path):
-    text = (Path(__file__).resolve().parents[1] / 'docs' / 'data.md').read_text(encoding='utf-8')
+    text = (Path(__file__).resolve().parents[2] / 'docs' / 'data.md').read_text(encoding='utf-8')
     (block,) = (part for part in re.findall(r'```python\n(.*?)```', text, re.S) if 'LoadResizedImage' in part)
     block = block.replace("_base_ = 'configs/", f"_base_ = '{shipped('configs').as_posix()}/")
     (tmp_path / 'mine.py').write_text(block)

@@ -445,7 +445,7 @@ def test_images_in_the_data_set_are_found_when_it_moves(tmp_path, photos):
 
 
 def test_tool(photos, tmp_path, monkeypatch, capsys):
-    tool = str(Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'csv_labels.py')
+    tool = str(Path(__file__).parents[3] / 'tools' / 'dataset_converters' / 'csv_labels.py')
     labels = random_labels(14)
     (tmp_path / 'labels.csv').write_text(wide(NAMES, CLASSES, labels, {1: 'x', 0: '-', -1: ''}))
     options = ['--csv', str(tmp_path / 'labels.csv'), '--img-root', str(photos), '--save-dir', str(tmp_path / 'data')]

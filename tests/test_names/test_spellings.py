@@ -16,10 +16,10 @@ from sarlp.datasets.converters.coco import convert_coco2014
 from sarlp.datasets.converters.nuswide import convert_nuswide
 from sarlp.datasets.converters.voc2007 import convert_voc2007
 
-from .label_writers import lines, table
-from .test_coco import make_coco
-from .test_nuswide import IMAGES, make_nuswide
-from .test_voc import by_image, make_voc
+from ..test_apps.test_spreadsheets.label_writers import lines, table
+from ..test_datasets.test_coco import make_coco
+from ..test_datasets.test_nuswide import IMAGES, make_nuswide
+from ..test_datasets.test_voc import by_image, make_voc
 
 COMPOSED, DECOMPOSED = 'caf\u00e9', 'cafe\u0301'
 NAMES = tuple(f'{number}.jpg' for number in range(6))

@@ -21,8 +21,8 @@ from sarlp.inference import init_model
 from sarlp.inference.maps import KnownLabels
 from sarlp.names.class_names import check_names, columns_by_name, require_same
 
-from .place import CLASSES, Place, option
-from .test_review.conftest import made, review  # noqa: F401  fixtures
+from ..place import CLASSES, Place, option
+from ..test_apps.test_review.conftest import made, review  # noqa: F401  fixtures
 
 ORDER = ('sofa', 'cat', 'dog')
 MASK = dict(type='RandomKnownLabels', known_ratio=0.5, seed=1)

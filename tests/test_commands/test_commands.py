@@ -17,7 +17,7 @@ from sarlp.commands.arguments import default_of
 from sarlp.engine import load_config
 from sarlp.paths import shipped
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 NAMES = [name for name in COMMANDS if name != 'convert'] + [f'convert {name}' for name in CONVERTERS]
 HEAVY = ('torch', 'mmengine', 'mmcv', 'mmpretrain', 'transformers', 'numpy')
 

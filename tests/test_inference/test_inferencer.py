@@ -21,8 +21,8 @@ from sarlp.inference import Predictor, init_model
 from sarlp.inference.inferencer import MultiLabelInferencer
 from sarlp.transforms import BadImageError
 
-from .place import CLASSES
-from .spread_place import ORDER, spread_place
+from ..place import CLASSES
+from ..spread_place import ORDER, spread_place
 
 QUIET = dict(progress=False)
 

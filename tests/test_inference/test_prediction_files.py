@@ -13,8 +13,8 @@ from sarlp.apps.completion import Calibration
 from sarlp.inference.inferencer import MultiLabelInferencer
 from sarlp.inference.prediction_files import write_predictions
 
-from .place import CLASSES
-from .spread_place import ORDER, spread_place
+from ..place import CLASSES
+from ..spread_place import ORDER, spread_place
 
 QUIET = dict(progress=False)
 

@@ -13,7 +13,7 @@ from sarlp.errors import UserError
 from sarlp.io.pixels import read_rgb
 from sarlp.transforms import BadImageError, LoadImage
 
-DATA_MD = Path(__file__).parents[1] / 'docs' / 'data.md'
+DATA_MD = Path(__file__).parents[2] / 'docs' / 'data.md'
 
 
 def picture(width=48, height=32):

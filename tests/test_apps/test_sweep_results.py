@@ -1,0 +1,123 @@
+import csv
+import json
+import math
+import statistics
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from sarlp.apps.completion.record import Record
+from sarlp.apps.sweep_results import METRICS, collect, comma_separated, differences, markdown, noise, plot
+from sarlp.errors import UserError
+from sarlp.evaluation.calibration import Calibration
+from sarlp.evaluation.quality import decision_quality
+
+
+def write(root, name, run, m_ap, recovery=None):
+    run = run if isinstance(run, str) else f'seed{run}'
+    file = root / name / run / 'results' / 'metrics.json'
+    file.parent.mkdir(parents=True)
+    content = {key: 1.0 for key in METRICS if not key.startswith('recovery')}
+    file.write_text(json.dumps({**content, 'mAP': m_ap, 'recovery': recovery}))
+
+
+@pytest.fixture
+def root(tmp_path):
+    for seed, value in enumerate((50.0, 53.0, 61.0)):
+        write(tmp_path, 'sarlp_r18_digits_p0.1', seed, value, {'AP': value - 2, 'F1': None})
+    write(tmp_path, 'sarlp_r18_digits_p0.3', 0, 70.0)
+    write(tmp_path, 'baseline_r18_digits_p0.1', 0, 40.0)
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'metrics.json').write_text('{}')  # in no work directory
+    return tmp_path
+
+
+def test_collect(root):
+    table = collect(root)
+    assert list(table) == [('baseline_r18_digits', 0.1), ('sarlp_r18_digits', 0.1), ('sarlp_r18_digits', 0.3)]
+    assert table['sarlp_r18_digits', 0.1].values['mAP'] == [50.0, 53.0, 61.0]
+    assert table['sarlp_r18_digits', 0.1].values['recovery AP'] == [48.0, 51.0, 59.0]
+    assert math.isnan(table['baseline_r18_digits', 0.1].values['recovery AP'][0])
+
+
+def test_markdown_has_mean_spread_and_average_over_the_ratios(root):
+    lines = markdown(collect(root)).splitlines()
+    values = (50.0, 53.0, 61.0)
+    mean, spread = statistics.mean(values), statistics.stdev(values)
+    row = next(line for line in lines if line.startswith('| sarlp_r18_digits | 0.1 |'))
+    assert f'| 3 | {mean:.1f} ± {spread:.1f} |' in row
+    average = next(line for line in lines if '| average |' in line)
+    assert f'| {(mean + 70) / 2:.1f} |' in average
+    assert '| baseline_r18_digits | 0.1 | 1 | 40.0 |' in lines[2]
+    assert lines[2].rstrip().endswith('| - | - |')
+
+
+def test_comma_separated(root):
+    rows = list(csv.DictReader(comma_separated(collect(root)).splitlines()))
+    row = next(row for row in rows if row['model'] == 'sarlp_r18_digits' and row['metric'] == 'mAP')
+    assert (row['known_ratio'], row['mean'], row['runs']) == ('0.1', f'{statistics.mean((50, 53, 61)):.4f}', '3')
+    assert len(rows) == 3 * len(METRICS)
+
+
+def test_plot_has_one_line_a_model(root):
+    axes = plot(collect(root)).axes[0]
+    assert {line.get_label() for line in axes.lines} == {'sarlp_r18_digits', 'baseline_r18_digits'}
+
+
+def test_no_results(tmp_path):
+    with pytest.raises(UserError, match='no metrics.json'):
+        collect(tmp_path)
+
+
+def test_differences_are_of_the_runs_that_both_have(root):
+    for seed, value in ((0, 48.5), (2, 57.0), (5, 99.0)):
+        write(root, 'other_r18_digits_p0.1', seed, value)
+    found = differences(collect(root), 'sarlp_r18_digits')
+    assert found['other_r18_digits', 0.1] == [48.5 - 50, 57.0 - 61]
+    assert found['baseline_r18_digits', 0.1] == [-10.0]
+    paired = [48.5 - 50, 57.0 - 61]
+    line = markdown(collect(root), 'sarlp_r18_digits').splitlines()[-1]
+    shown = f'{np.mean(paired):+.1f} ± {scipy.stats.sem(paired):.1f}'
+    assert line == f'| other_r18_digits | 0.1 | 2 | {shown} |'
+    with pytest.raises(UserError, match="no results of 'sarlp' to compare with; there are .*sarlp_r18_digits"):
+        markdown(collect(root), 'sarlp')
+
+
+def test_spread_over_masks_and_over_seeds(tmp_path):
+    values = {0: (50.0, 53.0, 51.0), 1: (60.0, 65.0, 58.0)}
+    for mask, row in values.items():
+        for seed, value in enumerate(row):
+            write(tmp_path, 'few_r18_digits_p0.1', f'mask{mask}_seed{seed}', value)
+    (row,) = collect(tmp_path).values()
+    over_masks, over_seeds = noise(row)
+    assert over_masks == pytest.approx(statistics.stdev(map(statistics.mean, values.values())))
+    assert over_seeds == pytest.approx(math.sqrt(statistics.mean(map(statistics.variance, values.values()))))
+    assert f'| few_r18_digits | 0.1 | 6 | {over_masks:.2f} | {over_seeds:.2f} |' in markdown(collect(tmp_path))
+    assert 's.d. over seeds' not in markdown({('few', 0.1): type(row)([(0, 0), (1, 1)], row.values)})
+
+
+def test_what_was_completed_is_a_table_of_its_own(root, tmp_path):
+    rng = np.random.default_rng(0)
+    p, truth = rng.random((7, 3)), rng.integers(0, 2, (7, 3))
+    quality = {asked: decision_quality(p, p > float(asked), truth) for asked in ('0.8', '0.95')}
+    folder = root / 'sarlp_r18_digits_p0.1' / 'seed1'
+    nowhere = folder / 'none'
+    Record(
+        config=nowhere, cfg_options={}, data_root=nowhere, img_root=nowhere, annotations={}, checkpoints=[nowhere],
+        folds=None, fold_seed=0, calibration=Calibration(('a', 'b', 'c'), 1.0, np.zeros(3)), expected=quality['0.8'],
+        measured=quality['0.8'], measured_at=quality,
+    ).write(folder / 'recovered.json')  # fmt: skip
+    table = collect(root)
+    values = table['sarlp_r18_digits', 0.1].values['recall at 0.8']
+    assert values == pytest.approx(
+        [math.nan, 100 * ((p > 0.8) & (truth == 1)).sum() / truth.sum(), math.nan], nan_ok=True
+    )
+    text = markdown(table)
+    assert '| model, out of fold | p | runs | calibration error | precision at 0.8 | recall at 0.8 |' in text
+    line = text.splitlines()[-1]
+    assert line.startswith('| sarlp_r18_digits | 0.1 | 3 |') and f' {values[1]:.1f} ' in line
+    error = 100 * quality['0.8']['calibration_error']
+    rows = list(csv.DictReader(comma_separated(table).splitlines()))
+    (row,) = [row for row in rows if row['metric'] == 'calibration error']
+    assert (row['mean'], row['runs']) == (f'{error:.4f}', '1')
