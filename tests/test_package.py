@@ -101,6 +101,12 @@ class TestBases:
         cfg = load_config(elsewhere / 'second.py')
         assert (cfg.value, cfg.default_scope) == ('data/digits', 'sarlp')
 
+    @pytest.mark.parametrize('base', ['few_lite0_frozen_custom', 'few_lite0_frozen_custom.py'])
+    def test_one_that_is_not_written_down(self, elsewhere, base):
+        (elsewhere / 'mine.py').write_text(f'_base_ = {base!r}\ntrain_cfg = dict(max_epochs=2)\n')
+        cfg = load_config('mine.py')
+        assert (cfg.model.head.type, cfg.train_cfg.max_epochs) == ('TokenHead', 2)
+
     def test_own_base_goes_before_a_shipped_one(self, elsewhere):
         (elsewhere / 'configs/sarlp').mkdir(parents=True)
         (elsewhere / f'configs/sarlp/{NAME}.py').write_text('mark = 1\n')

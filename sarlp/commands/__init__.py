@@ -14,6 +14,7 @@ from sarlp.commands.convert_layout import layouts
 from sarlp.commands.convert_layout import main as convert_layout
 
 COMMANDS = {
+    'complete': 'fill in the blanks of a spreadsheet from a folder of photographs, all in one',
     'train': 'train a config, or go on with a run',
     'test': 'test a checkpoint: metrics, predictions, recovered labels',
     'predict': 'the classes of images, as CSV or JSON, with figures if wanted',

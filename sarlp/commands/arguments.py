@@ -65,3 +65,45 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
         default=default_of('engine/build.py', 'build_runner', 'launcher'),
         help='set by the tools/dist_*.sh and slurm_*.sh scripts',
     )
+
+
+def add_label_options(parser: argparse.ArgumentParser, near_duplicates: str) -> None:
+    """How a file of labels is read; those of ``convert_csv_labels``. What is not given is to stay unset."""
+    conflict = default_of('apps/spreadsheets/csv_labels.py', 'convert_csv_labels', 'on_conflict')
+    add = parser.add_argument
+    add(
+        '--on-conflict',
+        choices=('refuse', 'unknown'),
+        help=f'what a label is that is yes in one row and no in another; default: {conflict}',
+    )
+    add('--allow-missing', action='store_true', help='leave out rows whose image is not in the folder')
+    add('--include-unlabelled', action='store_true', help='list images of the folder that no row names, all unknown')
+    add(
+        '--group-column',
+        metavar='NAME',
+        help='such as of patients, who stay on one side of split and folds',
+    )
+    add(
+        '--near-duplicates',
+        choices=('together', 'apart'),
+        help=f'images that show the same, in split and folds; default: {near_duplicates}',
+    )
+
+    form = parser.add_argument_group('how the file is read, where it is not found rightly by itself')
+    add = form.add_argument
+    add(
+        '--form',
+        choices=('wide', 'long', 'lists', 'coco'),
+        help='a column a class, a row a label, lists of names, COCO',
+    )
+    add('--encoding', help='such as utf-8, utf-16, cp1252')
+    add('--delimiter', metavar='CHARACTER', help='between cells')
+    add('--sheet', metavar='NAME', help='of a workbook; default: the first')
+    add('--image-column', metavar='NAME', help='column, or key, of the images')
+    add('--class-columns', nargs='+', metavar='NAME', help='wide: the columns that are classes; default: all others')
+    add('--ignore-columns', nargs='+', metavar='NAME', help='columns that are no class')
+    add('--class-column', metavar='NAME', help='long: column of the classes')
+    add('--value-column', metavar='NAME', help='long: column of the values')
+    add('--positive', nargs='+', metavar='WORD', help='further spellings of yes, in any case')
+    add('--negative', nargs='+', metavar='WORD', help='further spellings of no; --negative "" if a blank means no')
+    add('--unknown', nargs='+', metavar='WORD', help='further spellings of unknown')

@@ -12,7 +12,8 @@ An id is a position in ``classes``, from 0. A class that is neither positive nor
 image nobody looked for a cat. ``"rest"`` makes every class that is not positive negative. ``ignore``, which may be left
 out, lists classes that metrics skip for this image; it is independent of the label, so under ``"rest"`` an ignored
 class is still a negative one in training. ``img_path`` is relative to a folder that the config names and is also the
-image's identity: label masks are drawn from it. Further keys of ``metainfo`` are free.
+image's identity: label masks are drawn from it. ``groups`` in ``metainfo`` says which images belong together
+(:mod:`sarlp.datasets.groups`); further keys of it are free.
 """
 
 import json

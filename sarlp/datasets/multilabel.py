@@ -10,6 +10,7 @@ from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.logging import MMLogger
 
 from sarlp.datasets.annotation import check_images, labels_of, load_annotation
+from sarlp.datasets.groups import GROUPS, groups_of
 from sarlp.datasets.label_folds import LabelFold
 from sarlp.errors import UserError
 from sarlp.labels import NEGATIVE, POSITIVE, holdout_number
@@ -19,32 +20,48 @@ from sarlp.transforms.kept_tokens import KeptTokens
 from sarlp.transforms.loading import BadImageError
 from sarlp.transforms.seeding import seeded
 
+NO_GROUPS: Mapping[str, str] = {}
 
-def hold_out(data_list: Sequence[dict], part: str, share: float = 0.1, seed: int = 0) -> list[dict]:
-    """One part of a split of the images, drawn from (seed, image id) alone.
+
+def hold_out(
+    data_list: Sequence[dict], part: str, share: float = 0.1, seed: int = 0, groups: Mapping[str, str] = NO_GROUPS
+) -> list[dict]:
+    """One part of a split of the images, drawn from (seed, image id) alone, or (seed, group).
 
     Args:
         data_list: entries of an annotation file.
         part: ``'train'`` or ``'holdout'``; with the same share and seed the two have no image in common.
         share: chance of an image to be held out, in (0, 1); a larger share holds out the same images and more.
         seed: any integer.
+        groups: by image id, see :mod:`sarlp.datasets.groups`.
     """
     if part not in ('train', 'holdout'):
         raise UserError(f"holdout.part must be 'train' or 'holdout', got {part!r}")
     if not 0 < share < 1:
         raise UserError(f'holdout.share must be in (0, 1), got {share!r}')
-    chosen = [e for e in data_list if (holdout_number(seed, e['img_path']) < share) == (part == 'holdout')]
+    chosen = [e for e in data_list if (holdout_number(seed, _together(e, groups)) < share) == (part == 'holdout')]
     if not chosen:
         raise UserError(f'holdout.share = {share} leaves no image of {len(data_list)} in the part {part!r}; change it')
     return chosen
 
 
+def _together(entry: dict, groups: Mapping[str, str]) -> str:
+    return groups.get(entry['img_path'], entry['img_path'])
+
+
 def fold_of(image_id: str, number: int, seed: int = 0) -> int:
-    """The fold of an image, 0 to ``number`` - 1, drawn from (seed, image id) alone."""
+    """The fold of an image or a group, 0 to ``number`` - 1, drawn from (seed, its name) alone."""
     return int(number * holdout_number(seed, image_id, 'fold'))
 
 
-def take_fold(data_list: Sequence[dict], part: str, index: int, number: int, seed: int = 0) -> list[dict]:
+def take_fold(
+    data_list: Sequence[dict],
+    part: str,
+    index: int,
+    number: int,
+    seed: int = 0,
+    groups: Mapping[str, str] = NO_GROUPS,
+) -> list[dict]:
     """The images of one fold (``part='fold'``), or of all others (``part='rest'``).
 
     Args:
@@ -53,13 +70,14 @@ def take_fold(data_list: Sequence[dict], part: str, index: int, number: int, see
         index: of the fold, 0 to ``number`` - 1.
         number: of folds, at least 2.
         seed: any integer.
+        groups: by image id, see :mod:`sarlp.datasets.groups`.
     """
     if part not in ('fold', 'rest') or number < 2 or not 0 <= index < number:
         raise UserError(
             "fold must have part 'fold' or 'rest', number >= 2 and 0 <= index < number; got "
             f'{part!r}, {number}, {index}'
         )
-    chosen = [e for e in data_list if (fold_of(e['img_path'], number, seed) == index) == (part == 'fold')]
+    chosen = [e for e in data_list if (fold_of(_together(e, groups), number, seed) == index) == (part == 'fold')]
     if not chosen:
         raise UserError(f'fold {index} of {number} leaves no image of {len(data_list)} in the part {part!r}')
     return chosen
@@ -169,15 +187,17 @@ class MultiLabelDataset(BaseDataset):
         metainfo, data_list = load_annotation(self.ann_file)
         self._match_classes(metainfo['classes'])
         for key, value in metainfo.items():
-            self._metainfo.setdefault(key, value)
+            if key != GROUPS:  # which are of the images here, and no checkpoint needs
+                self._metainfo.setdefault(key, value)
         check_images(Path(self.data_prefix['img_path']), data_list, self.ann_file)
         if self.label_mask is not None:  # in the order of the file, since a mask may know places and no names
             self.label_mask.bind(metainfo['classes'], str(self.ann_file), data_list)
         if self.label_fold is not None:
             self.label_fold.bind(metainfo['classes'])
+        groups = groups_of(metainfo, self.ann_file)
         if self.holdout is not None:
-            data_list = hold_out(data_list, **self.holdout)
-        return data_list if self.fold is None else take_fold(data_list, **self.fold)
+            data_list = hold_out(data_list, **self.holdout, groups=groups)
+        return data_list if self.fold is None else take_fold(data_list, **self.fold, groups=groups)
 
     def _match_classes(self, names: tuple[str, ...]) -> None:
         if 'classes' not in self._metainfo:

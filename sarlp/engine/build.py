@@ -72,7 +72,7 @@ def _write_variant(path: str | Path, folder: str | Path) -> str:
             raise UserError(f'{path}: is not there, and {base.name} has no label mask with a known_ratio to change')
         mask = None if variant.ratio == 1 else dict(known_ratio=variant.ratio)
         last = f'train_dataloader = dict(dataset=dict(label_mask={mask!r}))\n'
-    written = Path(folder) / Path(path).name
+    written = Path(folder) / f'{Path(path).name.removesuffix(".py")}.py'
     if variant.overlay is not None:
         over = variant.overlay.read_text(encoding='utf-8')
     if over and last:  # the method may change the training data too, so the ratio goes over it in a file of its own

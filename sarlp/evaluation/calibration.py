@@ -129,6 +129,24 @@ class Calibration:
         return cls.from_json(content.get('calibration') if isinstance(content, dict) else None, path)
 
 
+def require_enough(labels: np.ndarray, advice: str) -> None:
+    """See that enough labels are known to calibrate on.
+
+    Args:
+        labels: of 1 / 0 / -1, those that the model is not trained on.
+        advice: what to do, for the message.
+
+    Raises:
+        UserError: there are too few.
+    """
+    positive, negative = int((labels == POSITIVE).sum()), int((labels == NEGATIVE).sum())
+    if min(positive, negative) < LEAST:
+        raise UserError(
+            'probabilities can not be calibrated: of the labels that the model was not trained on, '
+            f'{positive} are known to be positive and {negative} negative, and {LEAST} of each are the least; {advice}'
+        )
+
+
 def fit_calibration(
     scores: np.ndarray, labels: np.ndarray, classes: Sequence[str], method: str = 'temperature'
 ) -> Calibration:
@@ -154,12 +172,8 @@ def fit_calibration(
         raise UserError(f'the calibration must be one of {", ".join(METHODS)}, got {method!r}')
     images, columns = np.nonzero(labels != UNKNOWN)
     truth = labels[images, columns] == POSITIVE
-    if min(truth.sum(), (~truth).sum()) < LEAST:
-        raise UserError(
-            'probabilities can not be calibrated: of the labels that the model was not trained on, '
-            f'{int(truth.sum())} are known to be positive and {int((~truth).sum())} negative, and {LEAST} of each are '
-            'the least; label more images of the test split, or use --folds 5, which holds out every known label once'
-        )
+    advice = 'label more images of the test split, or use --folds 5, which holds out every known label once'
+    require_enough(labels, advice)
     logits = _logits(scores)[images, columns]
     one_hot = csr_matrix((np.ones(len(columns)), (np.arange(len(columns)), columns)), (len(columns), len(classes)))
 

@@ -56,12 +56,14 @@ def test_the_help_and_the_function_have_one_default():
 
 def test_what_a_notebook_needs_is_at_the_root():
     from sarlp.apps.completion import complete_labels
+    from sarlp.apps.spreadsheet_completion import complete
     from sarlp.engine import build_runner
     from sarlp.inference import init_model
     from sarlp.inference.inferencer import MultiLabelInferencer
 
     assert (sarlp.load_config, sarlp.build_runner) == (load_config, build_runner)
     assert (sarlp.init_model, sarlp.complete_labels) == (init_model, complete_labels)
+    assert sarlp.complete is complete
     assert sarlp.MultiLabelInferencer is MultiLabelInferencer
     assert set(sarlp.__all__) <= set(dir(sarlp))
     for name in sarlp.__all__:
@@ -114,7 +116,7 @@ def test_doors_lead_to_the_commands(monkeypatch, capsys):
         with pytest.raises(SystemExit):
             runpy.run_path(str(door), run_name='__main__')
         led.add(re.match(r'usage: sarlp ((?:convert )?\w+)', capsys.readouterr().out)[1])
-    assert led == {*NAMES} - {'list', 'refit', 'convert scenes'}  # which are newer than the doors
+    assert led == {*NAMES} - {'complete', 'list', 'refit', 'convert scenes'}  # which are newer than the doors
 
 
 def test_messages_name_commands_that_exist():

@@ -25,6 +25,7 @@ from sarlp.apps.completion.scoring import Scored, score, stack
 from sarlp.apps.completion.truth import read_truth
 from sarlp.apps.completion.writing import completed_files, write_completed
 from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
+from sarlp.datasets.groups import GROUPS, groups_of
 from sarlp.datasets.nesting import (
     annotation_path,
     annotation_paths,
@@ -45,6 +46,7 @@ from sarlp.inference import init_model
 from sarlp.labels import DECISIONS, NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.paths import find_config
 
+UNION = 'images.json'  # annotation file of both splits, where folds complete both
 SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}
 MEASURED_AT = (0.8, 0.9, 0.95)  # precisions asked for, where there is a truth to measure against
 
@@ -113,8 +115,7 @@ def complete_labels(
     """
     if split not in SPLITS:
         raise UserError(f'the split must be one of {", ".join(SPLITS)}, got {split!r}')
-    if not 0.5 <= precision < 1:
-        raise UserError(f'the precision must be in [0.5, 1), got {precision}')
+    check_precision(precision)
     if not 0 <= suspect < 0.5:
         raise UserError(f'the probability of a suspect must be in [0, 0.5), got {suspect}')
     if (folds is None) == (checkpoint is None):
@@ -148,7 +149,7 @@ def complete_labels(
         scored = stack([by_split[name] for name in datasets])
     else:
         assert folds is not None  # one of the two is given, see above
-        folder = out.with_name(f'{out.stem}_folds')
+        folder = folds_dir(out)
         dataset = _union(datasets, folder) if len(datasets) > 1 else datasets['train']
         classes = classes_of(dataset)
         scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device)
@@ -188,6 +189,17 @@ def complete_labels(
     )
 
 
+def check_precision(precision: float) -> None:
+    """Raises: UserError, it is no precision to ask for."""
+    if not 0.5 <= precision < 1:
+        raise UserError(f'the precision must be in [0.5, 1), got {precision}')
+
+
+def folds_dir(out: Path) -> Path:
+    """Where the folds of a ``recovered.csv`` are trained, and :data:`UNION` lies."""
+    return out.with_name(f'{out.stem}_folds')
+
+
 def _labels_dir(out: Path) -> Path:
     return out.with_name(f'{out.stem}_labels')
 
@@ -217,12 +229,14 @@ def _union(datasets: Mapping[str, Mapping], folder: Path) -> Mapping:
         raise UserError('folds complete both splits only where no label mask hides labels; choose --split train')
     classes = classes_of(datasets['train'])
     entries: list[dict] = []
+    groups: dict[str, str] = {}
     for dataset in datasets.values():
         (file,) = annotation_paths(dataset)
         metainfo, data_list = load_annotation(file)
         entries += put_in_order(metainfo['classes'], data_list, classes, file, name_files(datasets['train']))
-    file = folder / 'images.json'
-    dump_annotation(file, classes, entries, split='trainval and test')
+        groups |= groups_of(metainfo, file)
+    file = folder / UNION
+    dump_annotation(file, classes, entries, split='trainval and test', **({GROUPS: groups} if groups else {}))
     return with_options(datasets['train'], ann_file=str(file.absolute()))
 
 

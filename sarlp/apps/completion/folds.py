@@ -3,9 +3,12 @@
 import copy
 import hashlib
 import json
+import time
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import torch
 from mmengine.config import Config
 
@@ -43,27 +46,48 @@ def score_out_of_fold(
     """
     folder = Path(folder)
     parts, checkpoints = [], []
+    taken: list[float] = []
     for index in range(number):
-        work_dir = folder / f'fold{index}'
-        fold = dict(index=index, number=number, seed=seed)
-        train_cfg = _training(cfg, with_options(dataset, fold=dict(fold, part='rest')))
-        checkpoint = _finished(train_cfg, work_dir)
-        if checkpoint is None:
-            print(f'fold {index + 1} of {number}: training in {work_dir}', flush=True)
-            train_cfg.work_dir = str(work_dir)
-            train_cfg.experiment_name = f'{work_dir.absolute()}'  # MMEngine shares state between equal names
-            with brief(f'fold {index + 1} of {number}'):
-                runner = build_runner(train_cfg)
-                runner.train()
-            checkpoint = work_dir / Path(runner.message_hub.get_info('last_ckpt')).name
-            _finish(work_dir, checkpoint.name)
-        else:
-            print(f'fold {index + 1} of {number}: trained before, {checkpoint}', flush=True)
-        model = init_model(cfg.copy(), checkpoint, device)
-        loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
-        parts.append(score(model, loader, f'fold {index + 1} of {number}'))
+        fold, name = dict(index=index, number=number, seed=seed), f'fold {index + 1} of {number}'
+        rest = with_options(dataset, fold=dict(fold, part='rest'))
+        left = f', {timedelta(seconds=round(np.mean(taken) * (number - index)))} left for all' if taken else ''
+        started = time.monotonic()
+        checkpoint = train_to_the_end(cfg, rest, folder / f'fold{index}', name, left)
+        with brief(name):
+            model = init_model(cfg.copy(), checkpoint, device)
+            loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
+            parts.append(score(model, loader, name))
         checkpoints.append(checkpoint)
+        taken.append(time.monotonic() - started)
     return stack(parts), checkpoints
+
+
+def train_to_the_end(cfg: Config, dataset: Mapping, work_dir: Path, name: str, more: str = '') -> Path:
+    """Train on a data set without looking at another: the last epoch counts.
+
+    Args:
+        cfg, dataset: see :func:`score_out_of_fold`.
+        work_dir: if a training in there has ended it is not done again, and one that was cut off goes on.
+        name: in front of each line on the terminal.
+        more: to say when it starts.
+
+    Returns:
+        The checkpoint.
+    """
+    train_cfg = _training(cfg, dataset)
+    checkpoint = _finished(train_cfg, work_dir)
+    if checkpoint is not None:
+        print(f'{name}: trained before, {checkpoint}', flush=True)
+        return checkpoint
+    print(f'{name}: training in {work_dir}{more}', flush=True)
+    train_cfg.work_dir = str(work_dir)
+    train_cfg.experiment_name = f'{work_dir.absolute()}'  # MMEngine shares state between equal names
+    with brief(name):
+        runner = build_runner(train_cfg)
+        runner.train()
+    checkpoint = work_dir / Path(runner.message_hub.get_info('last_ckpt')).name
+    _finish(work_dir, checkpoint.name)
+    return checkpoint
 
 
 def _training(cfg: Config, dataset: Mapping) -> Config:
@@ -93,7 +117,7 @@ def _finished(cfg: Config, work_dir: Path) -> Path | None:
     mark, started, fingerprint = work_dir / FINISHED, work_dir / 'started.json', _fingerprint(cfg)
     if started.is_file() and read_json(started) != fingerprint:
         raise UserError(
-            f'{work_dir}: this fold was trained with another config, or on other labels. Remove {work_dir.parent}, or '
+            f'{work_dir}: this was trained with another config, or on other labels. Remove {work_dir.parent}, or '
             'choose another --out'
         )
     _write(started, fingerprint)

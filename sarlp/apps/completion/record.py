@@ -6,11 +6,14 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
+from sarlp.datasets.annotation import load_annotation
+from sarlp.datasets.groups import groups_of
 from sarlp.datasets.multilabel import fold_of
 from sarlp.engine import load_config
 from sarlp.errors import UserError
@@ -85,7 +88,17 @@ class Record:
 
     def checkpoint_of(self, image_id: str) -> Path:
         """The checkpoint whose scores an image has."""
-        return self.checkpoints[0 if self.folds is None else fold_of(image_id, self.folds, self.fold_seed)]
+        if self.folds is None:
+            return self.checkpoints[0]
+        return self.checkpoints[fold_of(self._groups.get(image_id, image_id), self.folds, self.fold_seed)]
+
+    @cached_property
+    def _groups(self) -> dict[str, str]:
+        """Of all that was completed; what is split by image id has none."""
+        found: dict[str, str] = {}
+        for file in self.annotations.values():
+            found |= groups_of(load_annotation(file)[0], file)
+        return found
 
     def write(self, path: str | os.PathLike) -> None:
         content = {'version': VERSION, **asdict(self), 'calibration': self.calibration.to_json()}

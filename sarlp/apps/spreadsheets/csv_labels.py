@@ -1,6 +1,7 @@
 """A folder of images and a file of labels, of which some are known, to annotation files.
 
-The file is in one of these forms; which, and its encoding and delimiter, are found by themselves:
+The file is in one of these forms; which, and its encoding and delimiter, are found by themselves. Tables may be CSV, or
+a sheet of an Excel (.xlsx) or OpenDocument (.ods) workbook:
 
 .. code-block:: text
 
@@ -16,14 +17,18 @@ Tables may also be JSON lines, with keys for columns. What is blank, or not ther
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge, open_labels
+from sarlp.apps.spreadsheets.label_files.sheets import FILLED
+from sarlp.apps.spreadsheets.label_groups import find_groups
 from sarlp.apps.spreadsheets.label_source import write_source
 from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
+from sarlp.datasets.groups import GROUPS
 from sarlp.datasets.near_names import hint
 from sarlp.datasets.statistics import count_labels, summary
 from sarlp.errors import shorten
@@ -32,6 +37,89 @@ from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN, holdout_number
 
 SPLITS = ('trainval', 'test')
 CONFLICTS = ('refuse', 'unknown')
+
+
+@dataclass(frozen=True)
+class ReadLabels:
+    """A file of labels and a folder of images that fit each other.
+
+    Attributes:
+        csv, img_root: as given.
+        file: what was opened.
+        merged: what it says.
+        folder: the images.
+        labels: (C,) int8 of 1 / 0 / -1 by path of the image, of those that are listed.
+        unlisted: images of the folder in no row.
+        include_unlabelled: whether those are in ``labels``.
+        near: which file a missing image may be, or nothing.
+        groups: of the images that belong with others, by path (:mod:`sarlp.datasets.groups`).
+        described: what to say of them.
+    """
+
+    csv: str | os.PathLike
+    img_root: str | os.PathLike
+    file: LabelFile
+    merged: Merged
+    folder: ImageFolder
+    labels: dict[str, np.ndarray]
+    unlisted: list[str]
+    include_unlabelled: bool
+    near: str
+    groups: dict[str, str]
+    described: list[str]
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """Of an annotation file."""
+        return [_entry(name, codes) for name, codes in self.labels.items()]
+
+    def describe(self) -> str:
+        """What was read, and what was left out of it, in many lines."""
+        lines = _what_was_read(self.csv, self.file, self.merged, self.near, self.unlisted, self.include_unlabelled)
+        lines += [f'images of the folder: {sentence}' for sentence in self.folder.listing.left_out()]
+        frames = [name for name in self.labels if has_frames(self.folder.root / name)]
+        if frames:
+            lines.append(
+                f'images with several frames or pages, of which the first is taken: {len(frames):,}: {shorten(frames)}'
+            )
+        return '\n'.join(lines + self.described)
+
+
+def read_csv_labels(
+    csv: str | os.PathLike,
+    img_root: str | os.PathLike,
+    on_conflict: str = 'refuse',
+    allow_missing: bool = False,
+    include_unlabelled: bool = False,
+    near_duplicates: str = 'apart',
+    **form: Any,
+) -> ReadLabels:
+    """Read and check all of a file of labels; nothing is written. For the arguments see :func:`convert_csv_labels`.
+
+    Raises:
+        AnnotationError: the file or the folder is not as it must be.
+    """
+    if on_conflict not in CONFLICTS:
+        raise AnnotationError(f'on_conflict must be one of {", ".join(CONFLICTS)}, found {on_conflict!r}.')
+    folder = ImageFolder(img_root)
+    file = open_labels(csv, is_image=folder.has, **form)
+    merged = merge(file, folder.find)
+    near = hint(list(merged.missing), folder.images) if merged.missing else ''
+    _check(csv, img_root, merged, near, on_conflict, allow_missing)
+    unread = sorted(merged.labels.keys() & {*folder.listing.unread})
+    if unread:
+        raise AnnotationError(
+            f'{csv}: {len(unread):,} images are of a format that is not read here: {shorten(unread)}. Save them as '
+            'JPEG or PNG, and name those in the file, or take their rows out.'
+        )
+    unlisted = [name for name in folder.images if name not in merged.labels]
+    labels = dict(merged.labels)
+    if include_unlabelled:
+        labels |= {name: np.full(len(file.classes), UNKNOWN, np.int8) for name in unlisted}
+    groups, said = find_groups(file, merged, folder.root, list(labels), near_duplicates)
+    read = ReadLabels(csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, said)
+    validate(file.classes, read.entries, csv)
+    return read
 
 
 def convert_csv_labels(
@@ -43,6 +131,7 @@ def convert_csv_labels(
     on_conflict: str = 'refuse',
     allow_missing: bool = False,
     include_unlabelled: bool = False,
+    near_duplicates: str = 'apart',
     **form: Any,
 ) -> dict[str, Path]:
     """Write ``labels/trainval.json`` and ``labels/test.json``, and print what was read.
@@ -61,6 +150,8 @@ def convert_csv_labels(
             ``'unknown'``.
         allow_missing: leave out rows of images that are not in the folder; else they are an error.
         include_unlabelled: list the images of the folder that no row names, all labels unknown.
+        near_duplicates: whether images that show the same are kept on one side of the split and of every fold
+            (``'together'``), or drawn one by one (``'apart'``). So are images of one value in ``group_column``, always.
         **form: of :func:`~sarlp.apps.spreadsheets.label_files.open_labels`, to tell what it would find by itself.
 
     Returns:
@@ -71,60 +162,61 @@ def convert_csv_labels(
     """
     if not 0 < val_fraction < 1:
         raise AnnotationError(f'expected the fraction of images to test on in (0, 1), found {val_fraction}.')
-    if on_conflict not in CONFLICTS:
-        raise AnnotationError(f'on_conflict must be one of {", ".join(CONFLICTS)}, found {on_conflict!r}.')
-    folder = ImageFolder(img_root)
-    file = open_labels(csv, is_image=folder.has, **form)
-    merged = merge(file, folder.find)
-    near = hint(list(merged.missing), folder.images) if merged.missing else ''
-    _check(csv, img_root, merged, near, on_conflict, allow_missing)
-    unread = sorted(merged.labels.keys() & {*folder.listing.unread})
-    if unread:
-        raise AnnotationError(
-            f'{csv}: {len(unread):,} images are of a format that is not read here: {shorten(unread)}. Save them as '
-            'JPEG or PNG, and name those in the file, or take their rows out.'
-        )
-    unlisted = [name for name in folder.images if name not in merged.labels]
-    labels = dict(merged.labels)
-    if include_unlabelled:
-        labels |= {name: np.full(len(file.classes), UNKNOWN, np.int8) for name in unlisted}
-    entries: dict[str, list[dict]] = {split: [] for split in SPLITS}
-    for name, codes in labels.items():
-        entries[split_of(name, val_fraction, seed)].append(_entry(name, codes))
-    for split, other in (SPLITS, SPLITS[::-1]):
-        if not entries[split]:
-            raise AnnotationError(
-                f'{csv}: all of the {len(labels):,} images fall into {other}.json, none into {split}.json. Choose '
-                'another --val-fraction or --seed, or label more images.'
-            )
-    everything = [entry for split in SPLITS for entry in entries[split]]
-    validate(file.classes, everything, csv)
-
-    options = dict(
-        val_fraction=val_fraction,
-        seed=seed,
+    options: dict[str, Any] = dict(
         on_conflict=on_conflict,
         allow_missing=allow_missing,
         include_unlabelled=include_unlabelled,
+        near_duplicates=near_duplicates,
     )
-    save_dir = Path(save_dir)
-    source = write_source(save_dir, csv, img_root, file, merged, options)
-    files = {split: save_dir / 'labels' / f'{split}.json' for split in SPLITS}
-    for split in SPLITS:
-        dump_annotation(files[split], file.classes, entries[split], layout='labels', split=split, source=source)
-    print('\n'.join(_what_was_read(csv, file, merged, near, unlisted, include_unlabelled)))
-    for sentence in folder.listing.left_out():
-        print(f'images of the folder: {sentence}')
-    frames = [name for name in labels if has_frames(folder.root / name)]
-    if frames:
-        print(f'images with several frames or pages, of which the first is taken: {len(frames):,}: {shorten(frames)}')
-    print(f'\nboth splits: {summary({"classes": file.classes}, everything)}\n')
-    print('\n'.join(_splits(file.classes, files, entries)))
+    read = read_csv_labels(csv, img_root, **options, **form)
+    files, entries = write_annotations(read, save_dir, val_fraction, seed, options)
+    classes = read.file.classes
+    print(read.describe())
+    print(f'\nboth splits: {summary({"classes": classes}, read.entries)}\n')
+    print('\n'.join(_splits(classes, files, entries)))
     return files
 
 
+def write_annotations(
+    read: ReadLabels, save_dir: str | os.PathLike, val_fraction: float, seed: int, options: Mapping[str, Any]
+) -> tuple[dict[str, Path], dict[str, list[dict]]]:
+    """Write the data set of what was read; see :func:`convert_csv_labels`.
+
+    Args:
+        read: of :func:`read_csv_labels`, with ``options``.
+        save_dir, val_fraction, seed: see there.
+        options: with which it was read, for the record.
+
+    Returns:
+        The files by split, and what is in them.
+
+    Raises:
+        AnnotationError: a split would be empty.
+    """
+    entries: dict[str, list[dict]] = {split: [] for split in SPLITS}
+    for entry in read.entries:
+        path = entry['img_path']
+        entries[split_of(read.groups.get(path, path), val_fraction, seed)].append(entry)
+    for split, other in (SPLITS, SPLITS[::-1]):
+        if not entries[split]:
+            raise AnnotationError(
+                f'{read.csv}: all of the {len(read.labels):,} images fall into {other}.json, none into {split}.json. '
+                'Choose another --val-fraction or --seed, or label more images.'
+            )
+    save_dir = Path(save_dir)
+    drawn = dict(val_fraction=val_fraction, seed=seed)
+    source = write_source(save_dir, read.csv, read.img_root, read.file, read.merged, {**drawn, **options})
+    files = {split: save_dir / 'labels' / f'{split}.json' for split in SPLITS}
+    for split in SPLITS:
+        inside = {entry['img_path'] for entry in entries[split]}
+        groups = {path: name for path, name in read.groups.items() if path in inside}
+        more = dict(layout='labels', split=split, source=source, **({GROUPS: groups} if groups else {}))
+        dump_annotation(files[split], read.file.classes, entries[split], **more)
+    return files, entries
+
+
 def split_of(path: str, val_fraction: float, seed: int = 0) -> str:
-    """The split of an image, ``'trainval'`` or ``'test'``, from its path alone."""
+    """The split of an image, ``'trainval'`` or ``'test'``, from its path, or its group, alone."""
     return SPLITS[holdout_number(seed, path, 'test split') < val_fraction]
 
 
@@ -162,12 +254,17 @@ def _what_was_read(
 ) -> list[str]:
     settings = file.settings()
     head = [f'{csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
-    for key in ('encoding', 'delimiter', 'image_column', 'class_column', 'value_column'):
+    for key in ('sheet', 'encoding', 'delimiter', 'image_column', 'class_column', 'value_column'):
         if settings.get(key) is not None:
             head.append(f'{key.replace("_", " ")} {settings[key]!r}')
     lines = [', '.join(head)]
     if settings.get('encoding') in ('cp1252', 'latin-1'):
         lines.append(f'note: it is not in UTF-8 and was read as {settings["encoding"]}; see that accents are right')
+    if filled := getattr(getattr(file, 'sheet', None), 'filled', int)():
+        lines.append(
+            f'note: {filled:,} of its cells or rows say that sarlp filled them in before ({FILLED!r}). What stands '
+            'there counts as known; to complete the labels anew give the file that a person filled in'
+        )
     if merged.repeated:
         what = 'rows of an image that has one already' if file.once else 'rows of a label that has one already'
         lines.append(f'{what}, merged: {merged.repeated:,}')

@@ -104,6 +104,7 @@ def write_labels_like_source(
     source: str | os.PathLike,
     out: str | os.PathLike,
     classes: Sequence[str] | None = None,
+    notes: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, int]:
     """Write labels in the form, and into a copy, of the file that the data set was made from.
 
@@ -116,6 +117,8 @@ def write_labels_like_source(
         source: folder of the data set.
         out: the file to write, in the encoding of the source.
         classes: C names in the order of the labels; None for that of the data set's annotation files.
+        notes: by image and class, what to say of a label that changes: in Excel a comment on the cell, which is
+            coloured; in CSV, OpenDocument and JSON lines a column, or key, ``filled by sarlp``; in COCO JSON nothing.
 
     Returns:
         Number of labels that became ``positive``, ``negative`` and ``unknown``.
@@ -164,8 +167,13 @@ def write_labels_like_source(
             for code in changes[path].values():
                 counts[code] += 1
     habits = {int(code): cell for code, cell in record['spelling'].items()}
+    remarks = {
+        path: {index: said[file.classes[index]] for index in codes if file.classes[index] in said}
+        for path, codes in changes.items()
+        if (said := (notes or {}).get(path))
+    }
     with atomic_write(out, 'wb') as written:
-        written.write(file.rewrite(path_of, changes, habits))
+        written.write(file.rewrite(path_of, changes, habits, remarks))
     return {'positive': counts[POSITIVE], 'negative': counts[NEGATIVE], 'unknown': counts[UNKNOWN]}
 
 

@@ -9,7 +9,7 @@ from sarlp.datasets.digits import make_digits
 from sarlp.datasets.digits_spreadsheet import write_spreadsheets
 from sarlp.engine import build_runner, load_config
 
-from ...test_engine.conftest import reduced
+from ...test_engine.conftest import reduced, unformatted_configs  # noqa: F401
 
 CONFIG = 'sarlp_r18_digits_spreadsheet'
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
 from typing import Any, NoReturn
 
-from sarlp.apps.spreadsheets.label_files.tables import Changes, Statement
+from sarlp.apps.spreadsheets.label_files.tables import Changes, Notes, Statement
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.datasets.converters.coco_records import (
     NEGATIVES,
@@ -121,6 +121,10 @@ class VerifiedCoco:
         """Where a statement stands, for messages."""
         return f'image id {image!r}'
 
+    def groups(self) -> Iterator[tuple[int, str, str]]:
+        """There are none."""
+        yield from ()
+
     def habits(self) -> dict[int, str]:
         """There is one way only."""
         return {}
@@ -134,7 +138,9 @@ class VerifiedCoco:
             pairs += [(self._ids[category], NEGATIVE) for category in lists[VERIFIED] if category not in positive]
             yield image, name, pairs
 
-    def rewrite(self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str]) -> bytes:
+    def rewrite(
+        self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str], notes: Notes | None = None
+    ) -> bytes:
         """The file with some labels changed. It is held in memory as a whole.
 
         New positives go to ``pos_category_ids``, since a label has no box, and new negatives to ``neg_category_ids``;
@@ -144,6 +150,7 @@ class VerifiedCoco:
             path_of: path of an image by how the file writes it.
             changes: codes by class id, by path. Images that the file has not are appended.
             habits: not used.
+            notes: not used, COCO has no place for them.
         """
         try:
             content = read_json(self.path)

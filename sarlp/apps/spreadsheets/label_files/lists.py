@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sarlp.apps.spreadsheets.label_files.sheets import JSONLinesSheet
-from sarlp.apps.spreadsheets.label_files.tables import Changes, Statement
+from sarlp.apps.spreadsheets.label_files.tables import Changes, Notes, Statement, rows_of_groups
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.labels import NEGATIVE, POSITIVE
 from sarlp.names.clean_names import Spellings
@@ -18,6 +18,7 @@ class NameLists:
     Args:
         sheet: the file.
         image: the column of the images.
+        group: that of the groups, or None.
 
     Raises:
         AnnotationError: a list is none, or holds something else than names.
@@ -26,8 +27,8 @@ class NameLists:
     form = 'lists'
     once = True  # an image has one row
 
-    def __init__(self, sheet: JSONLinesSheet, image: int) -> None:
-        self.sheet, self.image, self.path = sheet, image, sheet.path
+    def __init__(self, sheet: JSONLinesSheet, image: int, group: int | None = None) -> None:
+        self.sheet, self.image, self.path, self.group = sheet, image, sheet.path, group
         self.spellings = Spellings()
         names = {
             self.spellings[n] for line, row in sheet.rows() for key in LISTS for n in self._written(line, row, key)
@@ -51,6 +52,10 @@ class NameLists:
         """Where a statement stands, for messages."""
         return f'line {line}'
 
+    def groups(self) -> Iterator[tuple[int, str, str]]:
+        """Line, image as written and group of each row that names one."""
+        yield from rows_of_groups(self.sheet, self.image, self.group)
+
     def habits(self) -> dict[int, str]:
         """There is one way only."""
         return {}
@@ -65,13 +70,16 @@ class NameLists:
             ]
             yield line, self.sheet.text(row, self.image), pairs
 
-    def rewrite(self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str]) -> bytes:
+    def rewrite(
+        self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str], notes: Notes | None = None
+    ) -> bytes:
         """The file with some labels changed.
 
         Args:
             path_of: path of an image by how the file writes it.
             changes: codes by class id, by path. Images that the file has not are appended.
             habits: not used.
+            notes: of some of the changes, for a key of their own.
         """
 
         def rows() -> Iterator[Any]:
@@ -79,12 +87,17 @@ class NameLists:
             for line, row in self.sheet.rows():
                 path = path_of(self.sheet.text(row, self.image))
                 seen.add(path)
-                yield self._changed(line, row, changes.get(path, {}))
+                yield changed(line, row, path)
             for path in changes:
                 if path not in seen:
                     row = self.sheet.new_row()
                     self.sheet.change(row, self.image, self.sheet.cell(path))
-                    yield self._changed(0, row, changes[path])
+                    yield changed(0, row, path)
+
+        def changed(line: int, row: dict[str, Any], path: str) -> dict[str, Any]:
+            for index, note in (notes or {}).get(path, {}).items():
+                self.sheet.annotate(row, self.image, self.classes[index], note)
+            return self._changed(line, row, changes.get(path, {}))
 
         return self.sheet.format(rows())
 

@@ -8,16 +8,18 @@ from typing import Any
 
 from sarlp.apps.spreadsheets.label_files.coco_verified import VerifiedCoco
 from sarlp.apps.spreadsheets.label_files.lists import LISTS, NameLists
-from sarlp.apps.spreadsheets.label_files.sheets import CSVSheet, JSONLinesSheet
+from sarlp.apps.spreadsheets.label_files.sheets import FILLED, CSVSheet, JSONLinesSheet
 from sarlp.apps.spreadsheets.label_files.spelling import Spelling
 from sarlp.apps.spreadsheets.label_files.tables import (
     CLASS_COLUMNS,
     IMAGE_COLUMNS,
     VALUE_COLUMNS,
     Long,
+    Sheet,
     Wide,
 )
 from sarlp.apps.spreadsheets.label_files.text import decode
+from sarlp.apps.spreadsheets.label_files.workbooks import open_workbook, workbook_kind
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
 from sarlp.names.clean_names import clean_name
@@ -41,11 +43,13 @@ def open_labels(
     positive: Sequence[str] = (),
     negative: Sequence[str] = (),
     unknown: Sequence[str] = (),
+    sheet: str | None = None,
+    group_column: str | None = None,
 ) -> LabelFile:
     """Open a file of labels in the form that it has.
 
     Args:
-        path: CSV, JSON lines or COCO JSON.
+        path: CSV, an Excel or OpenDocument workbook, JSON lines or COCO JSON.
         is_image: whether a text names an image that is there; needed where no column has a telling name.
         form: one of :data:`FORMS`; None to find it.
         json_lines: whether tables are JSON lines; None to find it.
@@ -55,6 +59,9 @@ def open_labels(
         class_columns: those of the wide form; None for all that are no image and not ignored.
         ignore_columns: columns that are no class.
         positive, negative, unknown: spellings, see :class:`~.spelling.Spelling`.
+        sheet: of a workbook, by name; None for the first.
+        group_column: name of the column, or key, that says which images belong together; its values are those of
+            ``groups()``.
 
     Returns:
         What reads and writes it: ``classes``, ``statements()``, ``rewrite()``, ``settings()``.
@@ -67,23 +74,36 @@ def open_labels(
         raise AnnotationError(f'expected the form to be one of {", ".join(FORMS)}, found {form!r}.')
     if not path.is_file():
         raise AnnotationError(f'{path}: there is no such file of labels.')
-    begins = _begins_with(path, encoding)
-    if form == 'coco' or (form is None and not json_lines and begins == 'json'):
-        return VerifiedCoco(path)
-    if json_lines is None or form == 'lists':  # which CSV has not
-        json_lines = begins is not None or form == 'lists'
-    content, names = path.read_bytes(), (*_lower(image_column), *IMAGE_COLUMNS)
-    sheet = (
-        JSONLinesSheet(content, path, encoding) if json_lines else CSVSheet(content, path, encoding, delimiter, names)
-    )
-    columns = _Columns(sheet, ignore_columns)
+    kind = workbook_kind(path)
+    if kind is not None:
+        _check_workbook(path, form, json_lines=json_lines, encoding=encoding, delimiter=delimiter)
+        table: Sheet = open_workbook(kind, path, sheet)
+    else:
+        if sheet is not None:
+            raise AnnotationError(f'{path}: --sheet names a sheet of a workbook, and this file has none. Leave it out.')
+        begins = _begins_with(path, encoding)
+        if form == 'coco' or (form is None and not json_lines and begins == 'json'):
+            if group_column is not None:
+                raise AnnotationError(f'{path}: --group-column names a column, and COCO JSON has none. Leave it out.')
+            return VerifiedCoco(path)
+        if json_lines is None or form == 'lists':  # which CSV has not
+            json_lines = begins is not None or form == 'lists'
+        content, names = path.read_bytes(), (*_lower(image_column), *IMAGE_COLUMNS)
+        table = (
+            JSONLinesSheet(content, path, encoding)
+            if json_lines
+            else CSVSheet(content, path, encoding, delimiter, names)
+        )
+    columns = _Columns(table, ignore_columns)
+    group = None if group_column is None else columns.named('--group-column', group_column)
+    columns.free = [column for column in columns.free if column != group]
     image = columns.named('--image-column', image_column) if image_column is not None else columns.image(is_image)
-    if isinstance(sheet, JSONLinesSheet) and (form == 'lists' or (form is None and _has_lists(sheet))):
-        return NameLists(sheet, image)
+    if isinstance(table, JSONLinesSheet) and (form == 'lists' or (form is None and _has_lists(table))):
+        return NameLists(table, image, group)
 
-    spelling = Spelling(positive, negative, unknown, quoted=json_lines)
+    spelling = Spelling(positive, negative, unknown, quoted=bool(json_lines))
     given = (('--class-column', class_column, CLASS_COLUMNS), ('--value-column', value_column, VALUE_COLUMNS))
-    if form is None and class_columns is None and sheet.class_columns is None:
+    if form is None and class_columns is None and table.class_columns is None:
         long = class_column is not None or value_column is not None or columns.looks_long(image, spelling)
         form = 'long' if long else 'wide'
     if form == 'long':
@@ -91,13 +111,13 @@ def open_labels(
         for option, name, usual in given:
             used.append(columns.named(option, name) if name is not None else columns.first(usual, used, option))
         of_class, of_value = used[1:]
-        return Long(sheet, image, spelling, of_class, of_value)
-    possible = [column for column in sheet.class_columns or columns.free if column in columns.free and column != image]
+        return Long(table, image, spelling, of_class, of_value, group)
+    possible = [column for column in table.class_columns or columns.free if column in columns.free and column != image]
     for name in class_columns or ():
         columns.named('--class-columns', name)
     wanted = None if class_columns is None else set(map(clean_name, class_columns))
-    chosen = [column for column in possible if wanted is None or sheet.header[column] in wanted]
-    return Wide(sheet, image, spelling, chosen)
+    chosen = [column for column in possible if wanted is None or table.header[column] in wanted]
+    return Wide(table, image, spelling, chosen, group)
 
 
 def settings_of(labels: LabelFile) -> dict[str, Any]:
@@ -105,15 +125,24 @@ def settings_of(labels: LabelFile) -> dict[str, Any]:
     return {'form': labels.form, **labels.settings()}
 
 
+def _check_workbook(path: Path, form: str | None, **of_text: Any) -> None:
+    """Refuse what is said of a workbook as if it were a text."""
+    given = [f'--{name}' for name, value in of_text.items() if value is not None and name != 'json_lines']
+    if form in ('lists', 'coco'):
+        given.append(f'--form {form}')
+    if given:
+        raise AnnotationError(f'{path}: this is a workbook, and {" and ".join(given)} goes with text. Leave it out.')
+
+
 class _Columns:
     """Columns of a sheet by name."""
 
-    def __init__(self, sheet: CSVSheet | JSONLinesSheet, ignored: Sequence[str]) -> None:
+    def __init__(self, sheet: Sheet, ignored: Sequence[str]) -> None:
         self.sheet = sheet
         self.free = [*range(len(sheet.header))]
         for name in ignored:
             self.named('--ignore-columns', name, once=False)
-        left_out = set(map(clean_name, ignored))
+        left_out = {FILLED, *map(clean_name, ignored)}
         self.free = [column for column in self.free if sheet.header[column] not in left_out]
         self._lower = [name.lower() for name in sheet.header]
 

@@ -1,4 +1,5 @@
-"""Rows of cells, of a CSV file or of JSON lines: what :mod:`.tables` reads labels from and writes them to.
+"""Rows of cells, of a CSV file or of JSON lines: what :mod:`.tables` reads labels from and writes them to. Those of
+workbooks are in :mod:`.workbooks`.
 
 A column is a number; ``header`` has their names, cleaned (:mod:`sarlp.names.clean_names`), and ``spellings`` how the
 file writes them. A cell is the text that the file has, which in JSON lines is JSON: ``true``, ``1``, ``"yes"``.
@@ -17,6 +18,7 @@ from sarlp.names.clean_names import clean_name, show_spellings
 
 Row = Any  # list[str] of a CSVSheet, dict[str, Any] of a JSONLinesSheet; whoever has a sheet only hands rows back to it
 NESTED = 'labels'  # the key of JSON lines that may hold the labels as an object of their own
+FILLED = 'filled by sarlp'  # name of the column, or key, that says which labels a completion filled in
 
 
 class CSVSheet:
@@ -57,6 +59,12 @@ class CSVSheet:
     def settings(self) -> dict[str, Any]:
         return {'json_lines': False, 'encoding': self.encoding, 'delimiter': self.csv.delimiter}
 
+    def place(self, line: int, column: int | None = None) -> str:
+        return f'line {line}' if column is None else f'column {self.header[column]!r}, line {line}'
+
+    def column_name(self, column: int) -> str:
+        return str(column + 1)
+
     def rows(self) -> Iterator[tuple[int, list[str]]]:
         """Line and row.
 
@@ -83,6 +91,19 @@ class CSVSheet:
     def change(self, row: Row, column: int, cell: str) -> None:
         row[column] = cell
 
+    def annotate(self, row: Row, column: int, name: str, note: str) -> None:
+        """Note beside a row that a label was filled in: ``name`` of the class, and what there is to say."""
+        aside = self.header.index(FILLED) if FILLED in self.header else len(self.header)
+        row += [''] * (aside + 1 - len(row))
+        row[aside] += f'{"; " if row[aside] else ""}{name} {note}'
+
+    def filled(self) -> int:
+        """Rows with such notes."""
+        if FILLED not in self.header:
+            return 0
+        column = self.header.index(FILLED)
+        return sum(bool(row[column].strip()) for _, row in self.rows())
+
     def cell(self, text: str) -> str:
         """The cell that holds a text."""
         return text
@@ -91,7 +112,11 @@ class CSVSheet:
         return [''] * len(self.header)
 
     def format(self, rows: Iterable[Row]) -> bytes:
-        text = self.csv.format([self._head, *rows])
+        records = [self._head, *rows]
+        if max(map(len, records)) > len(self._head):
+            records[0] = [*self._head, FILLED]
+            records = [record + [''] * (len(records[0]) - len(record)) for record in records]
+        text = self.csv.format(records)
         return encode(text, self.path, self.encoding, self._mark)
 
 
@@ -138,6 +163,12 @@ class JSONLinesSheet:
     def settings(self) -> dict[str, Any]:
         return {'json_lines': True, 'encoding': self.encoding}
 
+    def place(self, line: int, column: int | None = None) -> str:
+        return f'line {line}' if column is None else f'column {self.header[column]!r}, line {line}'
+
+    def column_name(self, column: int) -> str:
+        return repr(self.header[column])
+
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for line, text in enumerate(self._lines, 1):
             if not text.strip():
@@ -160,6 +191,13 @@ class JSONLinesSheet:
     def change(self, row: Row, column: int, cell: str) -> None:
         part = row.setdefault(NESTED, {}) if self._nested[column] else row
         part[self._key(part, column)] = json.loads(cell)
+
+    def annotate(self, row: Row, column: int, name: str, note: str) -> None:
+        notes = row.setdefault(FILLED, {})
+        row[FILLED] = {**(notes if isinstance(notes, dict) else {}), name: note}
+
+    def filled(self) -> int:
+        return sum(bool(row.get(FILLED)) for _, row in self.rows())
 
     def cell(self, text: str) -> str:
         return self._dump(text)

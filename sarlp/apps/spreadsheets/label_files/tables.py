@@ -1,4 +1,4 @@
-"""Labels in tables, of CSV or of JSON lines: one column a class, or one row a label."""
+"""Labels in tables, of CSV, JSON lines or a workbook: one column a class, or one row a label."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,6 +6,7 @@ from typing import Any
 
 from sarlp.apps.spreadsheets.label_files.sheets import CSVSheet, JSONLinesSheet
 from sarlp.apps.spreadsheets.label_files.spelling import NAMES, Spelling
+from sarlp.apps.spreadsheets.label_files.workbooks import WorkbookSheet
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
@@ -21,6 +22,17 @@ VALUE_COLUMNS = ('value', 'present', 'answer', 'state', 'confidence', 'label', '
 
 Statement = tuple[Any, str, list[tuple[int, int]]]
 Changes = Mapping[str, Mapping[int, int]]
+Notes = Mapping[str, Mapping[int, str]]
+Sheet = CSVSheet | JSONLinesSheet | WorkbookSheet
+
+
+def rows_of_groups(sheet: Sheet, image: int, group: int | None) -> Iterator[tuple[int, str, str]]:
+    """Line, image as written and group of each row that names one."""
+    if group is not None:
+        for line, row in sheet.rows():
+            name = sheet.text(row, group).strip()
+            if name:
+                yield line, sheet.text(row, image), name
 
 
 class _Table:
@@ -30,10 +42,11 @@ class _Table:
         sheet: the file.
         image: its column of the images.
         spelling: what its cells mean.
+        group: the column of the groups, or None.
     """
 
-    def __init__(self, sheet: CSVSheet | JSONLinesSheet, image: int, spelling: Spelling) -> None:
-        self.sheet, self.image, self.spelling = sheet, image, spelling
+    def __init__(self, sheet: Sheet, image: int, spelling: Spelling, group: int | None) -> None:
+        self.sheet, self.image, self.spelling, self.group = sheet, image, spelling, group
         self.classes: tuple[str, ...] = ()
         self.spellings = Spellings()  # of the classes
         self.used: Counter[str] = Counter()
@@ -49,7 +62,11 @@ class _Table:
 
     def place(self, line: Any) -> str:
         """Where a statement stands, for messages."""
-        return f'line {line}'
+        return self.sheet.place(line)
+
+    def groups(self) -> Iterator[tuple[int, str, str]]:
+        """Line, image as written and group of each row that names one."""
+        yield from rows_of_groups(self.sheet, self.image, self.group)
 
     def habits(self) -> dict[int, str]:
         """How the file spells each code, once :meth:`statements` were gone through."""
@@ -60,6 +77,11 @@ class _Table:
         self.sheet.change(row, self.image, self.sheet.cell(image))
         return row
 
+    def _change(self, row: Any, column: int, cell: str, index: int, notes: Mapping[int, str]) -> None:
+        self.sheet.change(row, column, cell)
+        if index in notes:
+            self.sheet.annotate(row, column, self.classes[index], notes[index])
+
     def _start(self) -> None:
         self.used, self._bad = Counter(), {}
 
@@ -69,7 +91,7 @@ class _Table:
     def _finish(self) -> None:
         if self._bad:
             found = [
-                f'column {self.sheet.header[column]!r}, line {line}: {cell[:60]!r}'
+                f'{self.sheet.place(line, column)}: {cell[:60]!r}'
                 + (f' (and {count - 1:,} more in this column)' if count > 1 else '')
                 for column, (line, cell, count) in self._bad.items()
             ]
@@ -85,7 +107,7 @@ class Wide(_Table):
     """A column of images and a column for each class.
 
     Args:
-        sheet, image, spelling: see above.
+        sheet, image, spelling, group: see above.
         columns: those of the classes.
 
     Raises:
@@ -96,12 +118,12 @@ class Wide(_Table):
     once = True  # an image has one row
 
     def __init__(
-        self, sheet: CSVSheet | JSONLinesSheet, image: int, spelling: Spelling, columns: Sequence[int]
+        self, sheet: Sheet, image: int, spelling: Spelling, columns: Sequence[int], group: int | None = None
     ) -> None:
-        super().__init__(sheet, image, spelling)
+        super().__init__(sheet, image, spelling, group)
         self.columns = list(columns)
         self.classes = tuple(sheet.header[column] for column in self.columns)
-        nameless = [column + 1 for column in self.columns if not sheet.header[column]]
+        nameless = [sheet.column_name(column) for column in self.columns if not sheet.header[column]]
         if nameless:
             raise AnnotationError(
                 f'{sheet.path}: the header names no class in column {shorten(nameless)}. Name or delete the column.'
@@ -142,13 +164,16 @@ class Wide(_Table):
             yield line, self.sheet.text(row, self.image), pairs
         self._finish()
 
-    def rewrite(self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str]) -> bytes:
+    def rewrite(
+        self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str], notes: Notes | None = None
+    ) -> bytes:
         """The file with some cells changed.
 
         Args:
             path_of: path of an image by how the file writes it.
             changes: codes by class id, by path. Images that the file has not are appended.
             habits: cell by code.
+            notes: of some of the changes, what to write beside them, where the form has a place for it.
         """
 
         def rows() -> Iterator[Any]:
@@ -156,24 +181,24 @@ class Wide(_Table):
             for _, row in self.sheet.rows():
                 path = path_of(self.sheet.text(row, self.image))
                 seen.add(path)
-                yield self._changed(row, changes.get(path, {}), habits)
+                yield changed(row, path)
             for path in changes:
                 if path not in seen:
-                    yield self._changed(self._new_row(path), changes[path], habits)
+                    yield changed(self._new_row(path), path)
+
+        def changed(row: Any, path: str) -> Any:
+            for index, code in changes.get(path, {}).items():
+                self._change(row, self.columns[index], habits[code], index, (notes or {}).get(path, {}))
+            return row
 
         return self.sheet.format(rows())
-
-    def _changed(self, row: Any, codes: Mapping[int, int], habits: Mapping[int, str]) -> Any:
-        for index, code in codes.items():
-            self.sheet.change(row, self.columns[index], habits[code])
-        return row
 
 
 class Long(_Table):
     """A row for each label: image, class and value. The classes are those that occur, in alphabetical order.
 
     Args:
-        sheet, image, spelling: see above.
+        sheet, image, spelling, group: see above.
         name: the column of the classes, which may spell one in several ways.
         value: the column of the values.
 
@@ -184,8 +209,10 @@ class Long(_Table):
     form = 'long'
     once = False
 
-    def __init__(self, sheet: CSVSheet | JSONLinesSheet, image: int, spelling: Spelling, name: int, value: int) -> None:
-        super().__init__(sheet, image, spelling)
+    def __init__(
+        self, sheet: Sheet, image: int, spelling: Spelling, name: int, value: int, group: int | None = None
+    ) -> None:
+        super().__init__(sheet, image, spelling, group)
         self.name, self.value = name, value
         names = {self._class_of(line, row) for line, row in sheet.rows()}
         self.classes = tuple(sorted(names))
@@ -194,7 +221,9 @@ class Long(_Table):
     def _class_of(self, line: int, row: Any) -> str:
         name = self.spellings[self.sheet.text(row, self.name)]
         if not name:
-            raise AnnotationError(f'{self.path}, line {line}: the column {self.sheet.header[self.name]!r} is blank.')
+            raise AnnotationError(
+                f'{self.path}, {self.place(line)}: the column {self.sheet.header[self.name]!r} is blank.'
+            )
         return name
 
     def settings(self) -> dict[str, Any]:
@@ -219,7 +248,9 @@ class Long(_Table):
             )
         self._finish()
 
-    def rewrite(self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str]) -> bytes:
+    def rewrite(
+        self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str], notes: Notes | None = None
+    ) -> bytes:
         """As :meth:`Wide.rewrite`; a label that has no row yet gets one at the end."""
 
         spelled = list(map(self.spellings.written, self.classes))
@@ -234,14 +265,14 @@ class Long(_Table):
                 code = changes.get(path, {}).get(index)
                 if code is not None:
                     seen.add((path, index))
-                    self.sheet.change(row, self.value, habits[code])
+                    self._change(row, self.value, habits[code], index, (notes or {}).get(path, {}))
                 yield row
             for path, codes in changes.items():
                 for index, code in codes.items():
                     if (path, index) not in seen and code != UNKNOWN:
                         row = self._new_row(written.get(path, path))
                         self.sheet.change(row, self.name, self.sheet.cell(spelled[index]))
-                        self.sheet.change(row, self.value, habits[code])
+                        self._change(row, self.value, habits[code], index, (notes or {}).get(path, {}))
                         yield row
 
         return self.sheet.format(rows())

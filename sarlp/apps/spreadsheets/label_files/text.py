@@ -20,7 +20,6 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, 'utf-16-le'),
     (codecs.BOM_UTF16_BE, 'utf-16-be'),
 )
-_OFFICE = {b'PK\x03\x04': 'an Excel or OpenDocument workbook', b'\xd0\xcf\x11\xe0': 'an old Excel workbook'}
 
 
 def decode(data: bytes, path: str | os.PathLike, encoding: str | None = None) -> tuple[str, str, bool]:
@@ -40,9 +39,6 @@ def decode(data: bytes, path: str | os.PathLike, encoding: str | None = None) ->
     Raises:
         AnnotationError: the file is no text, or not in the forced encoding.
     """
-    for magic, what in _OFFICE.items():
-        if data.startswith(magic):
-            raise AnnotationError(f'{path}: this is {what}. Save the sheet as CSV (UTF-8) and give that file.')
     mark, found = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b'', None))
     if encoding is not None:
         try:

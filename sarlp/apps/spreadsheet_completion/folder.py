@@ -1,0 +1,107 @@
+"""The folder that holds a completion, from run to run."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sarlp.errors import UserError
+from sarlp.io.files import atomic_write
+from sarlp.io.json_file import read_json
+
+RECORD = 'complete.json'
+VERSION = 1
+_LASTING = {RECORD, 'tokens'}  # tokens are of the photographs alone
+
+
+class CompletionFolder:
+    """What one command wrote, so that the same command goes on, and nothing of a person's is replaced.
+
+    Args:
+        path: the folder; it need not be there.
+
+    Raises:
+        UserError: there is something else.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self._record: dict[str, Any] = {}
+        if self.path.is_dir():
+            if (self.path / RECORD).is_file():
+                self._record = self._read()
+            elif any(self.path.iterdir()):
+                raise UserError(
+                    f'{self.path}: this folder holds files, and no earlier completion. They were left as they are; '
+                    'choose another folder with --out'
+                )
+        elif self.path.exists():
+            raise UserError(f'{self.path}: this is a file; choose a folder with --out')
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            record = read_json(self.path / RECORD)
+        except (OSError, ValueError) as error:
+            raise UserError(f'{self.path / RECORD}: can not be read ({error}); choose another --out') from None
+        if not isinstance(record, dict) or record.get('version') != VERSION:
+            raise UserError(f'{self.path / RECORD}: is of another version; choose another --out')
+        return record
+
+    def begin(self, made_of: Mapping[str, Any]) -> Path | None:
+        """Go on with what is there, if it was made of the same; else move it aside.
+
+        Args:
+            made_of: what the results depend on, as JSON has it.
+
+        Returns:
+            Where earlier results went; None if there were none of another kind.
+        """
+        moved = None
+        made_of = json.loads(json.dumps(made_of))
+        if self._record and self._record['made_of'] != made_of:
+            there = [file for file in self.path.iterdir() if file.name not in _LASTING and not _is_moved(file)]
+            if there:
+                number = 1 + max([int(file.name[8:]) for file in self.path.iterdir() if _is_moved(file)], default=0)
+                moved = self.path / f'earlier_{number}'
+                moved.mkdir()
+                for file in there:
+                    file.rename(moved / file.name)
+            self._record = {}
+        if not self._record:
+            self._write({'version': VERSION, 'made_of': made_of, 'written': {}})
+        return moved
+
+    def write(self, name: str, write: Callable[[Path], object]) -> Path:
+        """Write a file that a person may go on with: one that was changed since stays, and the new one gets a number.
+
+        Args:
+            name: of the file.
+            write: writes it to a path, whole or not at all.
+
+        Returns:
+            Its path.
+        """
+        stem, suffix = os.path.splitext(name)
+        number, path = 1, self.path / name
+        while path.exists() and self._record['written'].get(path.name) != _digest(path):
+            number += 1
+            path = self.path / f'{stem}_{number}{suffix}'
+        write(path)
+        written = {**self._record['written'], path.name: _digest(path)}
+        self._write({**self._record, 'written': written})
+        return path
+
+    def _write(self, record: dict[str, Any]) -> None:
+        with atomic_write(self.path / RECORD) as file:
+            file.write(json.dumps(record, ensure_ascii=False, indent=1) + '\n')
+        self._record = record
+
+
+def _is_moved(file: Path) -> bool:
+    return file.name.startswith('earlier_') and file.name[8:].isdigit()
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

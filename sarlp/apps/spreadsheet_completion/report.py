@@ -1,0 +1,183 @@
+"""What a person reads of a completion: what was read, what is promised and why, what is left blank and why."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest
+
+from sarlp.apps.completion import Completion
+from sarlp.apps.spreadsheet_completion.backbones import Backbone
+from sarlp.apps.spreadsheets.csv_labels import ReadLabels
+from sarlp.engine.terminal import near
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+
+_ENOUGH = 5  # known labels of a kind below which a class is said to have few
+
+
+def format_summary(read: ReadLabels, observed: np.ndarray) -> str:
+    """Images and cells that were read.
+
+    Args:
+        read: the spreadsheet.
+        observed: (N, C) of 1 / 0 / -1.
+    """
+    yes, no, blank = (int((observed == code).sum()) for code in (POSITIVE, NEGATIVE, UNKNOWN))
+    images = [
+        f'{len(observed):,} found',
+        f'{len(read.merged.missing):,} missing',
+        f'{len(read.unlisted):,} in the folder and in no row',
+    ]
+    return (
+        f'images: {", ".join(images)}\n'
+        f'classes: {observed.shape[1]:,}\n'
+        f'cells: {yes:,} yes, {no:,} no, {blank:,} blank ({blank / observed.size:.1%})'
+    )
+
+
+def format_report(
+    read: ReadLabels,
+    observed: np.ndarray,
+    completion: Completion,
+    backbone: Backbone,
+    files: Mapping[str, Path],
+    commands: Mapping[str, str],
+) -> str:
+    """A completion in Markdown.
+
+    Args:
+        read, observed: see :func:`format_summary`.
+        completion: of it.
+        backbone: what was trained.
+        files: what was written, by name.
+        commands: what to do next, by name.
+    """
+    unknown = completion.scored.observed == UNKNOWN
+    filled = unknown & (completion.decisions != UNKNOWN)
+    lines = [
+        f'# {Path(read.csv).name}, completed',
+        '',
+        f'Of {int(unknown.sum()):,} blank cells {int(filled.sum()):,} were filled in '
+        f'({filled.sum() / unknown.sum():.1%}), {int((unknown & ~filled).sum()):,} are left blank. '
+        'What was known stays as it was.',
+        '',
+        *(f'    {line}' for line in format_summary(read, observed).splitlines()),
+        f'    trained: {backbone.config}, {backbone.reason}',
+        f'    folds: {completion.record.folds}, each filled in by a model that has not seen it',
+        '',
+        '## What is promised, and the evidence',
+        '',
+        *_promise(completion),
+        '',
+        '## Class by class',
+        '',
+        *_classes(completion, unknown),
+        '',
+        '## What is left blank, and why',
+        '',
+        *_left_blank(completion, unknown),
+        '',
+        '## Files',
+        '',
+        *(f'- {name}: {near(path)}' for name, path in files.items()),
+        '',
+        f'Go on, with what is open and what the model contradicts ({len(completion.suspects):,} known cells):',
+        '',
+        f'    {commands["review"]}',
+        '',
+        'Other photographs:',
+        '',
+        f'    {commands["predict"]}',
+        '',
+    ]
+    return '\n'.join(lines)
+
+
+def _promise(completion: Completion) -> list[str]:
+    asked, expected = completion.record.calibration.precision, completion.record.expected
+    lines = [
+        f'Asked for were {asked:.0%}: so many of the cells filled in as yes are to be right, and a cell is filled in '
+        f'as no where that has a probability of at least {asked:.0%}. The evidence is a cross-validation on '
+        f'{completion.held_out:,} known cells, each looked at by a model that was not trained on its photograph:',
+        '',
+        '| filled in as | known cells | right | | 95 % interval |',
+        '|---|---|---|---|---|',
+    ]
+    for word, kind in (('yes', 'positive'), ('no', 'negative')):
+        part = expected[kind]
+        low, shown = 0.0, '- | -'
+        if part['decided']:
+            low, high = binomtest(part['right'], part['decided']).proportion_ci(method='wilson')
+            shown = f'{part["precision"]:.1%} | {low:.1%} to {high:.1%}'
+        lines.append(f'| {word} | {part["decided"]:,} | {part["right"]:,} | {shown} |')
+        if kind == 'positive':
+            least = low
+    if not expected['positive']['precision'] >= asked:
+        lines += ['', f'**The {asked:.0%} of yes were not reached there. Fill in more cells.**']
+    elif least < asked:
+        lines += ['', f'So few known cells can not rule out {least:.0%} for yes; more of them narrow that down.']
+    lines += [
+        '',
+        'This holds for cells like those that were known. Where people filled in only what was easy, it is what is '
+        'easy that it holds for.',
+    ]
+    return lines
+
+
+def _classes(completion: Completion, unknown: np.ndarray) -> list[str]:
+    lines = [
+        '| class | known yes | known no | filled in yes | filled in no | left blank | yes from probability |',
+        '|---|---|---|---|---|---|---|',
+    ]
+    for column, name in enumerate(completion.record.classes):
+        known = completion.scored.observed[:, column]
+        decided = completion.decisions[unknown[:, column], column]
+        threshold = completion.record.calibration.thresholds[column]
+        counts = [
+            *(int((known == code).sum()) for code in (POSITIVE, NEGATIVE)),
+            *(int((decided == code).sum()) for code in (POSITIVE, NEGATIVE, UNKNOWN)),
+        ]
+        lines.append(
+            f'| {_cell(name)} | {" | ".join(f"{count:,}" for count in counts)} | '
+            f'{f"{threshold:.2f}" if np.isfinite(threshold) else "none"} |'
+        )
+    return lines
+
+
+def _left_blank(completion: Completion, unknown: np.ndarray) -> list[str]:
+    asked = completion.record.calibration.precision
+    lines = [
+        f'A cell is left blank where its probability is above {1 - asked:.2f}, so that it is no safe no, and below '
+        'what a yes of its class takes.',
+    ]
+    never: list[str] = []
+    few: list[str] = []
+    for column, name in enumerate(completion.record.classes):
+        known = completion.scored.observed[:, column]
+        yes, no = int((known == POSITIVE).sum()), int((known == NEGATIVE).sum())
+        if not np.isfinite(completion.record.calibration.thresholds[column]):
+            never.append(name)
+        if min(yes, no) < _ENOUGH:
+            few.append(f'{name} ({yes} yes, {no} no)')
+    if never:
+        lines += [
+            '',
+            f'Never filled in as yes, since no probability of theirs has a precision of {asked:.0%}: '
+            f'{", ".join(map(_cell, never))}.',
+        ]
+    if few:
+        lines += [
+            '',
+            f'Little is known of, so that little is filled in or it rests on the other classes: '
+            f'{", ".join(map(_cell, few))}. To fill in a few more cells of these helps most.',
+        ]
+    between = unknown & (completion.decisions == UNKNOWN)
+    lines += [
+        '',
+        f'{int(between.sum()):,} cells are left blank: the review page shows them, the most informative first.',
+    ]
+    return lines
+
+
+def _cell(text: str) -> str:
+    return text.replace('|', '\\|')

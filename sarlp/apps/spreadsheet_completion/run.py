@@ -1,0 +1,186 @@
+"""From a spreadsheet with blanks and a folder of photographs to a completed spreadsheet."""
+
+import hashlib
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sarlp.apps.completion import Completion, complete_labels
+from sarlp.apps.completion.complete import UNION, check_precision, folds_dir
+from sarlp.apps.completion.folds import train_to_the_end
+from sarlp.apps.spreadsheet_completion.backbones import Backbone, choose_backbone
+from sarlp.apps.spreadsheet_completion.folder import CompletionFolder
+from sarlp.apps.spreadsheet_completion.report import format_report, format_summary
+from sarlp.apps.spreadsheet_completion.result import CompletedSpreadsheet
+from sarlp.apps.spreadsheets.csv_labels import ReadLabels, read_csv_labels, write_annotations
+from sarlp.apps.spreadsheets.label_source import write_labels_like_source
+from sarlp.datasets.multilabel import fold_of
+from sarlp.datasets.nesting import with_options
+from sarlp.engine import load_config
+from sarlp.engine.devices import AUTO, describe_device, use_device
+from sarlp.engine.options import read_options
+from sarlp.engine.terminal import near
+from sarlp.errors import UserError
+from sarlp.evaluation.calibration import require_enough
+from sarlp.io.files import atomic_write
+from sarlp.labels import UNKNOWN
+
+_VAL_FRACTION, _SEED = 0.2, 0  # of the data set; folds hold out images of both of its splits
+
+
+def complete(
+    labels: str | os.PathLike,
+    photos: str | os.PathLike,
+    out: str | os.PathLike | None = None,
+    precision: float = 0.9,
+    folds: int = 5,
+    config: str | os.PathLike | None = None,
+    cfg_options: Mapping[str, Any] | Sequence[str] | None = None,
+    device: str | torch.device = AUTO,
+    on_conflict: str = 'refuse',
+    allow_missing: bool = False,
+    include_unlabelled: bool = False,
+    near_duplicates: str = 'together',
+    **form: Any,
+) -> CompletedSpreadsheet:
+    """Fill in the blanks of a spreadsheet of labels, from photographs, as far as a precision can be promised.
+
+    It is read and checked; a pretrained backbone is chosen; a model is trained for each fold of the photographs, and
+    fills in those that it has not seen (:func:`~sarlp.complete_labels`, with folds); one more is trained on all of
+    them, for other photographs. A call that was cut off goes on when it is repeated. The file itself stays as it is.
+
+    Args:
+        labels: the spreadsheet: CSV, .xlsx, .ods, or any other that ``sarlp convert labels`` reads.
+        photos: folder of the images, to which the paths in it are relative.
+        out: folder for all that is written; None for ``<labels>_completed`` beside the spreadsheet.
+        precision: of what is filled in as yes, and least probability of each no; in [0.5, 1).
+        folds: number of models that complete, at least 2.
+        config: what is trained, a config for one's own data by name or file; None chooses one by what is on the
+            machine.
+        cfg_options: changes to it, as :func:`~sarlp.engine.options.read_options` takes them.
+        device: of :func:`~sarlp.engine.devices.choose_device`.
+        on_conflict, allow_missing, include_unlabelled, near_duplicates, form: how the spreadsheet is read, see
+            :func:`~sarlp.apps.spreadsheets.csv_labels.convert_csv_labels`.
+
+    Returns:
+        The table, the model, the report and the files.
+
+    Raises:
+        UserError: an argument is out of range, the spreadsheet is not as it must be, too few labels are known, there is
+            no backbone, or a file would be replaced that was not written here. Nothing is written then.
+    """
+    check_precision(precision)
+    if folds < 2:
+        raise UserError(f'folds must be at least 2, got {folds}')
+    labels = Path(labels)
+    folder = CompletionFolder(labels.with_name(f'{labels.stem}_completed') if out is None else out)
+    device = use_device(device)
+    how: dict[str, Any] = dict(
+        on_conflict=on_conflict,
+        allow_missing=allow_missing,
+        include_unlabelled=include_unlabelled,
+        near_duplicates=near_duplicates,
+    )
+    read = read_csv_labels(labels, photos, **how, **form)
+    observed = np.stack([*read.labels.values()])
+    print(f'{read.describe()}\n{format_summary(read, observed)}', flush=True)
+    _check_folds(read, folds)
+    require_enough(observed, 'fill in more cells of either kind')
+    if not (observed == UNKNOWN).any():
+        raise UserError(f'{labels}: no cell is blank, so there is nothing to complete')
+    backbone = Backbone(str(config), f'{config}, as asked for') if config is not None else choose_backbone(device)
+    print(f'device: {describe_device(device)}\nmodel: {backbone.reason} ({backbone.config})')
+    if backbone.better:
+        print(f'a better one: {backbone.better}')
+
+    data = folder.path / 'data'
+    options = {
+        'data_root': str(data.absolute()),
+        **_keep_tokens(backbone.config, folder.path),
+        **read_options(cfg_options),
+    }
+    load_config(backbone.config, options)  # what is wrong with it is told before anything is written
+    made_of = dict(
+        labels=hashlib.sha256(labels.read_bytes()).hexdigest(),
+        photos=str(Path(photos).resolve()),
+        read={**how, **form},
+        images=sorted(read.labels),
+        folds=folds,
+        config=backbone.config,
+        options={name: str(value) for name, value in options.items()},
+    )
+    moved = folder.begin(made_of)
+    if moved is not None:
+        print(f'what was completed before, of something else, is in {near(moved)} now')
+    write_annotations(read, data, _VAL_FRACTION, _SEED, how)
+    completion = complete_labels(
+        backbone.config,
+        None,
+        folder.path / 'recovered.csv',
+        'all',
+        precision,
+        folds,
+        cfg_options=options,
+        device=device,
+    )
+    model = _train_on_all(backbone.config, options, completion.files['recovered'])
+    name = f'{labels.stem}_completed{labels.suffix}'
+    spreadsheet = folder.write(name, lambda path: _write_spreadsheet(completion, data, path))
+    files = {'spreadsheet': spreadsheet, 'report': folder.path / 'report.md', **completion.files}
+    review = shlex.join(['sarlp', 'review', near(completion.files['recovered'])])
+    given = [f'{name}={value}' for name, value in read_options(cfg_options).items()]
+    words = ['sarlp', 'predict', backbone.config, near(model), 'NEW_PHOTOS', '--out', 'new_photos.csv', '--calibration']
+    words += [near(completion.files['record']), *(['--cfg-options', *given] if given else [])]
+    report = format_report(
+        read, observed, completion, backbone, files, {'review': review, 'predict': shlex.join(words)}
+    )
+    files['report'] = folder.write('report.md', lambda path: _write_text(path, report))
+    return CompletedSpreadsheet(completion, backbone.config, options, model, files, report, review)
+
+
+def _check_folds(read: ReadLabels, number: int) -> None:
+    """See that each fold has images, before any is trained."""
+    folds = {fold_of(read.groups.get(image, image), number) for image in read.labels}
+    if len(folds) < number:
+        together = len(set(read.groups.values())) + len(read.labels) - len(read.groups)
+        raise UserError(
+            f'{read.csv}: {len(read.labels):,} images in {together:,} groups leave some of {number} folds without any; '
+            'choose fewer by --folds, or add photographs'
+        )
+
+
+def _keep_tokens(config: str, folder: Path) -> dict[str, str]:
+    """Where a config keeps tokens, to keep them in the folder."""
+    return {'tokens.dir': str((folder / 'tokens').absolute())} if load_config(config).get('tokens') else {}
+
+
+def _train_on_all(config: str, options: Mapping[str, Any], recovered: Path) -> Path:
+    """One model of all photographs and what is known of them; returns its checkpoint."""
+    cfg = load_config(config, options)
+    images = with_options(cfg.train_dataloader.dataset, ann_file=str((folds_dir(recovered) / UNION).absolute()))
+    return train_to_the_end(cfg, images, recovered.with_name('model'), 'model')
+
+
+def _write_spreadsheet(completion: Completion, data: Path, path: Path) -> None:
+    unknown = completion.scored.observed == UNKNOWN
+    filled = unknown & (completion.decisions != UNKNOWN)
+    classes = completion.record.classes
+    notes = {
+        image: {
+            classes[column]: f'probability {completion.probabilities[row, column]:.3g}'
+            for column in np.flatnonzero(filled[row])
+        }
+        for row, image in enumerate(completion.scored.image_ids)
+    }
+    decided = dict(zip(completion.scored.image_ids, completion.decisions, strict=True))
+    write_labels_like_source(decided, data, path, classes, notes)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path) as file:
+        file.write(text)

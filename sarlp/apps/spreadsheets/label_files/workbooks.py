@@ -1,0 +1,328 @@
+"""Sheets of Excel and OpenDocument workbooks, as rows of the texts that a CSV file would have.
+
+What a program stores is not what it shows: a cell may hold the number 1, the text ``1`` or the truth value ``TRUE``,
+and what is written into a cell is of the kind that the sheet has for that word. Cells are named as these programs do.
+"""
+
+import importlib
+import io
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from typing import Any, Protocol
+
+from sarlp.apps.spreadsheets.label_files.sheets import FILLED
+from sarlp.datasets.annotation import AnnotationError
+from sarlp.errors import first_line, shorten
+from sarlp.names.clean_names import clean_name
+
+ZIP, OLE = b'PK\x03\x04', b'\xd0\xcf\x11\xe0'
+_MAX_BYTES = 2 << 30  # unpacked
+_MODULES = {'xlsx': 'openpyxl', 'ods': 'odf'}
+_ODS = b'application/vnd.oasis.opendocument.spreadsheet'
+Value = str | bool | int | float | date | time
+Place = tuple[int, int]  # row and column, counted from 1
+
+
+class Uncomputed:
+    """In place of a value: the formula of a cell whose value was not saved with it."""
+
+
+class Book(Protocol):
+    """One sheet of a workbook.
+
+    Attributes:
+        title: of the sheet.
+        titles: of all sheets.
+        cells: what is not blank.
+        merged: first and last place of each group of cells that are shown as one.
+        comments: whether a cell can have one.
+        filled: number of cells that say they were filled in by sarlp.
+    """
+
+    title: str
+    titles: list[str]
+    cells: dict[Place, Value | Uncomputed]
+    merged: list[tuple[Place, Place]]
+    comments: bool
+    filled: int
+
+    def save(self, changes: Mapping[Place, Value], comments: Mapping[Place, str]) -> bytes:
+        """The workbook with some cells changed, and everything else as it is."""
+        ...
+
+
+def workbook_kind(path: str | os.PathLike) -> str | None:
+    """``'xlsx'`` or ``'ods'`` by what is in a file, whatever it is called; None for what is no workbook.
+
+    Raises:
+        AnnotationError: a workbook of a kind that is not read, or one that unpacks to more than 2 GB.
+    """
+    with open(path, 'rb') as file:
+        head = file.read(4)
+    if head == OLE:
+        raise AnnotationError(
+            f'{path}: this is an old Excel workbook (.xls), or one with a password. Save it as .xlsx without a '
+            'password and give that file.'
+        )
+    if head != ZIP:
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > _MAX_BYTES:
+                raise AnnotationError(f'{path}: this workbook unpacks to more than 2 GB. Save the sheet as CSV.')
+            names = set(archive.namelist())
+            if 'xl/workbook.xml' in names:
+                return 'xlsx'
+            if 'mimetype' in names and archive.read('mimetype').strip().startswith(_ODS):
+                return 'ods'
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise AnnotationError(f'{path}: this workbook is damaged ({error}). Save it anew, or as CSV.') from None
+    raise AnnotationError(f'{path}: this is no .xlsx and no .ods workbook. Save the sheet as one, or as CSV (UTF-8).')
+
+
+def open_workbook(kind: str, path: str | os.PathLike, sheet: str | None = None) -> 'WorkbookSheet':
+    """Open a sheet of a workbook.
+
+    Args:
+        kind: of :func:`workbook_kind`.
+        path: the file.
+        sheet: name of the sheet; None for the first.
+
+    Raises:
+        AnnotationError: what reads it is not installed, or it is not as it must be.
+    """
+    try:
+        importlib.import_module(_MODULES[kind])
+    except ImportError:
+        raise AnnotationError(f"{path}: to read .{kind} takes a package: pip install 'sarlp[spreadsheets]'.") from None
+    with open(path, 'rb') as file:
+        content = file.read()
+    module: Any = importlib.import_module(f'sarlp.apps.spreadsheets.label_files.{kind}')
+    try:
+        book: Book = module.open_book(content, path, sheet)
+    except AnnotationError:
+        raise
+    except Exception as error:  # of parsers of XML, whatever they raise
+        reason = f'{type(error).__name__}: {first_line(error)}'
+        raise AnnotationError(f'{path}: this workbook can not be read ({reason}). Save it anew, or as CSV.') from error
+    return WorkbookSheet(book, path)
+
+
+def choose_sheet(path: str | os.PathLike, titles: Sequence[str], sheet: str | None) -> int:
+    """Index of the sheet of a name, or 0.
+
+    Raises:
+        AnnotationError: there is none.
+    """
+    if not titles:
+        raise AnnotationError(f'{path}: this workbook has no sheet of cells.')
+    if sheet is None:
+        return 0
+    if sheet not in titles:
+        raise AnnotationError(
+            f'{path}: no sheet is called {sheet!r}, which --sheet names; there are {shorten(list(map(repr, titles)))}.'
+        )
+    return titles.index(sheet)
+
+
+def column_letters(column: int) -> str:
+    """``A`` of 1, ``AB`` of 28."""
+    letters = ''
+    while column:
+        column, rest = divmod(column - 1, 26)
+        letters = chr(65 + rest) + letters
+    return letters
+
+
+def cell_name(place: Place) -> str:
+    return f'{column_letters(place[1])}{place[0]}'
+
+
+def text_of(value: Value) -> str:
+    """What a CSV file would have: ``1`` for 1.0, ``TRUE`` or ``FALSE`` for a truth value, dates as in ISO 8601."""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    if isinstance(value, datetime) and value.time() == time():
+        value = value.date()
+    return value.isoformat() if isinstance(value, date | time) else str(value)
+
+
+@dataclass
+class WorkbookRow:
+    """A row of a sheet.
+
+    Attributes:
+        number: from 1; None for one that is new.
+        texts: of its cells, by column.
+        changes: values by column.
+        comments: by column.
+    """
+
+    number: int | None
+    texts: list[str]
+    changes: dict[int, Value] = field(default_factory=dict)
+    comments: dict[int, str] = field(default_factory=dict)
+
+
+class WorkbookSheet:
+    """A sheet whose first row that is not blank names the columns. Blank rows and columns are passed over.
+
+    Args:
+        book: the sheet.
+        path: of the workbook, for messages.
+
+    Raises:
+        AnnotationError: the sheet is blank, cells of the table are merged, or a name is not to be known.
+    """
+
+    class_columns: list[int] | None = None  # all may be
+
+    def __init__(self, book: Book, path: str | os.PathLike) -> None:
+        self.path, self.book = str(path), book
+        self._sheet = f'{path}, sheet {book.title!r}'
+        if not book.cells:
+            raise AnnotationError(
+                f'{self._sheet}: it is empty. Expected a row of column names, and a row an image. Of several sheets '
+                f'--sheet names one; there are {shorten(list(map(repr, book.titles)))}.'
+            )
+        numbers = sorted({row for row, _ in book.cells})
+        self._head, *body = numbers
+        self._columns = sorted({column for _, column in book.cells})
+        self._refuse_merged(numbers[-1])
+        where = {column: index for index, column in enumerate(self._columns)}
+        texts = {number: [''] * len(where) for number in numbers}
+        self._uncomputed: set[tuple[int, int]] = set()
+        self._seen: dict[str, Counter[tuple[type, Value]]] = {}  # values by text, below the header
+        for (row, column), value in book.cells.items():
+            if isinstance(value, Uncomputed):
+                if row == self._head:
+                    self._fail_uncomputed(row, where[column])
+                self._uncomputed.add((row, where[column]))
+                continue
+            texts[row][where[column]] = text_of(value)
+            if row != self._head:
+                self._seen.setdefault(text_of(value), Counter())[type(value), value] += 1
+        written = texts.pop(self._head)
+        self.spellings = [(name,) for name in written]
+        self.header = [clean_name(name) for name in written]
+        self._rows = [(number, texts[number]) for number in body]
+        if not self._rows:
+            raise AnnotationError(f'{self._sheet}: there is no row below that of the column names.')
+        kinds = {kind for counts in self._seen.values() for kind, _ in counts}
+        self._has_numbers, self._has_truths = bool(kinds & {int, float}), bool in kinds
+
+    def settings(self) -> dict[str, Any]:
+        return {'sheet': self.book.title}
+
+    def place(self, row: int | None, column: int | None = None) -> str:
+        """``cell B7``, or ``row 7``."""
+        return f'row {row}' if column is None else f'cell {cell_name((row or 0, self._columns[column]))}'
+
+    def column_name(self, column: int) -> str:
+        return column_letters(self._columns[column])
+
+    def rows(self) -> Iterator[tuple[int, Any]]:
+        """Number, and a :class:`WorkbookRow`."""
+        for number, texts in self._rows:
+            yield number, WorkbookRow(number, texts)
+
+    def text(self, row: Any, column: int) -> str:
+        self._need(row, (column,))
+        return row.texts[column]
+
+    def cells(self, row: Any, columns: Sequence[int]) -> Sequence[str]:
+        self._need(row, columns)
+        return [row.texts[column] for column in columns]
+
+    def change(self, row: WorkbookRow, column: int, cell: str) -> None:
+        row.changes[column] = self._value(cell)
+
+    def annotate(self, row: WorkbookRow, column: int, name: str, note: str) -> None:
+        row.comments[column] = note if self.book.comments else f'{name} {note}'
+
+    def cell(self, text: str) -> str:
+        """The cell that holds a text."""
+        return text
+
+    def new_row(self) -> WorkbookRow:
+        return WorkbookRow(None, [''] * len(self.header))
+
+    def format(self, rows: Iterable[WorkbookRow]) -> bytes:
+        last = self._rows[-1][0]
+        changes: dict[Place, Value] = {}
+        comments: dict[Place, str] = {}
+        aside = self._aside()
+        for row in rows:
+            if row.number is None:
+                row.number = last = last + 1
+            changes |= {(row.number, self._columns[column]): value for column, value in row.changes.items()}
+            if self.book.comments:
+                comments |= {(row.number, self._columns[column]): note for column, note in row.comments.items()}
+            elif row.comments:
+                changes[self._head, aside] = FILLED
+                changes[row.number, aside] = '; '.join(row.comments.values())
+        return self.book.save(changes, comments)
+
+    def filled(self) -> int:
+        """Cells, or rows with a note of them, that an earlier completion filled in."""
+        if FILLED in self.header:
+            column = self.header.index(FILLED)
+            return sum(bool(texts[column].strip()) for _, texts in self._rows)
+        return self.book.filled
+
+    def _aside(self) -> int:
+        """The column for notes, where cells can have none."""
+        return self._columns[self.header.index(FILLED)] if FILLED in self.header else self._columns[-1] + 1
+
+    def _value(self, text: str) -> Value:
+        """What a cell with a text is to hold, after what others with it do."""
+        if text in self._seen:
+            ((_, value), _), *_ = self._seen[text].most_common(1)
+            return value
+        if text.upper() in ('TRUE', 'FALSE') and self._has_truths:
+            return text.upper() == 'TRUE'
+        if text in ('0', '1') and (self._has_numbers or not {'0', '1'} & self._seen.keys()):
+            return int(text)
+        return text
+
+    def _need(self, row: WorkbookRow, columns: Sequence[int]) -> None:
+        if self._uncomputed and row.number is not None:
+            for column in columns:
+                if (row.number, column) in self._uncomputed:
+                    self._fail_uncomputed(row.number, column)
+
+    def _fail_uncomputed(self, row: int, column: int) -> None:
+        raise AnnotationError(
+            f'{self._sheet}: {self.place(row, column)} has a formula whose value was not saved with it. Open the file '
+            'in Excel or LibreOffice and save it there, or put the value in its place.'
+        )
+
+    def _refuse_merged(self, last: int) -> None:
+        found = []
+        for (top, left), (bottom, right) in self.book.merged:
+            if top <= last and bottom >= self._head and left <= self._columns[-1] and right >= self._columns[0]:
+                found.append((f'{cell_name((top, left))}:{cell_name((bottom, right))}', top == self._head))
+        if found:
+            header = any(of_header for _, of_header in found)
+            raise AnnotationError(
+                f'{self._sheet}: merged cells {shorten([name for name, _ in found])}. '
+                + (
+                    'The first row that is not blank must name each column in a cell of its own: unmerge them, and '
+                    'delete titles and groups above the names.'
+                    if header
+                    else 'Each image and label needs a cell of its own: unmerge them and fill in each.'
+                )
+            )
+
+
+def parts_of(content: bytes) -> Counter[str]:
+    """How many parts of each kind a packed workbook has: ``{'charts': 2}``."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = [name.split('/') for name in archive.namelist()]
+    return Counter(words[1] for words in names if len(words) == 3 and words[0] == 'xl')

@@ -1,0 +1,106 @@
+"""Images that belong together, of one patient or one scene, and so to one side of every split and fold.
+
+Which do is in the ``groups`` of an annotation file's ``metainfo``: the name of a group by path, of the images that are
+in one with others.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from sarlp.datasets.annotation import AnnotationError
+
+GROUPS = 'groups'
+_SIDE = 8  # of the grid whose neighbours are compared: 64 bits
+_BITS = 4  # that may differ
+_ALIKE = 0.95  # least correlation of two thumbnails
+_THUMBNAIL = 32  # px
+_FLAT = 2.0  # standard deviation of grey values below which there is nothing to compare
+
+
+def groups_of(metainfo: Mapping[str, Any], source: str | os.PathLike) -> dict[str, str]:
+    """The groups of an annotation file; of most it has none.
+
+    Raises:
+        AnnotationError: they are no names by path.
+    """
+    groups = metainfo.get(GROUPS, {})
+    if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups.values()):
+        raise AnnotationError(f'{source}: expected "metainfo.{GROUPS}" to be an object of names by image.')
+    return groups
+
+
+def join_groups(images: Sequence[str], *kinds: Iterable[Sequence[str]]) -> dict[str, str]:
+    """What is together for one reason or another, also by way of a third image.
+
+    Args:
+        images: N paths.
+        *kinds: each of some sets of paths.
+
+    Returns:
+        By path of each image that is with another the first path of its group.
+    """
+    place = {image: index for index, image in enumerate(images)}
+    pairs = [(place[one[0]], place[other]) for kind in kinds for one in kind for other in one[1:]]
+    rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
+    links = coo_matrix((np.ones(len(pairs), bool), (rows, columns)), (len(images), len(images)))
+    _, labels = connected_components(links, directed=False)
+    members: dict[int, list[str]] = {}
+    for image, label in zip(images, labels.tolist(), strict=True):
+        members.setdefault(label, []).append(image)
+    return {image: min(group) for group in members.values() if len(group) > 1 for image in group}
+
+
+def near_duplicates(root: str | os.PathLike, images: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of images that show the same: copies of another size, quality or format, frames of one moment.
+
+    Such a pair has nearly the same difference hash, 64 bits that say where an image gets brighter from left to right
+    (by N. Krawetz, 2013), and thumbnails that correlate. Images that do not decode, or are of one colour, are in none.
+
+    Args:
+        root: folder.
+        images: paths in it.
+    """
+    hashes, thumbnails, names = [], [], []
+    for name in images:
+        small = _small(Path(root) / name)
+        if small is not None and small.std() >= _FLAT:
+            grid = cv2.resize(small, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA)
+            hashes.append((grid[:, 1:] > grid[:, :-1]).ravel())
+            values = small.ravel() - small.mean()
+            thumbnails.append(values / np.linalg.norm(values))
+            names.append(name)
+    if not names:
+        return []
+    bits = np.array(hashes)
+    found: set[tuple[int, int]] = set()
+    for part in np.array_split(np.arange(bits.shape[1]), _BITS + 1):  # of which one is the same in both
+        buckets: dict[bytes, list[int]] = {}
+        for index, key in enumerate(np.packbits(bits[:, part], axis=1)):
+            buckets.setdefault(key.tobytes(), []).append(index)
+        for bucket in buckets.values():
+            found |= {
+                (i, j)
+                for i, j in combinations(bucket, 2)
+                if (bits[i] != bits[j]).sum() <= _BITS and thumbnails[i] @ thumbnails[j] >= _ALIKE
+            }
+    return [(names[i], names[j]) for i, j in sorted(found)]
+
+
+def _small(path: Path) -> np.ndarray | None:
+    """(s, s) float32 of grey values; None of a file that does not decode."""
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError:
+        return None
+    image = cv2.imdecode(content, cv2.IMREAD_REDUCED_GRAYSCALE_2) if len(content) else None
+    if image is None:
+        return None
+    return cv2.resize(image, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)

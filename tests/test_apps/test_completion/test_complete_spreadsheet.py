@@ -1,0 +1,306 @@
+"""One command from a spreadsheet with blanks to a completed one, with a tiny random backbone."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pytest
+import torch
+from scipy.special import expit
+
+import sarlp
+from sarlp.apps.completion import read_recovered, scoring
+from sarlp.apps.review import Review
+from sarlp.apps.spreadsheet_completion import backbones, complete
+from sarlp.commands import main
+from sarlp.errors import UserError
+
+from ..test_spreadsheets.test_workbooks import read_ods, write_ods
+from .conftest import cells
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+TINY = """
+_base_ = 'few_lite0_frozen_custom'
+image_size = 64
+model = dict(
+    backbone=dict(
+        _delete_=True, type='mmpretrain.ResNet', depth=18, base_channels=4, stem_channels=4, out_indices=(3,)
+    ),
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+)
+tokens = dict(views=1)
+train_cfg = dict(max_epochs=2)
+"""
+CODES = {'positive': 'yes', 'negative': 'no', 'undecided': None}
+
+
+@pytest.fixture(scope='session')
+def tiny(tmp_path_factory):
+    file = tmp_path_factory.mktemp('config') / 'tiny.py'
+    file.write_text(TINY)
+    return str(file)
+
+
+@pytest.fixture
+def know(monkeypatch, scenes):
+    """The models know much: the truth, blurred. What they train is as ever."""
+    truth = cells(scenes / 'labels_complete.csv')
+
+    def score(model, loader, description):
+        found = scoring.score(model, loader, description)
+        signs = [
+            [{'yes': 2, 'no': -2, '': 0}[truth[image][name]] for name in model.classes] for image in found.image_ids
+        ]
+        noise = np.random.default_rng(len(found.image_ids)).normal(0, 1.1, found.scores.shape)
+        return replace(found, scores=expit(signs + noise).astype(np.float32))
+
+    monkeypatch.setattr('sarlp.apps.completion.folds.score', score)
+
+
+@pytest.fixture
+def place(tmp_path, scenes, tiny, know):
+    """``place('.xlsx')``: a spreadsheet of the scenes, by itself in a folder."""
+
+    def make(suffix='.xlsx'):
+        with open(scenes / 'labels.csv', newline='', encoding='utf-8') as stream:
+            rows = [[cell or None for cell in row] for row in csv.reader(stream)]
+        file = tmp_path / f'labels{suffix}'
+        if suffix == '.ods':
+            write_ods(file, rows)
+        elif suffix == '.csv':
+            file.write_bytes((scenes / 'labels.csv').read_bytes())
+        else:
+            book = openpyxl.Workbook()
+            for row in rows:
+                book.active.append(row)
+            book.create_sheet('Notes')['B3'] = '=1+1'
+            book.active.column_dimensions['A'].width = 33
+            book.save(file)
+        return file
+
+    return make
+
+
+@pytest.fixture
+def run(scenes, tiny):
+    def start(file, **options):
+        return complete(file, scenes / 'JPEGImages', **{'precision': 0.8, 'folds': 2, 'config': tiny, **options})
+
+    return start
+
+
+def decisions(done):
+    """Word and probability of each cell that was blank, by image and class, after a look at recovered.csv."""
+    found = {(row.image, row.cls): CODES[row.decision] for row in read_recovered(done.files['recovered'])}
+    p = dict(zip(done.completion.scored.image_ids, done.completion.probabilities, strict=True))
+    place = {name: index for index, name in enumerate(done.completion.record.classes)}
+    return {(image, cls): (word, p[image][place[cls]]) for (image, cls), word in found.items()}
+
+
+def test_an_excel_file_is_completed(place, run, scenes, capsys):
+    file = place()
+    content = file.read_bytes()
+    done = run(file)
+    said = capsys.readouterr().out
+    assert re.search(r'images: 72 found, 0 missing, 0 in the folder and in no row\nclasses: 10\ncells: ', said)
+    assert file.read_bytes() == content
+    assert done.files['spreadsheet'] == file.parent / 'labels_completed' / 'labels_completed.xlsx'
+    found = decisions(done)
+    assert {code for code, _ in found.values()} == {'yes', 'no', None}
+    before, book = openpyxl.load_workbook(file), openpyxl.load_workbook(done.files['spreadsheet'])
+    assert book.sheetnames == before.sheetnames and book['Notes']['B3'].value == '=1+1'
+    assert book.active.column_dimensions['A'].width == 33
+    header, *rows = book.active.iter_rows()
+    for row in rows:
+        for name, cell in zip(header[1:], row[1:], strict=True):
+            was = before.active[cell.coordinate].value
+            code, probability = found.get((row[0].value, name.value), (was, None))
+            assert cell.value == code
+            assert (was is None) == (probability is not None)
+            if was is None and code is not None:
+                assert cell.comment.text == f'filled in by sarlp: probability {probability:.3g}'
+                assert cell.fill.fill_type == 'solid'
+            else:
+                assert cell.comment is None and cell.fill.fill_type is None
+    report = done.files['report'].read_text('utf-8')
+    assert report == done.report
+    blank, filled = len(found), sum(code is not None for code, _ in found.values())
+    assert f'Of {blank:,} blank cells {filled:,} were filled in' in report and f'{blank - filled:,} are left' in report
+    lines = [line.split(' | ') for line in report.splitlines() if re.match(r'\| \w+ \| \d+ \| \d+ \| \d+ \|', line)]
+    assert [int(line[3]) for line in lines] == [
+        sum(code == 'yes' for (_, cls), (code, _) in found.items() if cls == line[0][2:]) for line in lines
+    ]
+    review = Review(done.files['recovered'], read_only=True)
+    assert len(review.queue) >= blank
+    exported = review.export()
+    assert [row[0].value for row in openpyxl.load_workbook(exported.files['source']).active.iter_rows()][0] == 'file'
+
+
+def test_in_python(place, run, scenes, monkeypatch):
+    done = run(place('.csv'))
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"pip install 'sarlp\[spreadsheets\]'"):
+        patch.setitem(sys.modules, 'pandas', None)
+        _ = done.table
+    pandas = pytest.importorskip('pandas')
+    assert sarlp.complete is complete
+    known, found = cells(scenes / 'labels.csv'), decisions(done)
+    assert done.table.shape == done.filled.shape == done.probabilities.shape == (72, 10)
+    for image, row in done.table.iterrows():
+        for name, value in row.items():
+            word = known[image][name] or found[image, name][0]
+            assert (value is pandas.NA) if word is None else (value == (word == 'yes'))
+            assert done.filled.loc[image, name] == (not known[image][name] and word is not None)
+    some = next(iter(found))
+    assert done.probabilities.loc[some] == pytest.approx(found[some][1], rel=1e-5)
+    (prediction,) = done.model(scenes / 'JPEGImages' / '000001.jpg')
+    assert prediction.scores.shape == (10,) and done.model.calibration is not None
+
+
+def test_an_opendocument_file_has_a_column_of_what_was_filled_in(place, run):
+    done = run(place('.ods'))
+    head, *rows = read_ods(done.files['spreadsheet'])
+    assert head[-1] == 'filled by sarlp'
+    found = decisions(done)
+    for row in rows:
+        notes = [note.split(' probability ') for note in row[-1].split('; ') if note]
+        expected = {cls: p for (image, cls), (code, p) in found.items() if image == row[0] and code is not None}
+        assert {name: float(p) for name, p in notes} == pytest.approx(expected, rel=6e-3)
+        for name, cell in zip(head[1:-1], row[1:-1], strict=True):
+            if name in expected:
+                assert cell == found[row[0], name][0]
+
+
+def test_again_another_precision_and_another_spreadsheet(place, run, capsys):
+    file = place('.csv')
+    first = run(file)
+    folder = file.parent / 'labels_completed'
+    weights = (folder / 'recovered_folds/fold0/epoch_2.pth').stat().st_mtime_ns
+    table = first.files['recovered'].read_bytes()
+    capsys.readouterr()
+
+    again = run(file)
+    assert capsys.readouterr().out.count('trained before') == 3
+    assert again.files == first.files and again.files['recovered'].read_bytes() == table
+
+    first.files['spreadsheet'].write_text('mine now')
+    lower = run(file, precision=0.6)
+    assert capsys.readouterr().out.count('trained before') == 3
+    assert first.files['spreadsheet'].read_text() == 'mine now'
+    assert lower.files['spreadsheet'] == folder / 'labels_completed_2.csv'
+    assert sum(code is not None for code, _ in decisions(lower).values()) > table.count(b'ive\r\n')
+
+    lines = file.read_text().splitlines()
+    row = next(number for number, line in enumerate(lines) if line.endswith(','))
+    lines[row] += 'no'
+    file.write_text('\n'.join(lines) + '\n')
+    tokens = sorted((folder / 'tokens').rglob('*.npy'))
+    other = run(file)
+    said = capsys.readouterr().out
+    assert 'earlier_1 now' in said and 'trained before' not in said
+    assert (folder / 'earlier_1/labels_completed.csv').read_text() == 'mine now'
+    assert (folder / 'earlier_1/recovered_folds/fold0/epoch_2.pth').stat().st_mtime_ns == weights
+    assert sorted((folder / 'tokens').rglob('*.npy')) == tokens and tokens
+    assert other.files['spreadsheet'] == first.files['spreadsheet']
+
+
+def test_killed_and_started_again(place, scenes, tiny, tmp_path):
+    """Wherever it was: at the tokens, in a fold, in the last model, with the same result to the byte."""
+    signs = ['data/labels/source.json', 'recovered_folds/fold1/started.json', 'model/started.json']
+    words = [place('.csv'), scenes / 'JPEGImages', tiny, tmp_path / 'killed', *signs]
+    environment = {**os.environ, 'PYTHONPATH': str(REPOSITORY), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name('killed.py'), *words], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith(('killed', 'exit'))]
+    finished = [False, False, True]
+    assert said == [f'killed at {s}, finished: {f}' for s, f in zip(signs, finished, strict=True)] + [
+        'exit 0',
+        'exit 0',
+    ]
+    assert 'fold 1 of 2: trained before' in done.stdout
+    for name in ('recovered.csv', 'labels_completed.csv'):
+        assert (tmp_path / 'killed' / name).read_bytes() == (tmp_path / 'killed_at_once' / name).read_bytes()
+
+
+def refuse(file, scenes, capsys, *options):
+    before = {path: path.read_bytes() for path in file.parent.rglob('*') if path.is_file()}
+    with pytest.raises(SystemExit) as ended:
+        main(['complete', str(file), str(scenes / 'JPEGImages'), *options])
+    assert ended.value.code == 1
+    assert {path: path.read_bytes() for path in file.parent.rglob('*') if path.is_file()} == before
+    assert {path for path in file.parent.rglob('*') if path.is_dir()} <= {path.parent for path in before}
+    return capsys.readouterr().err
+
+
+def test_what_is_refused_leaves_nothing_behind(place, scenes, capsys, tiny):
+    file = place('.csv')
+    assert 'precision must be in' in refuse(file, scenes, capsys, '--precision', '1.2')
+    assert 'folds must be at least 2' in refuse(file, scenes, capsys, '--folds', '1')
+    assert 'no such config' in refuse(file, scenes, capsys, '--config', 'few_r51_custom')
+    text = file.read_text()
+    file.write_text('\n'.join(text.splitlines()[:4]) + '\n')
+    assert '3 groups leave some of 5 folds without any; choose fewer' in refuse(file, scenes, capsys, '--config', tiny)
+    file.write_text(text.replace('yes', 'maybe', 1))
+    assert "'maybe'" in refuse(file, scenes, capsys, '--config', tiny)
+    file.write_text(re.sub('(?<=,)(?=,|$)', 'no', text, flags=re.MULTILINE))
+    assert 'no cell is blank' in refuse(file, scenes, capsys, '--config', tiny)
+    file.write_text(re.sub('yes', '', text))
+    assert '0 are known to be positive' in refuse(file, scenes, capsys, '--config', tiny)
+    file.write_text(text)
+    (file.parent / 'labels_completed').mkdir()
+    (file.parent / 'labels_completed' / 'mine.txt').write_text('x')
+    assert 'choose another folder with --out' in refuse(file, scenes, capsys, '--config', tiny)
+    file.with_suffix('.xlsx').write_bytes(b'PK\x03\x04')
+    assert 'workbook is damaged' in refuse(file.with_suffix('.xlsx'), scenes, capsys, '--out', str(file.parent / 'new'))
+
+
+class TestBackbone:
+    """The first that can be had: from the machine, from pip, from a hub."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_here(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+
+        def refuse_(*_, **__):
+            raise UserError('not installed')
+
+        def no_network(*_, **__):
+            raise OSError('no network')
+
+        monkeypatch.setattr(backbones, 'find_part', refuse_)
+        monkeypatch.setattr(backbones.CheckpointLoader, 'load_checkpoint', no_network)
+        self.folder = tmp_path / 'checkpoints'
+
+    @pytest.mark.parametrize(('device', 'config'), [('cpu', 'few_r50_frozen_custom'), ('cuda', 'few_r50_custom')])
+    def test_of_the_machine(self, device, config, monkeypatch):
+        self.folder.mkdir()
+        (self.folder / 'resnet50-0676ba61.pth').touch()
+        monkeypatch.setattr(backbones, 'find_part', lambda _: None)  # which is not asked
+        assert backbones.choose_backbone(torch.device(device)).config == config
+
+    @pytest.mark.parametrize(('device', 'config'), [('cpu', 'few_lite0_frozen_custom'), ('cuda', 'few_lite0_custom')])
+    def test_of_pip(self, device, config, monkeypatch):
+        monkeypatch.setattr(backbones, 'find_part', lambda _: None)
+        chosen = backbones.choose_backbone(torch.device(device))
+        assert chosen.config == config and 'few_r50' in chosen.better
+
+    def test_of_a_hub(self, monkeypatch):
+        monkeypatch.setattr(backbones.CheckpointLoader, 'load_checkpoint', lambda *_, **__: {})
+        assert backbones.choose_backbone(torch.device('cpu')).config == 'few_r50_frozen_custom'
+
+    def test_nothing(self):
+        with pytest.raises(UserError, match=r"\(no network\)\. Install one: pip install 'sarlp\[real\]'"):
+            backbones.choose_backbone(torch.device('cpu'))
+
+    @pytest.mark.parametrize('name', ['r50_frozen', 'r50', 'lite0_frozen', 'lite0'])
+    def test_its_config_is_there(self, name):
+        cfg = sarlp.load_config(f'few_{name}_custom')
+        assert cfg.model.get('frozen_backbone', False) == ('frozen' in name) == ('tokens' in cfg)
+        assert cfg.model.head.type == 'TokenHead'
