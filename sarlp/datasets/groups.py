@@ -12,8 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from sarlp.datasets.annotation import AnnotationError
 
@@ -47,6 +45,9 @@ def join_groups(images: Sequence[str], *kinds: Iterable[Sequence[str]]) -> dict[
     Returns:
         By path of each image that is with another the first path of its group.
     """
+    from scipy.sparse import coo_matrix  # which a prediction needs not
+    from scipy.sparse.csgraph import connected_components
+
     place = {image: index for index, image in enumerate(images)}
     pairs = [(place[one[0]], place[other]) for kind in kinds for one in kind for other in one[1:]]
     rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
