@@ -136,6 +136,7 @@ def predict_part(
     new = Record(shard.number, shard.total, plain(asked), len(own))
     record = _begun(part, new)
     if record.finished:
+        rows.unlink(missing_ok=True)  # of a process that ended just before it did so
         warnings.warn(f'{part}: part {shard} was finished before; it is left as it is', stacklevel=2)
         return record
     with open(rows, 'a+b') as file:

@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,6 +23,7 @@ from sarlp.inference.inferencer import MultiLabelInferencer
 from sarlp.inference.parts import merge_parts, predict_part
 from sarlp.inference.shards import Shard, parse_shard
 from sarlp.io.files import keep_others_out
+from sarlp.paths import shipped
 from sarlp.transforms import BadImageError
 
 from ..spread_place import SIZES, spread_place
@@ -74,7 +77,7 @@ def photos(place, tmp_path):
 @pytest.fixture
 def make(inferencer, photos, tmp_path):
     def make(number, total=PARTS, out='p.csv', asked=ASKED, batch_size=BATCH, model=inferencer):
-        options = dict(batch_size=batch_size, progress=False)
+        options = dict(batch_size=batch_size, save_every=math.inf, progress=False)
         return predict_part(model, [photos], tmp_path / out, Shard(number, total), asked, **options)
 
     return make
@@ -162,7 +165,7 @@ def test_a_part_ends_between_its_steps(make, tmp_path, monkeypatch):
                 make(1)
         finished = steps == 3
         resumed = steps == 2
-        match = 'was finished before' if finished else 'goes on after 3 of 3' if resumed else None
+        match = 'was finished before' if finished else 'goes on after 6 of 6' if resumed else None
         with pytest.warns(UserWarning, match=match) if match else contextlib.nullcontext():
             make(1)
         assert contents(tmp_path) == expected
@@ -252,12 +255,12 @@ def test_parts_that_lack(make, tmp_path, monkeypatch):
 def test_broken_images(make, photos, tmp_path):
     bad = ['00.png', '10.png', '18.png', '19.png', '20.png', '21.png', '22.png']
     whole = [make(number, out='q.csv') for number in range(1, 5)]
-    assert [part.images for part in whole] == [3, 6, 6, 8]
+    assert [part.images for part in whole] == [6, 6, 6, 5]
     merge_parts(tmp_path / 'q.csv')
     for name in bad:
         (photos / name).write_bytes(b'no image')
     found = []
-    for number, count in ((1, 1), (2, 0), (3, 1), (4, 5)):
+    for number, count in ((1, 1), (2, 1), (3, 0), (4, 5)):
         match = rf'{count} of \d images have no row, .*p\.{number}-of-4\.csv\.json names them'
         with pytest.warns(UserWarning, match=match) if count else contextlib.nullcontext():
             part = make(number)
@@ -412,6 +415,24 @@ class TestCommand:
         with pytest.raises(SystemExit):
             place.run('predict.py', '--merge', 'p.csv', '--shard', '1/2')
         assert 'goes with nothing else than the file, got also --shard 1/2' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='no bash')
+def test_the_script_for_slurm(tmp_path):
+    """It hands SLURM an array whose tasks run this command."""
+    (tmp_path / 'sbatch').write_text('#!/bin/sh\nfor word; do printf "%s\\0" "$word"; done\n')
+    (tmp_path / 'sbatch').chmod(0o755)
+    script = shipped('tools') / 'slurm_predict.sh'
+    words = ['c.py', 'my model.pth', "it's/", '--out', 'p.csv']
+    environment = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'SBATCH_ARGS': '--time=1 --mem=2G'}
+    done = subprocess.run(['bash', script, 'gpu', 'job', '16', *words], env=environment, capture_output=True, text=True)
+    *options, wrap = done.stdout.rstrip('\0').split('\0')
+    assert {'--array=1-16', '--job-name=job', '--time=1', '--mem=2G'} <= {*options}
+    assert shlex.split(wrap.removeprefix('--wrap=')) == [
+        *('python', '-u', str(script.parent / 'predict.py')),
+        *words,
+        *('--shard', 'auto'),
+    ]
 
 
 class TestParquet:
