@@ -29,6 +29,8 @@ from sarlp.transforms import BadImageError
 
 Image = str | os.PathLike | ImageFile | np.ndarray
 Named = tuple[str | int, str | np.ndarray]
+Read = tuple[Named, torch.Tensor | BadImageError]
+OnBad = Callable[[str | int, BadImageError], None]
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,12 @@ class MultiLabelInferencer:
         batch_size: int = 32,
         return_maps: bool = False,
         progress: bool = True,
-        on_bad_image: str = 'raise',
+        on_bad_image: str | OnBad = 'raise',
         num_workers: int | None = None,
     ) -> Iterator[Prediction]:
         """Predictions one by one, in the order of the inputs; only about three batches of images are held at a time.
+
+        Threads decode a batch while the model has the one before, and a GPU has that before the one before it is given.
 
         Args:
             inputs: an image, a folder, or an iterable of both. An image is a file or an array (h, w, 3) uint8 in RGB.
@@ -127,7 +131,8 @@ class MultiLabelInferencer:
             return_maps: also give the attention maps.
             progress: show a progress bar on the standard error stream.
             on_bad_image: what to do with a file that does not decode: ``'raise'``, or ``'skip'`` it, with one warning
-                at the end that says how many and which.
+                at the end that says how many and which; or a function of its name and the error, called before the
+                predictions of the same batch are given, which may raise.
             num_workers: threads that decode ahead; 0 decodes between the batches. None takes one a core, at most 8.
 
         Raises:
@@ -136,14 +141,14 @@ class MultiLabelInferencer:
         """
         if type(batch_size) is not int or batch_size < 1:
             raise UserValueError(f'batch_size must be a positive whole number, got {batch_size!r}')
-        if on_bad_image not in ('raise', 'skip'):
+        if not callable(on_bad_image) and on_bad_image not in ('raise', 'skip'):
             raise UserValueError(f"on_bad_image must be 'raise' or 'skip', got {on_bad_image!r}")
         if num_workers is not None and num_workers < 0:
             raise UserValueError(f'num_workers must be 0 or more, or None, got {num_workers!r}')
         if num_workers is None:
             num_workers = min(8, os.cpu_count() or 1)
         images, total = _expand(inputs)
-        return self._stream(images, total, batch_size, return_maps, progress, on_bad_image == 'skip', num_workers)
+        return self._stream(images, total, batch_size, return_maps, progress, on_bad_image, num_workers)
 
     def _stream(
         self,
@@ -152,26 +157,34 @@ class MultiLabelInferencer:
         batch_size: int,
         return_maps: bool,
         progress: bool,
-        skip: bool,
+        on_bad_image: str | OnBad,
         num_workers: int,
     ) -> Iterator[Prediction]:
-        skipped = []
+        skipped: list[str | int] = []
         frames: list[str | int] = []
-        read = partial(self._read, frames)
+
+        def give(batch: list[Read], wait: Callable[[], list[Seen]]) -> Iterator[Prediction]:
+            for (name, _), pixels in batch:
+                if isinstance(pixels, torch.Tensor):
+                    continue
+                if callable(on_bad_image):
+                    on_bad_image(name, pixels)
+                elif on_bad_image == 'raise':
+                    raise pixels
+                else:
+                    skipped.append(name)
+            good = [named for named, pixels in batch if isinstance(pixels, torch.Tensor)]
+            yield from self._predictions(good, wait(), return_maps)
+            bar.update(len(batch))
+
         with tqdm(total=total, desc='predicting', unit='image', disable=not progress, leave=False) as bar:
-            decoded = _ahead(read, images, num_workers, 2 * batch_size)
+            decoded = _ahead(partial(self._read, frames), images, num_workers, batch_size)
+            before: Iterator[Prediction] = iter(())
             while batch := list(islice(decoded, batch_size)):
-                good = []
-                for named, pixels in batch:
-                    if isinstance(pixels, torch.Tensor):
-                        good.append((named, pixels))
-                    elif skip:
-                        skipped.append(named[0])
-                    else:
-                        raise pixels
-                outputs = self._predictor.infer(pixels for _, pixels in good)
-                yield from self._predictions([named for named, _ in good], outputs, return_maps)
-                bar.update(len(batch))
+                wait = self._predictor.begin(pixels for _, pixels in batch if isinstance(pixels, torch.Tensor))
+                yield from before
+                before = give(batch, wait)
+            yield from before
         if skipped:
             many = 'image was' if len(skipped) == 1 else 'images were'
             warnings.warn(
@@ -179,7 +192,7 @@ class MultiLabelInferencer:
             )
         warn_of_frames(frames)
 
-    def _read(self, frames: list[str | int], named: Named) -> tuple[Named, torch.Tensor | BadImageError]:
+    def _read(self, frames: list[str | int], named: Named) -> Read:
         try:
             pixels = self._predictor.read(named[1])
             if not isinstance(named[1], np.ndarray) and has_frames(named[1]):

@@ -1,6 +1,6 @@
 """A trained model in Python."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TypedDict
@@ -147,19 +147,33 @@ class Predictor:
             return self._from_array(image)['inputs']
         return self.pipeline({'img_path': str(image)})['inputs']
 
-    @torch.inference_mode()
     def infer(self, images: Iterable[torch.Tensor]) -> list[Seen]:
         """What a call returns, for each image of :meth:`read`."""
-        results: list[Seen] = []
+        return self.begin(images)()
+
+    @torch.inference_mode()
+    def begin(self, images: Iterable[torch.Tensor]) -> Callable[[], list[Seen]]:
+        """:meth:`infer` in two steps: a GPU is given its work, and what is returned waits for the results."""
+        outputs = []
         for _, batch in groupby(images, key=lambda image: image.shape):
-            outputs = self.model(self._preprocess(list(batch)))
-            results += [
-                {'scores': scores, 'token_scores': token_scores, 'grid': outputs['grid']}
-                for scores, token_scores in zip(
-                    outputs['scores'].cpu().numpy(), outputs['token_scores'].float().cpu().numpy(), strict=True
-                )
+            output = self.model(self._preprocess(list(batch)))
+            # to the host now: the next batch may take the memory over, as in a CUDA graph
+            found = [_to_host(output['scores']), _to_host(output['token_scores'].float())]
+            outputs.append((*found, output['grid']))
+        done = torch.cuda.Event() if outputs and next(self.model.parameters()).is_cuda else None
+        if done is not None:
+            done.record()
+
+        def wait() -> list[Seen]:
+            if done is not None:
+                done.synchronize()
+            return [
+                {'scores': scores, 'token_scores': token_scores, 'grid': grid}
+                for rows, tokens, grid in outputs
+                for scores, token_scores in zip(rows.numpy(), tokens.numpy(), strict=True)
             ]
-        return results
+
+        return wait
 
     def _from_array(self, image: np.ndarray) -> dict:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
@@ -180,3 +194,7 @@ class Predictor:
 
     def _preprocess(self, images: list[torch.Tensor]) -> torch.Tensor:
         return self.model.data_preprocessor({'inputs': images})['inputs']
+
+
+def _to_host(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to('cpu', non_blocking=tensor.is_cuda)  # of a GPU into pinned memory; others would not tell when

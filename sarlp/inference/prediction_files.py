@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from sarlp.visualization.figure_files import FigureFiles
 
 _JOIN = '; '
-_OWN = {
+OWN = {  # by the suffix, whether a file is an earlier output
     '.csv': is_table(['image', 'classes'], numbers_after=True),
     '.json': has_keys('calibrated', 'thresholds', 'images'),
     '.jsonl': has_keys('image', 'classes', 'scores', lines=True),
 }
-FORMS = tuple(_OWN)
+FORMS = tuple(OWN)
 
 
 def write_predictions(
@@ -68,9 +68,8 @@ def write_predictions(
     suffix = Path(out).suffix.lower()
     if suffix not in FORMS:
         raise UserValueError(f'{out}: expected a name that ends in {", ".join(FORMS)}')
-    inputs = list(inputs)
-    images = find_images(inputs[0] if len(inputs) == 1 else inputs)
-    check_output(out, [image.path for image in images], _OWN[suffix])
+    images = find_images(only_or_all(inputs))
+    check_output(out, [image.path for image in images], OWN[suffix])
     figures = None
     if annotated is not None:
         from sarlp.visualization.figure_files import FigureFiles  # here: it brings matplotlib
@@ -79,7 +78,7 @@ def write_predictions(
     predictions = inferencer.stream(images, return_maps=figures is not None, **options)
     number = 0
     with atomic_write(out, newline='' if suffix == '.csv' else '\n') as file:
-        writer = {'.csv': _csv, '.json': _json, '.jsonl': _json_lines}[suffix]
+        writer = {'.csv': csv_rows, '.json': _json, '.jsonl': _json_lines}[suffix]
         with writer(file, inferencer, about or {}) as write:
             for prediction in predictions:
                 write(prediction)
@@ -94,8 +93,15 @@ def write_predictions(
 Write = Callable[[Prediction], None]
 
 
+def only_or_all(inputs: Iterable[str | os.PathLike]) -> str | os.PathLike | list[str | os.PathLike]:
+    """The only one by itself, whose images are named relative to it, or all in a list."""
+    inputs = list(inputs)
+    return inputs[0] if len(inputs) == 1 else inputs
+
+
 @contextlib.contextmanager
-def _csv(file: IO[str], inferencer: MultiLabelInferencer, about: dict[str, Any]) -> Iterator[Write]:
+def csv_rows(file: IO[str], inferencer: MultiLabelInferencer, about: dict[str, Any]) -> Iterator[Write]:
+    """Write the header, and give what writes a row; ``file`` must leave ends of lines as they are."""
     rows = csv.writer(file)
     rows.writerow(['image', 'classes', *inferencer.classes])
 

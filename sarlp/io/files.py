@@ -1,11 +1,19 @@
 """Writing files so that a killed process leaves none half-written."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from sarlp.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a second process is not kept out
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
@@ -49,3 +57,21 @@ def sync_folder(path: str | os.PathLike) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def keep_others_out(file: IO, message: str) -> None:
+    """Let no other process write a file until it is closed. Raises: UserError with this message, another is at it."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(message) from None
+
+
+def sha256_of(stream: IO[bytes]) -> str:
+    """In hexadecimal digits, of what is left to read."""
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()

@@ -20,14 +20,9 @@ from typing import IO, Any, NamedTuple
 
 from sarlp.apps.completion import record_path
 from sarlp.errors import UserError
-from sarlp.io.files import sync_folder
+from sarlp.io.files import keep_others_out, sync_folder
 from sarlp.io.json_file import finite_float, no_constant, show, unique_keys
 from sarlp.labels import CODES, DECISIONS
-
-try:
-    import fcntl
-except ImportError:  # Windows, where a second server is not kept out
-    fcntl = None  # type: ignore[assignment]
 
 NAMES: Mapping[int | None, str | None] = {None: None, **{code: name for code, name in DECISIONS.items()}}
 _KEYS = {'image', 'class', 'decision', 'time'}
@@ -77,7 +72,11 @@ class DecisionLog:
         file = open(self.path, 'rb' if read_only else 'ab+', buffering=0)  # noqa: SIM115  held as long as the log
         try:
             if not read_only:
-                _keep_others_out(file, self.path)
+                keep_others_out(
+                    file,
+                    f'{self.path}: another review of this file is running and writes to it. Use that one, or end it '
+                    'first.',
+                )
             file.seek(0)
             self._end = self._replay(file.read(), cut=not read_only)
             if not read_only:
@@ -216,14 +215,3 @@ def _parse(line: bytes) -> tuple[Pair, int | None, bool]:
     if content.get('undo', True) is not True:
         raise ValueError('undo must be true or left out')
     return (image, name), None if decision is None else CODES[decision], 'undo' in content
-
-
-def _keep_others_out(file: Any, path: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f'{path}: another review of this file is running and writes to it. Use that one, or end it first.'
-        ) from None

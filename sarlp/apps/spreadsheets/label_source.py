@@ -5,7 +5,6 @@
 spreadsheet: its columns, rows, encoding, delimiter and ways to spell yes and no stay as they are.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ import numpy as np
 from sarlp.apps.spreadsheets.label_files import LabelFile, Merged, merge, open_labels, settings_of
 from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation, put_in_order
 from sarlp.datasets.source_record import RECORD, VERSION, read_source
-from sarlp.io.files import atomic_write
+from sarlp.io.files import atomic_write, sha256_of
 from sarlp.io.outputs import check_output
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.names.class_names import columns_by_name
@@ -52,7 +51,7 @@ def write_source(
     with open(path, 'rb') as source, atomic_write(root / 'labels' / copy, 'wb') as target:
         shutil.copyfileobj(source, target)
     with open(root / 'labels' / copy, 'rb') as stream:
-        sha256 = _sha256(stream)
+        sha256 = sha256_of(stream)
     inside = Path(os.path.abspath(img_root)).is_relative_to(os.path.abspath(root))
     record = {
         'version': VERSION,
@@ -70,13 +69,6 @@ def write_source(
     with atomic_write(root / RECORD) as target:
         target.write(json.dumps(record, ensure_ascii=False, indent=1) + '\n')
     return {'file': path.name, 'sha256': sha256, 'form': file.form}
-
-
-def _sha256(stream) -> str:
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def label_arrays(ann_files: Iterable[str | os.PathLike]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
@@ -135,7 +127,7 @@ def write_labels_like_source(
     copy = Path(source) / 'labels' / record['copy']
     try:
         with open(copy, 'rb') as stream:
-            unchanged = _sha256(stream) == record['sha256']
+            unchanged = sha256_of(stream) == record['sha256']
     except FileNotFoundError:
         unchanged = False
     if not unchanged:
