@@ -93,8 +93,11 @@ def add_label_options(parser: argparse.ArgumentParser, near_duplicates: str) -> 
     add = form.add_argument
     add(
         '--form',
-        choices=('wide', 'long', 'lists', 'coco'),
-        help='a column a class, a row a label, lists of names, COCO',
+        choices=(
+            *('wide', 'long', 'lists', 'roboflow', 'openimages', 'chexpert', 'imagefolder'),
+            *('coco', 'labelstudio', 'cvat', 'fiftyone'),
+        ),
+        help='a column a class, a row a label, lists of names, COCO, or what a tool or a data set has',
     )
     add('--encoding', help='such as utf-8, utf-16, cp1252')
     add('--delimiter', metavar='CHARACTER', help='between cells')
@@ -102,8 +105,18 @@ def add_label_options(parser: argparse.ArgumentParser, near_duplicates: str) -> 
     add('--image-column', metavar='NAME', help='column, or key, of the images')
     add('--class-columns', nargs='+', metavar='NAME', help='wide: the columns that are classes; default: all others')
     add('--ignore-columns', nargs='+', metavar='NAME', help='columns that are no class')
-    add('--class-column', metavar='NAME', help='long: column of the classes')
+    add(
+        '--class-column',
+        metavar='NAME',
+        help='long: column of the classes; imagefolder: of the lists; labelstudio: choices',
+    )
     add('--value-column', metavar='NAME', help='long: column of the values')
+    add('--class-names', metavar='FILE', help='openimages: its class-descriptions.csv')
     add('--positive', nargs='+', metavar='WORD', help='further spellings of yes, in any case')
-    add('--negative', nargs='+', metavar='WORD', help='further spellings of no; --negative "" if a blank means no')
+    add(
+        '--negative',
+        nargs='+',
+        metavar='WORD',
+        help='further spellings of no; --negative "" if a blank, or what is not named, means no',
+    )
     add('--unknown', nargs='+', metavar='WORD', help='further spellings of unknown')

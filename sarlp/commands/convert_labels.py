@@ -1,7 +1,8 @@
 """Convert a spreadsheet of labels, some known and some not, to annotation files.
 
 The file is CSV, or a sheet of an Excel (.xlsx) or OpenDocument (.ods) workbook, with a column a class or a row a label;
-or JSON lines, or COCO JSON with lists of verified classes. docs/your_data.md shows each.
+or JSON lines, COCO JSON with lists of verified classes, or what Roboflow, Open Images, CheXpert, Label Studio, CVAT,
+FiftyOne and Hugging Face have. docs/your_data.md shows each.
 
 Example:
     sarlp convert labels --csv mine/labels.csv --img-root mine/images --save-dir mine
@@ -18,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     # options that are not given stay unset, so that the library's defaults hold
     parser = new_parser('convert labels', __doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
-    add('--csv', required=True, metavar='FILE', help='the labels: CSV, .xlsx, .ods, JSON lines or COCO JSON')
+    add('--csv', required=True, metavar='FILE', help='the labels: CSV, .xlsx, .ods, JSON lines, JSON or XML')
     add('--img-root', required=True, metavar='DIR', help='folder of the images; paths in the file are relative to it')
     add(
         '--save-dir',

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sarlp.apps.spreadsheets.label_files import ImageFolder, merge, open_labels
+from sarlp.apps.spreadsheets.label_files import ImageFolder, merge_images, open_labels
 from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation
 from sarlp.datasets.near_names import hint, near_names
 from sarlp.errors import UserError, shorten
@@ -45,7 +45,7 @@ def read_truth(
     else:
         folder = ImageFolder(img_root)
         file = open_labels(path, is_image=folder.has)
-        merged = merge(file, folder.find)
+        merged = merge_images(file, folder)
         if merged.contradictions:
             raise UserError(
                 f'{path}: {len(merged.contradictions):,} labels contradict each other: '

@@ -12,7 +12,8 @@ a sheet of an Excel (.xlsx) or OpenDocument (.ods) workbook:
     lists   {"image": "1.jpg", "positive": ["cat"], "negative": ["sofa"]}      a line for each image
     coco    COCO JSON whose images have "neg_category_ids" or "verified_category_ids"
 
-Tables may also be JSON lines, with keys for columns. What is blank, or not there, is unknown.
+Tables may also be JSON lines, with keys for columns. What is blank, or not there, is unknown. The forms of tools and
+data sets are modules of :mod:`sarlp.apps.spreadsheets.label_files`.
 """
 
 import os
@@ -23,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge, open_labels
+from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge_images, open_labels
 from sarlp.apps.spreadsheets.label_files.sheets import FILLED
 from sarlp.apps.spreadsheets.label_groups import find_groups
 from sarlp.apps.spreadsheets.label_source import write_source
@@ -103,7 +104,7 @@ def read_csv_labels(
         raise AnnotationError(f'on_conflict must be one of {", ".join(CONFLICTS)}, found {on_conflict!r}.')
     folder = ImageFolder(img_root)
     file = open_labels(csv, is_image=folder.has, **form)
-    merged = merge(file, folder.find)
+    merged = merge_images(file, folder)
     near = hint(list(merged.missing), folder.images) if merged.missing else ''
     _check(csv, img_root, merged, near, on_conflict, allow_missing)
     unread = sorted(merged.labels.keys() & {*folder.listing.unread})
@@ -280,7 +281,7 @@ def _what_was_read(
     lines += [f'{what}: {len(items):,}: {shorten(items)}' for what, items in noted.items() if items]
     if near:
         lines.append(f'note: images that were left out may be there. {near}')
-    return lines + file.spellings.notes()
+    return lines + getattr(file, 'notes', list)() + file.spellings.notes()
 
 
 def _names_otherwise(names: Mapping[str, str]) -> list[str]:

@@ -46,7 +46,8 @@ def find_groups(
     said = []
     if named:
         without = f', and {len(images) - len(named):,} images in none' if len(named) < len(images) else ''
-        said.append(f'groups of the column: {len(by_name):,}{without}; each is on one side of split and folds')
+        what = getattr(file, 'groups_of', 'groups of the column')
+        said.append(f'{what}: {len(by_name):,}{without}; each is on one side of split and folds')
     if pairs:
         shown = [f'{one} and {other}' for one, other in pairs]
         said.append(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sarlp.apps.spreadsheets.label_files import LabelFile, Merged, merge, open_labels, settings_of
+from sarlp.apps.spreadsheets.label_files.named import NamedClasses
 from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation, put_in_order
 from sarlp.datasets.source_record import RECORD, VERSION, read_source
 from sarlp.io.files import atomic_write, sha256_of
@@ -102,6 +103,7 @@ def write_labels_like_source(
 
     A cell whose label is as it was stays as it was written, also where rows contradict each other; any other is spelled
     as that file does mostly. Images and labels for which the file has no row get one at its end if they are known.
+    What a form can not say is printed.
 
     Args:
         labels: (C,) of 1 / 0 / -1 by path of the image; images that are left out stay as they are.
@@ -110,7 +112,8 @@ def write_labels_like_source(
         out: the file to write, in the encoding of the source.
         classes: C names in the order of the labels; None for that of the data set's annotation files.
         notes: by image and class, what to say of a label that changes: in Excel a comment on the cell, which is
-            coloured; in CSV, OpenDocument and JSON lines a column, or key, ``filled by sarlp``; in COCO JSON nothing.
+            coloured; in CSV, OpenDocument and JSON lines a column, or key, ``filled by sarlp``; in what is no
+            table nothing.
 
     Returns:
         Number of labels that became ``positive``, ``negative`` and ``unknown``.
@@ -142,6 +145,7 @@ def write_labels_like_source(
         return names.get(name, name)
 
     before = merge(file, path_of).labels
+    after = dict(before)
     nothing = np.full(len(file.classes), UNKNOWN, np.int8)
     changes: dict[str, dict[int, int]] = {}
     counts = dict.fromkeys((POSITIVE, NEGATIVE, UNKNOWN), 0)
@@ -152,7 +156,7 @@ def write_labels_like_source(
                 f'{path}: expected {len(file.classes)} labels of 1, 0 and -1, one for each class of {record["file"]}, '
                 f'found shape {codes.shape}.'
             )
-        codes = codes[columns]
+        codes = after[path] = codes[columns]
         different = np.flatnonzero(codes != before.get(path, nothing))
         if len(different):
             changes[path] = {int(index): int(codes[index]) for index in different}
@@ -166,6 +170,9 @@ def write_labels_like_source(
     }
     with atomic_write(out, 'wb') as written:
         written.write(file.rewrite(path_of, changes, habits, remarks))
+    if isinstance(file, NamedClasses):
+        for line in file.unsaid(after):
+            print(f'{out}: {line}')
     return {'positive': counts[POSITIVE], 'negative': counts[NEGATIVE], 'unknown': counts[UNKNOWN]}
 
 

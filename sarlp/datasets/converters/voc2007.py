@@ -14,7 +14,6 @@ recorded in the files. The classes are all names that occur in either split, in 
 """
 
 import os
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from sarlp.datasets.converters.layouts import Reading, compare_size, convert
 from sarlp.datasets.near_names import hint
 from sarlp.errors import shorten
 from sarlp.io.image_files import is_hidden, suffixes
+from sarlp.io.xml_file import parse_xml
 from sarlp.names.clean_names import Spellings, clean_name
 
 SPLITS = ('trainval', 'test')
@@ -211,18 +211,10 @@ def _read_xml(path: Path, spellings: Spellings) -> dict[str, bool]:
         data = file.read(_LARGEST_XML + 1)
     if len(data) > _LARGEST_XML:
         raise AnnotationError(f'{path}: it has more than {_LARGEST_XML:,} bytes. Is it the annotation of one image?')
-    # Entity declarations can make a small file expand to gigabytes, and no VOC file needs any. Expat takes no encoding
-    # in which these bytes would look different but UTF-16, which has NUL bytes.
-    if b'<!DOCTYPE' in data or b'<!ENTITY' in data or b'\0' in data:
-        raise AnnotationError(
-            f'{path}: document types, entity declarations and UTF-16 are refused. Save it as plain XML in UTF-8.'
-        )
     try:
-        tree = ElementTree.fromstring(data)
-    except Exception as error:  # a parse error, or what the codec of the encoding that it declares raises
-        raise AnnotationError(
-            f'{path}: malformed XML ({error}). Unpack the archive again or correct the file.'
-        ) from None
+        tree = parse_xml(data)
+    except ValueError as error:
+        raise AnnotationError(f'{path}: {error}') from None
 
     found: dict[str, bool] = {}
     for number, item in enumerate(tree.findall('object'), 1):

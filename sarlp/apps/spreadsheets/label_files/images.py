@@ -4,12 +4,15 @@ import itertools
 import os
 import re
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.datasets.near_names import clean_path
 from sarlp.errors import shorten
 from sarlp.io.image_files import is_image, list_images, stem_of
 from sarlp.names.clean_names import clean_name
+
+_DEEPEST = 32  # folders of an address that are looked at
 
 
 class ImageFolder:
@@ -85,6 +88,31 @@ class ImageFolder:
             return self.find(cell) is not None
         except AnnotationError:
             return False
+
+    def find_address(self, address: str) -> str | None:
+        """The image that an address ends in: the longest end of its path that is one.
+
+        Of Label Studio's own addresses, ``/data/local-files/?d=a/1.jpg`` names ``a/1.jpg``, and what it puts in front
+        of the name of an uploaded file, ``0f3c2a1b-1.jpg``, may be left out.
+
+        Raises:
+            AnnotationError: see :meth:`find`.
+        """
+        if self.has(address):
+            return self.find(address)
+        name = address.strip().replace('\\', '/')
+        if '://' in name or name.startswith('/data/'):
+            try:
+                parsed = urlsplit(name)
+            except ValueError:
+                raise AnnotationError(f'{address!r} is no address.') from None
+            local = parse_qs(parsed.query).get('d') if parsed.path.rstrip('/').endswith('local-files') else None
+            name = local[0] if local else unquote(parsed.path)
+        parts = [part for part in name.split('/') if part not in ('', '.')][-_DEEPEST:]
+        ends = ['/'.join(parts[start:]) for start in range(len(parts))]
+        if parts and (uploaded := re.fullmatch('[0-9a-f]{8}-(.+)', parts[-1])):
+            ends.append(uploaded[1])
+        return next((found for end in ends if (found := self.find(end)) is not None), None)
 
     def _relative(self, name: str) -> str:
         for root in (self.root.absolute(), self.root.resolve()):

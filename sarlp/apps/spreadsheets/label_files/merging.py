@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sarlp.apps.spreadsheets.label_files.images import ImageFolder
 from sarlp.apps.spreadsheets.label_files.opening import LabelFile
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.labels import UNKNOWN
@@ -29,6 +30,28 @@ class Merged:
     missing: dict[str, str] = field(default_factory=dict)
     repeated: int = 0
     contradictions: list[str] = field(default_factory=list)
+
+
+def merge_images(file: LabelFile, folder: ImageFolder) -> Merged:
+    """:func:`merge` by the images of a folder, which a form with ``urls`` names by addresses.
+
+    Raises:
+        AnnotationError: see there; or two addresses are one file.
+    """
+    if not getattr(file, 'urls', False):
+        return merge(file, folder.find)
+    addresses: dict[str, str] = {}
+
+    def find(address: str) -> str | None:
+        path = folder.find_address(address)
+        if path is not None and addresses.setdefault(path, address) != address:
+            raise AnnotationError(
+                f'the address {address!r} ends in {path}, as {addresses[path]!r} does. Keep the folders of the '
+                'addresses below that of the images.'
+            )
+        return path
+
+    return merge(file, find)
 
 
 def merge(file: LabelFile, find: Callable[[str], str | None]) -> Merged:

@@ -2,12 +2,27 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sarlp.apps.spreadsheets.label_files.chexpert import NO_FINDINGS, CheXpert, chexpert_spelling, is_chexpert
 from sarlp.apps.spreadsheets.label_files.coco_verified import VerifiedCoco
+from sarlp.apps.spreadsheets.label_files.cvat import CVATImages
+from sarlp.apps.spreadsheets.label_files.fiftyone import FiftyOneLabels
+from sarlp.apps.spreadsheets.label_files.imagefolder import FILE_NAME, ImageFolderMetadata, list_columns
+from sarlp.apps.spreadsheets.label_files.labelstudio import LabelStudio
 from sarlp.apps.spreadsheets.label_files.lists import LISTS, NameLists
+from sarlp.apps.spreadsheets.label_files.named import rest_is_no
+from sarlp.apps.spreadsheets.label_files.openimages import (
+    COLUMNS,
+    Confidence,
+    OpenImages,
+    is_open_images,
+    read_class_names,
+)
+from sarlp.apps.spreadsheets.label_files.roboflow import Roboflow, is_roboflow
 from sarlp.apps.spreadsheets.label_files.sheets import FILLED, CSVSheet, JSONLinesSheet
 from sarlp.apps.spreadsheets.label_files.spelling import Spelling
 from sarlp.apps.spreadsheets.label_files.tables import (
@@ -24,8 +39,9 @@ from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
 from sarlp.names.clean_names import clean_name
 
-FORMS = ('wide', 'long', 'lists', 'coco')
-LabelFile = Wide | Long | NameLists | VerifiedCoco
+_WHOLE = ('coco', 'labelstudio', 'cvat', 'fiftyone')  # what is no table
+FORMS = ('wide', 'long', 'lists', 'roboflow', 'openimages', 'chexpert', 'imagefolder', *_WHOLE)
+LabelFile = Wide | Long | NameLists | VerifiedCoco | LabelStudio | CVATImages | FiftyOneLabels | ImageFolderMetadata
 
 
 def open_labels(
@@ -45,23 +61,27 @@ def open_labels(
     unknown: Sequence[str] = (),
     sheet: str | None = None,
     group_column: str | None = None,
+    class_names: str | os.PathLike | Mapping[str, str] | None = None,
 ) -> LabelFile:
     """Open a file of labels in the form that it has.
 
     Args:
-        path: CSV, an Excel or OpenDocument workbook, JSON lines or COCO JSON.
+        path: CSV, an Excel or OpenDocument workbook, JSON lines, COCO JSON, or the export of a tool.
         is_image: whether a text names an image that is there; needed where no column has a telling name.
         form: one of :data:`FORMS`; None to find it.
         json_lines: whether tables are JSON lines; None to find it.
         encoding, delimiter: of CSV and JSON lines; None to find them.
         image_column: name of the column, or key, of the images; None to find it.
-        class_column, value_column: those of the long form; None to find them.
+        class_column, value_column: those of the long form; None to find them. The first is also that of the lists of
+            an imagefolder, and the ``from_name`` of the choices of Label Studio.
         class_columns: those of the wide form; None for all that are no image and not ignored.
         ignore_columns: columns that are no class.
-        positive, negative, unknown: spellings, see :class:`~.spelling.Spelling`.
+        positive, negative, unknown: spellings, see :class:`~.spelling.Spelling`. ``negative=['']`` also says that what
+            a form that names what is there does not name is no.
         sheet: of a workbook, by name; None for the first.
         group_column: name of the column, or key, that says which images belong together; its values are those of
             ``groups()``.
+        class_names: of Open Images, the file that has names of its classes, or these by what it calls them.
 
     Returns:
         What reads and writes it: ``classes``, ``statements()``, ``rewrite()``, ``settings()``.
@@ -82,10 +102,18 @@ def open_labels(
         if sheet is not None:
             raise AnnotationError(f'{path}: --sheet names a sheet of a workbook, and this file has none. Leave it out.')
         begins = _begins_with(path, encoding)
-        if form == 'coco' or (form is None and not json_lines and begins == 'json'):
-            if group_column is not None:
-                raise AnnotationError(f'{path}: --group-column names a column, and COCO JSON has none. Leave it out.')
-            return VerifiedCoco(path)
+        if form is None and not json_lines and begins in _WHOLE:
+            form = begins
+        if form in _WHOLE:
+            for option, value in {'--group-column': group_column, '--class-names': class_names}.items():
+                if value is not None:
+                    raise AnnotationError(f'{path}: {option} does not go with the form {form}. Leave it out.')
+            if form == VerifiedCoco.form:
+                return VerifiedCoco(path)
+            told = rest_is_no(path, positive, negative, unknown)
+            if form == LabelStudio.form:
+                return LabelStudio(path, told, image_column, class_column)
+            return CVATImages(path, told) if form == CVATImages.form else FiftyOneLabels(path, told)
         if json_lines is None or form == 'lists':  # which CSV has not
             json_lines = begins is not None or form == 'lists'
         content, names = path.read_bytes(), (*_lower(image_column), *IMAGE_COLUMNS)
@@ -97,11 +125,30 @@ def open_labels(
     columns = _Columns(table, ignore_columns)
     group = None if group_column is None else columns.named('--group-column', group_column)
     columns.free = [column for column in columns.free if column != group]
+    if form is None and class_column is None and value_column is None:
+        form = _known_table(path, table)
+    if form == Roboflow.form and image_column is None:
+        image_column = table.header[0]  # whatever its classes are called
     image = columns.named('--image-column', image_column) if image_column is not None else columns.image(is_image)
     if isinstance(table, JSONLinesSheet) and (form == 'lists' or (form is None and _has_lists(table))):
         return NameLists(table, image, group)
+    if form == ImageFolderMetadata.form or (form is None and class_column is None and value_column is None):
+        names_column = _column_of_lists(table, columns, image, class_column, form)
+        if names_column is not None:
+            told = rest_is_no(path, positive, negative, unknown)
+            return ImageFolderMetadata(table, image, names_column, told, group)
 
+    if class_names is not None and form != OpenImages.form:
+        raise AnnotationError(f'{path}: --class-names goes with the form openimages, and this file is none.')
+    if form == OpenImages.form:
+        place = {name: columns.named(f'--form {form}', name) for name in COLUMNS}
+        names = class_names if isinstance(class_names, Mapping | None) else read_class_names(class_names)
+        words = Confidence(positive, negative, unknown, quoted=bool(json_lines))
+        return OpenImages(table, image, words, place['LabelName'], place['Confidence'], place['Source'], group, names)
     spelling = Spelling(positive, negative, unknown, quoted=bool(json_lines))
+    if form == CheXpert.form:
+        spelling = chexpert_spelling(positive, negative, unknown, quoted=bool(json_lines))
+        columns.free = [column for column in columns.free if table.header[column] not in NO_FINDINGS]
     given = (('--class-column', class_column, CLASS_COLUMNS), ('--value-column', value_column, VALUE_COLUMNS))
     if form is None and class_columns is None and table.class_columns is None:
         long = class_column is not None or value_column is not None or columns.looks_long(image, spelling)
@@ -117,7 +164,34 @@ def open_labels(
         columns.named('--class-columns', name)
     wanted = None if class_columns is None else set(map(clean_name, class_columns))
     chosen = [column for column in possible if wanted is None or table.header[column] in wanted]
-    return Wide(table, image, spelling, chosen, group)
+    kinds: dict[str | None, type[Wide]] = {kind.form: kind for kind in (Roboflow, CheXpert)}
+    return kinds.get(form, Wide)(table, image, spelling, chosen, group)
+
+
+def _known_table(path: Path, table: Sheet) -> str | None:
+    """The form of a table that a data set or a tool has."""
+    if is_roboflow(path, table.header):
+        return Roboflow.form
+    if is_chexpert(table.header):
+        return CheXpert.form
+    return OpenImages.form if is_open_images(table.header) else None
+
+
+def _column_of_lists(table: Sheet, columns: '_Columns', image: int, given: str | None, form: str | None) -> int | None:
+    """The column of lists of names; None if there is none, where the form is not told."""
+    if given is not None:
+        return columns.named('--class-column', given)
+    if form is None and FILE_NAME not in table.header:
+        return None
+    found = list_columns(table, [column for column in columns.free if column != image])
+    if len(found) == 1:
+        return found[0]
+    if form is None:
+        return None
+    raise AnnotationError(
+        f'{table.path}: {len(found) or "no"} columns have lists of names in all cells that are not blank. Name one '
+        'with --class-column.'
+    )
 
 
 def settings_of(labels: LabelFile) -> dict[str, Any]:
@@ -128,7 +202,7 @@ def settings_of(labels: LabelFile) -> dict[str, Any]:
 def _check_workbook(path: Path, form: str | None, **of_text: Any) -> None:
     """Refuse what is said of a workbook as if it were a text."""
     given = [f'--{name}' for name, value in of_text.items() if value is not None and name != 'json_lines']
-    if form in ('lists', 'coco'):
+    if form in ('lists', *_WHOLE):
         given.append(f'--form {form}')
     if given:
         raise AnnotationError(f'{path}: this is a workbook, and {" and ".join(given)} goes with text. Leave it out.')
@@ -209,21 +283,28 @@ def _has_lists(sheet: JSONLinesSheet) -> bool:
 
 
 def _begins_with(path: Path, encoding: str | None) -> str | None:
-    """``'json'`` for one JSON value over the whole file, ``'lines'`` for one a line, None for neither."""
+    """One of ``_WHOLE`` for what seems to be that, ``'lines'`` for a JSON value a line, None for neither."""
     with open(path, 'rb') as file:
         head = file.read(1 << 20)
     try:
-        line, _, more = decode(head, path, encoding)[0].lstrip().partition('\n')
+        text = decode(head, path, encoding)[0].lstrip()
     except AnnotationError:  # no text, of which reading will tell, or a letter cut in two far into a long line
         return None
+    line, _, more = text.partition('\n')
+    if text.startswith(('<?xml', '<annotations')):
+        return CVATImages.form
     if line[:1] == '[':
-        raise AnnotationError(f'{path}: expected JSON objects, one a line, or COCO JSON, found a list.')
+        return LabelStudio.form
     if line[:1] != '{':
         return None
     try:
         first = json.loads(line)
     except (ValueError, RecursionError):  # an object over several lines
-        return 'json'
+        return FiftyOneLabels.form if re.match(r'\{\s*"(classes|labels)"', text) else VerifiedCoco.form
     if 'data_list' in first and 'metainfo' in first:
         raise AnnotationError(f'{path}: this is an annotation file of sarlp already; nothing is to be converted.')
-    return 'json' if 'images' in first and not more.strip() else 'lines'
+    if more.strip():
+        return 'lines'
+    if 'labels' in first and first.keys() <= {'classes', 'labels'}:
+        return FiftyOneLabels.form
+    return VerifiedCoco.form if 'images' in first else 'lines'

@@ -230,6 +230,19 @@ class Long(_Table):
         header = self.sheet.header
         return {**super().settings(), 'class_column': header[self.name], 'value_column': header[self.value]}
 
+    def _is_said(self, row: Any) -> bool:
+        """Whether what a row says counts."""
+        return True
+
+    def _called(self, name: str) -> str:
+        """How the file writes a class."""
+        return self.spellings.written(name)
+
+    def _answer(self, row: Any, cells: Mapping[int, str], code: int, index: int, notes: Mapping[int, str]) -> bool:
+        """Put a label into a row; returns whether the row stays."""
+        self._change(row, self.value, cells[code], index, notes)
+        return True
+
     def statements(self) -> Iterator[Statement]:
         """As :meth:`Wide.statements`; a row has one label, or none if that is unknown."""
         self._start()
@@ -240,7 +253,7 @@ class Long(_Table):
             code = codes[cell]
             if code is None:
                 self._note_bad(self.value, line, cell)
-            known = code in (POSITIVE, NEGATIVE)
+            known = code in (POSITIVE, NEGATIVE) and self._is_said(row)
             yield (
                 line,
                 self.sheet.text(row, self.image),
@@ -253,7 +266,7 @@ class Long(_Table):
     ) -> bytes:
         """As :meth:`Wide.rewrite`; a label that has no row yet gets one at the end."""
 
-        spelled = list(map(self.spellings.written, self.classes))
+        spelled = list(map(self._called, self.classes))
 
         def rows() -> Iterator[Any]:
             seen: set[tuple[str, int]] = set()
@@ -265,14 +278,15 @@ class Long(_Table):
                 code = changes.get(path, {}).get(index)
                 if code is not None:
                     seen.add((path, index))
-                    self._change(row, self.value, habits[code], index, (notes or {}).get(path, {}))
+                    if not self._answer(row, habits, code, index, (notes or {}).get(path, {})):
+                        continue
                 yield row
             for path, codes in changes.items():
                 for index, code in codes.items():
                     if (path, index) not in seen and code != UNKNOWN:
                         row = self._new_row(written.get(path, path))
                         self.sheet.change(row, self.name, self.sheet.cell(spelled[index]))
-                        self._change(row, self.value, habits[code], index, (notes or {}).get(path, {}))
+                        self._answer(row, habits, code, index, (notes or {}).get(path, {}))
                         yield row
 
         return self.sheet.format(rows())

@@ -1,0 +1,147 @@
+"""``metadata.csv`` and ``metadata.jsonl`` of Hugging Face's ``imagefolder``, with a column of lists of names.
+
+.. code-block:: text
+
+    {"file_name": "train/1.jpg", "labels": ["cat", "dog"], "caption": "..."}     metadata.jsonl
+
+    file_name,labels                                                             metadata.csv, which has no lists:
+    train/1.jpg,"[""cat"", ""dog""]"                                             JSON, or as Python and pandas write one
+
+A blank, or null, is an image that nobody labelled.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sarlp.apps.spreadsheets.label_files.named import NamedClasses, are_names, named_list
+from sarlp.apps.spreadsheets.label_files.tables import Changes, Notes, Sheet, Statement, rows_of_groups
+
+_ITEM = r"""'[^'\\]*'|"[^"\\]*\""""
+# not as Python reads it, where 'a' 'b' without a comma, which NumPy writes, is one text
+_PYTHON = re.compile(rf'\[\s*(?:(?:{_ITEM})\s*(?:,\s*(?:{_ITEM})\s*)*(?:,\s*)?)?\]')
+FILE_NAME = 'file_name'  # the column of the images
+_BLANK = ('', 'null')
+
+
+class ImageFolderMetadata(NamedClasses):
+    """A table with a column of lists. The classes are those that occur, in alphabetical order.
+
+    Args:
+        sheet: the file.
+        image: the column of the images.
+        names: that of the lists.
+        rest_is_no: see :class:`~.named.NamedClasses`.
+        group: the column of the groups, or None.
+
+    Raises:
+        AnnotationError: a cell is no list of names.
+    """
+
+    form = 'imagefolder'
+
+    def __init__(self, sheet: Sheet, image: int, names: int, rest_is_no: bool, group: int | None = None) -> None:
+        super().__init__(sheet.path, rest_is_no)
+        self.sheet, self.image, self.names, self.group = sheet, image, names, group
+        self._like_python = False
+        found = {self.spellings[name] for line, row in sheet.rows() for name in self._written(line, row) or ()}
+        self._take_classes(sorted(found))
+
+    def _written(self, line: int, row: Any) -> list[str] | None:
+        """The names in a row; None if nobody labelled it."""
+        (cell,) = self.sheet.cells(row, (self.names,))
+        cell = cell.strip()
+        if cell in _BLANK:
+            return None
+        value = _list_of(cell)
+        self._like_python |= value is not None and not _is_json(cell)
+        return named_list(self.path, self.sheet.place(line, self.names), cell if value is None else value)
+
+    def settings(self) -> dict[str, Any]:
+        header = self.sheet.header
+        columns = {'image_column': header[self.image], 'class_column': header[self.names]}
+        return {**super().settings(), **self.sheet.settings(), **columns}
+
+    def place(self, line: Any) -> str:
+        """Where a statement stands, for messages."""
+        return self.sheet.place(line)
+
+    def groups(self) -> Iterator[tuple[int, str, str]]:
+        """Line, image as written and group of each row that names one."""
+        yield from rows_of_groups(self.sheet, self.image, self.group)
+
+    def statements(self) -> Iterator[Statement]:
+        """Line, image as written, and (class id, code) of each label that is known, of each row."""
+        for line, row in self.sheet.rows():
+            names = self._written(line, row)
+            yield line, self.sheet.text(row, self.image), [] if names is None else self._pairs(names)
+
+    def rewrite(
+        self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str], notes: Notes | None = None
+    ) -> bytes:
+        """The file with some lists changed.
+
+        Args:
+            path_of: path of an image by how the file writes it.
+            changes: codes by class id, by path. Images that the file has not are appended.
+            habits: not used.
+            notes: of some of the changes, what to write beside them.
+        """
+
+        def rows() -> Iterator[Any]:
+            seen = set()
+            for line, row in self.sheet.rows():
+                path = path_of(self.sheet.text(row, self.image))
+                seen.add(path)
+                yield changed(row, self._written(line, row) or [], path)
+            for path in changes:
+                if path not in seen:
+                    row = self.sheet.new_row()
+                    self.sheet.change(row, self.image, self.sheet.cell(path))
+                    yield changed(row, [], path)
+
+        def changed(row: Any, before: list[str], path: str) -> Any:
+            if path in changes:
+                self.sheet.change(row, self.names, self._cell(self._changed(before, changes[path])))
+                for index, note in (notes or {}).get(path, {}).items():
+                    self.sheet.annotate(row, self.names, self.classes[index], note)
+            return row
+
+        return self.sheet.format(rows())
+
+    def _cell(self, names: list[str]) -> str:
+        cell = repr(names)
+        return cell if self._like_python and _PYTHON.fullmatch(cell) else json.dumps(names, ensure_ascii=False)
+
+
+def list_columns(sheet: Sheet, columns: list[int]) -> list[int]:
+    """Those of some columns that hold lists of names, and blanks."""
+    possible, filled = {*columns}, set()
+    for _, row in sheet.rows():
+        for column in [*possible]:
+            (cell,) = sheet.cells(row, (column,))
+            value = None if cell.strip() in _BLANK else _list_of(cell.strip())
+            if cell.strip() not in _BLANK and not are_names(value):
+                possible.remove(column)
+            elif value:
+                filled.add(column)
+    return sorted(possible & filled)
+
+
+def _is_json(cell: str) -> bool:
+    try:
+        json.loads(cell)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _list_of(cell: str) -> list | None:
+    """The list that a cell holds; None if it holds none."""
+    if _is_json(cell):
+        value = json.loads(cell)
+        return value if isinstance(value, list) else None
+    if _PYTHON.fullmatch(cell):
+        return [item[1:-1] for item in re.findall(_ITEM, cell)]
+    return None
