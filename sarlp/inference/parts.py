@@ -121,9 +121,10 @@ def predict_part(
         parquet.require_pyarrow(out)
     images = find_images(only_or_all(inputs))
     own = images[shard.span(len(images), batch_size)]
+    cfg: Any = inferencer.model.cfg  # a Config, which torch's type of a module does not say
     asked = {
         **asked,
-        'config': _digest([inferencer.model.cfg.model, pipeline_for_testing(inferencer.model.cfg)]),
+        'config': _digest([cfg.model, pipeline_for_testing(cfg)]),
         'calibration': inferencer.calibration and _digest(inferencer.calibration.to_json()),
         'thresholds': _digest(inferencer.thresholds) if inferencer.calibration else inferencer.thresholds[0],
         'classes': _digest(inferencer.classes),
@@ -180,6 +181,7 @@ def _predict(
 ) -> None:
     """Add the rows that are missing."""
     text = io.StringIO(newline='')
+    done, saved = record.done, time.monotonic()
 
     def save() -> None:
         data = text.getvalue().encode()
@@ -200,7 +202,6 @@ def _predict(
         record.skipped.append(as_text(str(name)))
         done += 1
 
-    done, saved = record.done, time.monotonic()
     with csv_rows(text, inferencer, {}) as write:
         if record.header:
             text.seek(0)

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
@@ -69,7 +71,7 @@ class NamedClasses:
             'with --negative ""'
         ]
 
-    def unsaid(self, labels: Mapping[str, Sequence[int]]) -> list[str]:
+    def unsaid(self, labels: Mapping[str, np.ndarray]) -> list[str]:
         """Lines for the reader of what was written.
 
         Args:
