@@ -354,6 +354,14 @@ class TestImageFolder:
             written = exchange(name, FORMS[name][1](), IMAGES).write({'a/4.jpg': [-1, 1, -1]}).decode()
             assert written == FORMS[name][1]().replace('a/4.jpg,"x, y",', f'a/4.jpg,"x, y",{cell}')
 
+    def test_beside_columns_of_labels_it_is_to_be_told(self, exchange):
+        content = metadata_jsonl().replace('"caption": "x"', '"cow": true')
+        with pytest.raises(AnnotationError, match="column 'labels', line 1"):
+            exchange('metadata.jsonl', content, IMAGES)
+        found = exchange('metadata.jsonl', content, IMAGES, ignore_columns=['labels'])
+        assert (found.read.file.form, found.read.file.classes) == ('wide', ('cow',))
+        assert exchange('metadata.jsonl', content, IMAGES, form='imagefolder').read.file.classes == CLASSES
+
     def test_several_lists(self, exchange):
         content = metadata_jsonl().replace('"caption": "x"', '"tags": ["new"]')
         with pytest.raises(AnnotationError, match='2 columns have lists of names .* --class-column'):

@@ -37,6 +37,7 @@ from sarlp.apps.spreadsheets.label_files.text import decode
 from sarlp.apps.spreadsheets.label_files.workbooks import open_workbook, workbook_kind
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
+from sarlp.labels import UNKNOWN
 from sarlp.names.clean_names import clean_name
 
 _WHOLE = ('coco', 'labelstudio', 'cvat', 'fiftyone')  # what is no table
@@ -132,7 +133,8 @@ def open_labels(
     image = columns.named('--image-column', image_column) if image_column is not None else columns.image(is_image)
     if isinstance(table, JSONLinesSheet) and (form == 'lists' or (form is None and _has_lists(table))):
         return NameLists(table, image, group)
-    if form == ImageFolderMetadata.form or (form is None and class_column is None and value_column is None):
+    free = form is None and class_column is None and value_column is None and class_columns is None
+    if form == ImageFolderMetadata.form or free:
         names_column = _column_of_lists(table, columns, image, class_column, form)
         if names_column is not None:
             told = rest_is_no(path, positive, negative, unknown)
@@ -186,14 +188,22 @@ def _column_of_lists(table: Sheet, columns: '_Columns', image: int, given: str |
     if form is None and FILE_NAME not in table.header:
         return None
     found = list_columns(table, [column for column in columns.free if column != image])
+    if form is None:  # beside columns of labels a list may be anything
+        others = [column for column in columns.free if column not in (image, *found)]
+        return found[0] if len(found) == 1 and not any(_has_labels(table, column) for column in others) else None
     if len(found) == 1:
         return found[0]
-    if form is None:
-        return None
     raise AnnotationError(
         f'{table.path}: {len(found) or "no"} columns have lists of names in all cells that are not blank. Name one '
         'with --class-column.'
     )
+
+
+def _has_labels(table: Sheet, column: int) -> bool:
+    """Whether all cells of a column are labels, and some known."""
+    spelling = Spelling(quoted=isinstance(table, JSONLinesSheet))
+    codes = {spelling[table.cells(row, (column,))[0]] for _, row in table.rows()}
+    return None not in codes and bool(codes - {UNKNOWN})
 
 
 def settings_of(labels: LabelFile) -> dict[str, Any]:
