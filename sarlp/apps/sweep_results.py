@@ -201,11 +201,12 @@ def _recovered(table: Table) -> str:
 
 
 def _columns(table: Table, title: str, metrics: Sequence[str]) -> str:
-    measured = {key: row for key, row in table.items() if metrics[0] in row.values}
-    return _grid(
-        [title, 'p', 'runs', *metrics],
-        _rows(measured, lambda row: [_cell(row.values.get(metric, ())) for metric in metrics]),
-    )
+    lines = []
+    for (series, ratio), row in table.items():
+        number = sum(not math.isnan(value) for value in row.values.get(metrics[0], ()))
+        if number:
+            lines.append([series, f'{ratio:g}', str(number), *(_cell(row.values.get(name, ())) for name in metrics)])
+    return _grid([title, 'p', 'runs that measured it', *metrics], lines)
 
 
 def differences(table: Table, against: str) -> dict[tuple[str, float], list[float]]:

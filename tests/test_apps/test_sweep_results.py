@@ -102,7 +102,7 @@ def test_what_peeking_would_add_is_a_table_of_its_own(root):
     selection = dict(metric='mAP', selected={'test': 51.5}, best_on_test={'test': 53.25}, gain_of_peeking=1.75)
     file.write_text(json.dumps({**json.loads(file.read_text()), 'protocol': {'selection': selection}}))
     lines = markdown(collect(root)).splitlines()
-    assert lines[-1] == '| sarlp_r18_digits | 0.1 | 3 | 51.5 | 53.2 | 1.8 |'
+    assert lines[-1] == '| sarlp_r18_digits | 0.1 | 1 | 51.5 | 53.2 | 1.8 |'
     assert 'selected without the test set' in lines[-3] and 'recall' not in lines[-3]
 
 
@@ -123,9 +123,12 @@ def test_what_was_completed_is_a_table_of_its_own(root, tmp_path):
         [math.nan, 100 * ((p > 0.8) & (truth == 1)).sum() / truth.sum(), math.nan], nan_ok=True
     )
     text = markdown(table)
-    assert '| model, out of fold | p | runs | calibration error | precision at 0.8 | recall at 0.8 |' in text
+    assert (
+        '| model, out of fold | p | runs that measured it | calibration error | precision at 0.8 | recall at 0.8 |'
+        in text
+    )
     line = text.splitlines()[-1]
-    assert line.startswith('| sarlp_r18_digits | 0.1 | 3 |') and f' {values[1]:.1f} ' in line
+    assert line.startswith('| sarlp_r18_digits | 0.1 | 1 |') and f' {values[1]:.1f} ' in line
     error = 100 * quality['0.8']['calibration_error']
     rows = list(csv.DictReader(comma_separated(table).splitlines()))
     (row,) = [row for row in rows if row['metric'] == 'calibration error']
