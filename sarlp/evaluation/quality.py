@@ -47,6 +47,16 @@ def decision_quality(probabilities: np.ndarray, decisions: np.ndarray, truth: np
     return quality
 
 
+def precision_interval(part: Mapping[str, Any]) -> tuple[float, float]:
+    """95 % interval of Wilson for the precision of ``positive`` or ``negative`` decisions; (0, 1) of none."""
+    from scipy.stats import binomtest  # takes a second to import
+
+    if not part['decided']:
+        return 0.0, 1.0
+    interval = binomtest(part['right'], part['decided']).proportion_ci(method='wilson')
+    return float(interval.low), float(interval.high)
+
+
 def calibration_error(probabilities: np.ndarray, positive: np.ndarray, bins: int = BINS) -> float:
     """Expected calibration error (Guo et al., ICML 2017, eq. 3), of the probability of being positive.
 

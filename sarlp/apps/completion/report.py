@@ -6,8 +6,10 @@ import numpy as np
 
 from sarlp.apps.completion.complete import Completion
 from sarlp.errors import shorten
-from sarlp.evaluation.quality import format_quality
+from sarlp.evaluation.quality import format_quality, precision_interval
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+
+_DOUBT = 0.05  # by which the interval of a precision may reach below it without a word
 
 
 def format_completion(completion: Completion) -> str:
@@ -40,8 +42,19 @@ def format_completion(completion: Completion) -> str:
             f'called positive there: {shorten(out_of_reach)}'
         )
     lines += ['', 'what to expect, by cross-validation on the known labels:', format_quality(record.expected)]
-    if record.expected['positive']['precision'] < calibration.precision:
+    positive = record.expected['positive']
+    low, high = precision_interval(positive)
+    lines.append(
+        f'positive decisions: {positive["right"]:,} of {positive["decided"]:,} right, '
+        f'95 % interval {low:.1%} to {high:.1%}'
+    )
+    if positive['precision'] < calibration.precision:
         lines.append(f'note: the precision of {calibration.precision:g} was not reached there; label more images')
+    elif low < calibration.precision - _DOUBT:
+        lines.append(
+            f'note: so few decisions are no evidence for a precision of {calibration.precision:g}; it may be as low as '
+            f'{low:.0%}. Label more images, or look through what is filled in (sarlp review)'
+        )
     if record.measured is not None:
         lines += [
             '',

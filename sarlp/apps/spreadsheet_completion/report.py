@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
 
 from sarlp.apps.completion import Completion
 from sarlp.apps.spreadsheet_completion.backbones import Backbone
 from sarlp.apps.spreadsheets.csv_labels import ReadLabels
 from sarlp.engine.terminal import near
+from sarlp.evaluation.quality import precision_interval
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 _ENOUGH = 5  # known labels of a kind below which a class is said to have few
@@ -107,7 +107,7 @@ def _promise(completion: Completion) -> list[str]:
         part = expected[kind]
         low, shown = 0.0, '- | -'
         if part['decided']:
-            low, high = binomtest(part['right'], part['decided']).proportion_ci(method='wilson')
+            low, high = precision_interval(part)
             shown = f'{part["precision"]:.1%} | {low:.1%} to {high:.1%}'
         lines.append(f'| {word} | {part["decided"]:,} | {part["right"]:,} | {shown} |')
         if kind == 'positive':

@@ -311,6 +311,18 @@ def test_a_class_out_of_reach_is_named(informed):
     assert record.classes[3] in next(line for line in text.splitlines() if 'so nothing is' in line)
 
 
+@pytest.mark.parametrize(
+    ('right', 'decided', 'told'), [(4, 4, 'no evidence'), (970, 1000, None), (1, 4, 'not reached')]
+)
+def test_what_few_decisions_prove_is_told(informed, right, decided, told):
+    positive = dict(informed.record.expected['positive'], right=right, decided=decided, precision=right / decided)
+    record = replace(informed.record, expected={**informed.record.expected, 'positive': positive})
+    record = replace(record, calibration=replace(record.calibration, precision=0.9))
+    text = format_completion(replace(informed, record=record))
+    assert f'{right} of {decided:,} right, 95 % interval' in text
+    assert [words for words in ('no evidence', 'not reached') if words in text] == [told] * bool(told)
+
+
 def test_tables_that_a_spreadsheet_program_saved_again(tmp_path):
     text = 'image,class,probability,decision\n1.jpg,caf\u00e9,0.25,negative\n'
     (tmp_path / 'recovered.csv').write_text(text, encoding='utf-8-sig')  # with a byte-order mark

@@ -6,6 +6,7 @@ from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss, precision_score, recall_score
 
 from sarlp.apps.completion import calibrate, choose_thresholds, decision_quality, format_quality
+from sarlp.evaluation.quality import calibration_error, precision_interval
 
 from .test_calibration import CLASSES, synthetic
 
@@ -88,3 +89,23 @@ def test_quality_of_nothing():
     quality = decision_quality(np.zeros((3, 2)), nothing, nothing)
     assert np.isnan(quality['positive']['precision']) and quality['labels'] == 0
     assert '-' in format_quality(quality)
+
+
+def test_calibration_error_is_the_mean_distance_within_bins():
+    rng = np.random.default_rng(3)
+    p, positive = rng.random(211), rng.random(211) < 0.4
+    p[:3] = 0, 1, 1 / 3
+    expected = 0.0
+    for k in range(7):
+        inside = [i for i in range(211) if k / 7 <= p[i] < (k + 1) / 7 or (k == 6 and p[i] == 1)]
+        if inside:
+            expected += len(inside) / 211 * abs(np.mean(p[inside]) - np.mean(positive[inside]))
+    assert calibration_error(p, positive, bins=7) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_interval_of_a_precision_is_wilsons():
+    n, k, z = 23, 19, 1.959963984540054
+    centre = (k + z**2 / 2) / (n + z**2)
+    half = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
+    assert precision_interval({'decided': n, 'right': k}) == pytest.approx((centre - half, centre + half))
+    assert precision_interval({'decided': 0, 'right': 0}) == (0, 1)
