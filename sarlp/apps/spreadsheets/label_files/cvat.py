@@ -12,9 +12,11 @@ A class with a tag is there. An image without any says nothing, since CVAT lists
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from xml.etree import ElementTree
+
+import numpy as np
 
 from sarlp.apps.spreadsheets.label_files.named import NamedClasses
 from sarlp.apps.spreadsheets.label_files.tables import Changes, Notes, Statement
@@ -96,7 +98,7 @@ class CVATImages(NamedClasses):
             lines.append(f'shapes, which are no tags, left out: {shorten(kinds)}')
         return lines
 
-    def unsaid(self, labels: Mapping[str, Sequence[int]]) -> list[str]:
+    def unsaid(self, labels: Mapping[str, np.ndarray]) -> list[str]:
         lines = super().unsaid(labels)
         if self._strangers:
             lines.append(

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from sarlp.apps.spreadsheets.label_files.named import Codes, NamedClasses, named_list
 from sarlp.apps.spreadsheets.label_files.tables import Changes, Notes, Statement
 from sarlp.datasets.annotation import AnnotationError
@@ -107,7 +109,7 @@ class LabelStudio(NamedClasses):
     def _choices(self, number: int, result: dict) -> list[str]:
         """Names that one result chooses."""
         value = result.get('value')
-        control = {key: result.get(key) for key in ('from_name', 'to_name')}
+        control: dict[str, Any] = {key: result.get(key) for key in ('from_name', 'to_name')}
         if result.get('type') != _CHOICES or self._control not in (None, control['from_name']):
             self._left_out[f'results of {show(result.get("from_name"))}'] += 1
             return []
@@ -132,7 +134,7 @@ class LabelStudio(NamedClasses):
         left_out = [f'{what}, left out: {count:,}' for what, count in self._left_out.items()]
         return super().notes() + left_out
 
-    def unsaid(self, labels: Mapping[str, Sequence[int]]) -> list[str]:
+    def unsaid(self, labels: Mapping[str, np.ndarray]) -> list[str]:
         return [
             *super().unsaid(labels),
             'note: what is new stands in it as predictions; in Label Studio a person accepts them, and then they count',

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
@@ -69,14 +71,14 @@ class NamedClasses:
             'with --negative ""'
         ]
 
-    def unsaid(self, labels: Mapping[str, Sequence[int]]) -> list[str]:
+    def unsaid(self, labels: Mapping[str, np.ndarray]) -> list[str]:
         """Lines for the reader of what was written.
 
         Args:
-            labels: codes by image.
+            labels: (C,) codes by image, all that is known then.
         """
         code, what, like = (UNKNOWN, 'unknown', 'no') if self.rest_is_no else (NEGATIVE, 'no', 'unknown')
-        count = sum(int(found == code) for codes in labels.values() for found in codes)
+        count = sum(int((codes == code).sum()) for codes in labels.values())
         if not count:
             return []
         return [
