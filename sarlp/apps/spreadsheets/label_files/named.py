@@ -75,10 +75,10 @@ class NamedClasses:
         """Lines for the reader of what was written.
 
         Args:
-            labels: codes by image.
+            labels: (C,) codes by image, all that is known then.
         """
         code, what, like = (UNKNOWN, 'unknown', 'no') if self.rest_is_no else (NEGATIVE, 'no', 'unknown')
-        count = sum(int(found == code) for codes in labels.values() for found in codes)
+        count = sum(int((codes == code).sum()) for codes in labels.values())
         if not count:
             return []
         return [

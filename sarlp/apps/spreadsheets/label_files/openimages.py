@@ -39,7 +39,7 @@ class Confidence(Spelling):
             except ValueError:
                 return None
             if 0 <= number <= 1:
-                code = self[cell] = {0.0: NEGATIVE, 1.0: POSITIVE}.get(number, UNKNOWN)
+                code = self[cell] = int(number) if number in (NEGATIVE, POSITIVE) else UNKNOWN
         return code
 
 

@@ -144,11 +144,9 @@ def open_labels(
         raise AnnotationError(f'{path}: --class-names goes with the form openimages, and this file is none.')
     if form == OpenImages.form:
         place = {name: columns.named(f'--form {form}', name) for name in COLUMNS}
-        described = class_names if isinstance(class_names, Mapping | None) else read_class_names(class_names)
+        called = class_names if isinstance(class_names, Mapping | None) else read_class_names(class_names)
         words = Confidence(positive, negative, unknown, quoted=bool(json_lines))
-        return OpenImages(
-            table, image, words, place['LabelName'], place['Confidence'], place['Source'], group, described
-        )
+        return OpenImages(table, image, words, place['LabelName'], place['Confidence'], place['Source'], group, called)
     spelling = Spelling(positive, negative, unknown, quoted=bool(json_lines))
     if form == CheXpert.form:
         spelling = chexpert_spelling(positive, negative, unknown, quoted=bool(json_lines))
