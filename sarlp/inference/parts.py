@@ -18,7 +18,6 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -26,53 +25,25 @@ from sarlp.engine.testing import pipeline_for_testing
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.inference import parquet
 from sarlp.inference.inferencer import MultiLabelInferencer
+from sarlp.inference.part_record import (
+    Record,
+    begin_anew,
+    check_part,
+    checksum,
+    read_record,
+    record_path,
+    rows_path,
+    save_record,
+)
 from sarlp.inference.prediction_files import OWN, csv_rows, only_or_all
 from sarlp.inference.shards import Shard
 from sarlp.io.files import atomic_write, keep_others_out
 from sarlp.io.image_files import as_text, find_images
-from sarlp.io.json_file import plain, read_json, show
+from sarlp.io.json_file import plain, show
 from sarlp.io.outputs import check_output
 from sarlp.transforms import BadImageError
 
 FORMS = ('.csv', '.parquet')
-
-
-@dataclass
-class Record:
-    """Of a part: what is asked for, and how far it is.
-
-    Attributes:
-        part: its number, from 1.
-        of: how many there are.
-        asked: what the rows depend on.
-        images: how many the part has.
-        done: how many of them were gone through, in order.
-        skipped: names of those that can not be read.
-        header: bytes of the header of the table in CSV.
-        bytes: of the rows so far, or of the finished part.
-        crc32: of these bytes.
-        finished: whether the part is there, and not rows in the making.
-    """
-
-    part: int
-    of: int
-    asked: dict[str, Any]
-    images: int
-    done: int = 0
-    skipped: list[str] = field(default_factory=list)
-    header: int = 0
-    bytes: int = 0
-    crc32: int = 0
-    finished: bool = False
-
-    @property
-    def shard(self) -> Shard:
-        return Shard(self.part, self.of)
-
-    @property
-    def rows(self) -> int:
-        """How many of the images gone through have one."""
-        return self.done - len(self.skipped)
 
 
 class Merged(NamedTuple):
@@ -133,7 +104,7 @@ def predict_part(
         'batch_size': batch_size,
     }
     part = shard.file(out)
-    rows = _rows(part)
+    rows = rows_path(part)
     new = Record(shard.number, shard.total, plain(asked), len(own))
     record = _begun(part, new)
     if record.finished:
@@ -144,8 +115,8 @@ def predict_part(
         keep_others_out(file, f'{part}: another process is at part {shard}; wait for it, or end it')
         record = _begun(part, new)  # by then
         if not record.finished:
-            if _sum(rows, record.bytes) != (record.bytes, record.crc32):
-                raise UserError(f'{rows}: was changed since; {_anew(part)}')
+            if checksum(rows, record.bytes) != (record.bytes, record.crc32):
+                raise UserError(f'{rows}: was changed since; {begin_anew(part)}')
             file.truncate(record.bytes)
             if record.done:
                 warnings.warn(f'{part}: goes on after {record.done:,} of {record.images:,} images', stacklevel=2)
@@ -156,14 +127,14 @@ def predict_part(
                     parquet.from_csv(rows, target)
                 else:
                     _join_csv([(rows, 0)], target)
-            record.bytes, record.crc32 = _sum(part)
+            record.bytes, record.crc32 = checksum(part)
             record.finished = True
-            _save(part, record)
+            save_record(part, record)
     rows.unlink(missing_ok=True)
     if record.skipped:
         warnings.warn(
             f'{part}: {len(record.skipped):,} of {record.images:,} images have no row, since the files cannot be read: '
-            f'{shorten(record.skipped)}; {_record(part).name} names them',
+            f'{shorten(record.skipped)}; {record_path(part).name} names them',
             stacklevel=2,
         )
     return record
@@ -191,7 +162,7 @@ def _predict(
         file.flush()
         os.fsync(file.fileno())  # before the record that counts it
         record.bytes, record.crc32, record.done = record.bytes + len(data), zlib.crc32(data, record.crc32), done
-        _save(part, record)
+        save_record(part, record)
 
     def on_bad_image(name: str | int, error: BadImageError) -> None:
         nonlocal done
@@ -221,25 +192,21 @@ def _predict(
 
 def _begun(part: Path, new: Record) -> Record:
     """The record of a part, made if there is none. Raises: UserError, see :func:`predict_part`."""
-    path = _record(part)
+    path = record_path(part)
     if not path.exists():
-        for file in (part, _rows(part)):
+        for file in (part, rows_path(part)):
             if file.exists():
                 raise UserError(
                     f'{file}: is there, but no record {path.name} of a part begun before. It was left as it is; '
                     'choose another name for the output, or move that file'
                 )
-        _save(part, new)
+        save_record(part, new)
         return new
-    record = _read(path)
-    _require_same(record.asked, new.asked, f'{part}: was begun with', 'asked for is', _anew(part))
+    record = read_record(path)
+    _require_same(record.asked, new.asked, f'{part}: was begun with', 'asked for is', begin_anew(part))
     if record.finished:
-        _check(part, record)
+        check_part(part, record)
     return record
-
-
-def _anew(part: Path) -> str:
-    return f'choose another name for the output, or remove {part.name}* in {part.parent} to begin the part anew'
 
 
 def _require_same(one: dict, other: dict, first: str, second: str, advice: str) -> None:
@@ -260,10 +227,10 @@ def merge_parts(out: str | os.PathLike) -> Merged:
     """
     out = Path(out)
     pattern = re.compile(rf'{re.escape(out.stem)}\.([0-9]+)-of-([0-9]+){re.escape(out.suffix)}\.json')
-    found = {path: _read(path) for path in out.parent.glob('*.json') if pattern.fullmatch(path.name)}
+    found = {path: read_record(path) for path in out.parent.glob('*.json') if pattern.fullmatch(path.name)}
     records = sorted(found.values(), key=lambda record: record.part)
     for path, record in found.items():
-        if _record(record.shard.file(out)) != path:
+        if record_path(record.shard.file(out)) != path:
             raise UserError(f'{path}: is the record of part {record.shard}, under another name; remove it')
     if not records:
         raise UserError(f'{out}: there is no part of it, {out.stem}.1-of-N{out.suffix}; make them by --shard 1/N')
@@ -284,7 +251,7 @@ def merge_parts(out: str | os.PathLike) -> Merged:
             f'{out}: not all {total} parts are there ({said}); make them by --shard {[*lacking, *unfinished][0]}'
         )
     for record in records:
-        _check(parts[record.shard], record)
+        check_part(parts[record.shard], record)
     rows = sum(record.rows for record in records)
     if not rows:
         raise UserError(f'{out}: not written, since none of the images can be read')
@@ -308,43 +275,6 @@ def _join_csv(parts: Iterable[tuple[Path, int]], target: IO[bytes]) -> None:
 
 def _own(out: Path) -> Callable[[Path], bool]:
     return parquet.is_own if out.suffix == '.parquet' else OWN[out.suffix]
-
-
-def _rows(part: Path) -> Path:
-    return part.with_name(f'{part.name}.unfinished')
-
-
-def _record(part: Path) -> Path:
-    return part.with_name(f'{part.name}.json')
-
-
-def _save(part: Path, record: Record) -> None:
-    with atomic_write(_record(part)) as file:
-        json.dump(asdict(record), file, ensure_ascii=False, indent=1)
-
-
-def _read(path: Path) -> Record:
-    try:
-        content = read_json(path)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or content.keys() != {entry.name for entry in fields(Record)}:
-        raise UserError(f'{path}: is no record of a part of predictions, or damaged; move it')
-    return Record(**content)
-
-
-def _check(part: Path, record: Record) -> None:
-    if not part.is_file() or _sum(part) != (record.bytes, record.crc32):
-        raise UserError(f'{part}: is no longer what was written; {_anew(part)}')
-
-
-def _sum(path: Path, most: int | None = None) -> tuple[int, int]:
-    """Bytes of a file, of no more than so many, and their CRC-32."""
-    size, crc = 0, 0
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20 if most is None else min(1 << 20, most - size)):
-            size, crc = size + len(block), zlib.crc32(block, crc)
-    return size, crc
 
 
 def _digest(value: Any) -> str:

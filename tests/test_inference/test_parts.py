@@ -155,9 +155,9 @@ def test_a_part_ends_between_its_steps(make, tmp_path, monkeypatch):
         for path in tmp_path.glob('p.*'):
             path.unlink()
         count = iter(range(steps))
-        save = parts._save
+        save = parts.save_record
         with monkeypatch.context() as patch:
-            patch.setattr(parts, '_save', lambda *arguments: next(count) is None or save(*arguments))  # noqa: B023
+            patch.setattr(parts, 'save_record', lambda *arguments: next(count) is None or save(*arguments))  # noqa: B023
             if steps < 3:
                 with pytest.raises(StopIteration):
                     make(1)
