@@ -16,6 +16,8 @@ from .place import Place
 
 # two processes of a test must not fight over the cores, nor must the workers of pytest-xdist
 _WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
+if _WORKERS > 1:
+    os.environ['OMP_NUM_THREADS'] = '1'  # of processes of tests too: another number of threads rounds differently
 torch.set_num_threads(int(os.environ.get('SARLP_TEST_THREADS', '2' if _WORKERS == 1 else '1')))
 
 

@@ -246,6 +246,7 @@ def test_killed_while_deciding(serve, made, after):
     os.kill(process.pid, signal.SIGKILL)
     for thread in threads:
         thread.join(60)
+    process.join(60)  # its lock is let go of when it has ended, which takes a moment
     assert len(acknowledged) >= 5
     review = Review(made.table)
     codes = {'positive': 1, 'negative': 0, 'undecided': -1}
