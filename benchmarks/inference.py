@@ -10,7 +10,8 @@ depend on them, while `differs`, the largest difference of a score from the mode
 is what the weights and one batch take, where the device keeps count.
 
 --end-to-end measures something else: how many JPEG files of 500x375 px a second become predictions, beside the model
-alone, which is given the same batches decoded. The two take turns as well; `of_model` is the median over the turns.
+alone, which is given the same batches decoded. The two take turns as well; `of_model` is the median over the turns, and
+`cpu_ms` what an image takes of the processor, which others on the machine change less.
 """
 
 import argparse
@@ -184,17 +185,20 @@ def from_files(args: argparse.Namespace) -> list[dict]:
             'end_to_end': lambda: deque(inferencer.stream(files, **options), maxlen=0),
         }
         times: dict[str, list[float]] = {way: [] for way in ways}
+        cpu: dict[str, list[float]] = {way: [] for way in ways}
         for turn in range(args.repeats + 1):
             for way, go in ways.items():
-                start = time.perf_counter()
+                start, cpu_start = time.perf_counter(), time.process_time()
                 go()  # what it gives lies in the memory of the CPU, so that the device is through
                 if turn:
                     times[way].append(time.perf_counter() - start)
+                    cpu[way].append(time.process_time() - cpu_start)
     return [
         {
             'variant': way,
             'images_per_s': len(files) / statistics.median(taken),
             'of_model': statistics.median(a / b for a, b in zip(times['model only'], taken, strict=True)),
+            'cpu_ms': 1e3 * statistics.median(cpu[way]) / len(files),
         }
         for way, taken in times.items()
     ]
@@ -209,6 +213,7 @@ COLUMNS = {
     'peak_mb': '{:.0f}',
     'differs': '{:.1e}',
     'of_model': '{:.2f}',
+    'cpu_ms': '{:.1f}',
 }
 
 
