@@ -75,9 +75,9 @@ if torch.cuda.is_available():
     data=$(mktemp -d)
     trap 'rm -rf "$data"' EXIT
     "$python" tools/dataset_converters/digits.py --out "$data/digits" --num-train "$images" --num-test 40 >/dev/null &&
-      "$python" tools/train.py configs/sarlp/sarlp_r18_digits_p0.1.py --work-dir "$data/work" "${amp[@]}" --cfg-options \
+      "$python" tools/train.py configs/sarlp/sarlp_r18_digits_p0.1.py --work-dir "$data/run" "${amp[@]}" --cfg-options \
         train_cfg.max_epochs=3 default_hooks.logger.interval=5 {train,val,test}_dataloader.dataset.data_root="$data/digits" &&
-      cat "$data"/work/*/vis_data/scalars.json >"$out/train.json" ;;
+      cat "$data"/run/*/vis_data/scalars.json >"$out/train.json" ;;
   *)
     echo "no such stage: $1"
     exit 2

@@ -437,7 +437,8 @@ def test_the_script_for_slurm(tmp_path):
 
 class TestParquet:
     def test_is_the_same_table(self, make, tmp_path, monkeypatch):
-        parquet = pytest.importorskip('pyarrow.parquet')
+        from pyarrow import parquet
+
         for number in range(1, 5):
             make(number)
             make(number, out='p.parquet')

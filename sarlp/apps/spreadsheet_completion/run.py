@@ -80,13 +80,7 @@ def complete(
     labels = Path(labels)
     folder = CompletionFolder(labels.with_name(f'{labels.stem}_completed') if out is None else out)
     device = use_device(device)
-    how: dict[str, Any] = dict(
-        on_conflict=on_conflict,
-        allow_missing=allow_missing,
-        include_unlabelled=include_unlabelled,
-        near_duplicates=near_duplicates,
-    )
-    read = read_csv_labels(labels, photos, **how, **form)
+    read = read_csv_labels(labels, photos, on_conflict, allow_missing, include_unlabelled, near_duplicates, **form)
     observed = np.stack([*read.labels.values()])
     print(f'{read.describe()}\n{format_summary(read, observed)}', flush=True)
     _check_folds(read, folds)
@@ -108,7 +102,7 @@ def complete(
     made_of = dict(
         labels=hashlib.sha256(labels.read_bytes()).hexdigest(),
         photos=str(Path(photos).resolve()),
-        read={**how, **form},
+        read={**read.options, **form, **read.file.settings()},  # settings: also what is in a file of class names
         images=sorted(read.labels),
         folds=folds,
         config=backbone.config,
@@ -117,7 +111,7 @@ def complete(
     moved = folder.begin(made_of)
     if moved is not None:
         print(f'what was completed before, of something else, is in {near(moved)} now')
-    write_annotations(read, data, _VAL_FRACTION, _SEED, how)
+    write_annotations(read, data, _VAL_FRACTION, _SEED)
     completion = complete_labels(
         backbone.config,
         None,

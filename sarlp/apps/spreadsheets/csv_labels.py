@@ -55,6 +55,7 @@ class ReadLabels:
         near: which file a missing image may be, or nothing.
         groups: of the images that belong with others, by path (:mod:`sarlp.datasets.groups`).
         described: what to say of them.
+        options: with which it was read, by name of the argument, for the record.
     """
 
     csv: str | os.PathLike
@@ -68,6 +69,7 @@ class ReadLabels:
     near: str
     groups: dict[str, str]
     described: list[str]
+    options: dict[str, Any]
 
     @property
     def entries(self) -> list[dict[str, Any]]:
@@ -100,6 +102,12 @@ def read_csv_labels(
     Raises:
         AnnotationError: the file or the folder is not as it must be.
     """
+    options = dict(
+        on_conflict=on_conflict,
+        allow_missing=allow_missing,
+        include_unlabelled=include_unlabelled,
+        near_duplicates=near_duplicates,
+    )
     if on_conflict not in CONFLICTS:
         raise AnnotationError(f'on_conflict must be one of {", ".join(CONFLICTS)}, found {on_conflict!r}.')
     folder = ImageFolder(img_root)
@@ -118,7 +126,9 @@ def read_csv_labels(
     if include_unlabelled:
         labels |= {name: np.full(len(file.classes), UNKNOWN, np.int8) for name in unlisted}
     groups, said = find_groups(file, merged, folder.root, list(labels), near_duplicates)
-    read = ReadLabels(csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, said)
+    read = ReadLabels(
+        csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, said, options
+    )
     validate(file.classes, read.entries, csv)
     return read
 
@@ -163,14 +173,8 @@ def convert_csv_labels(
     """
     if not 0 < val_fraction < 1:
         raise AnnotationError(f'expected the fraction of images to test on in (0, 1), found {val_fraction}.')
-    options: dict[str, Any] = dict(
-        on_conflict=on_conflict,
-        allow_missing=allow_missing,
-        include_unlabelled=include_unlabelled,
-        near_duplicates=near_duplicates,
-    )
-    read = read_csv_labels(csv, img_root, **options, **form)
-    files, entries = write_annotations(read, save_dir, val_fraction, seed, options)
+    read = read_csv_labels(csv, img_root, on_conflict, allow_missing, include_unlabelled, near_duplicates, **form)
+    files, entries = write_annotations(read, save_dir, val_fraction, seed)
     classes = read.file.classes
     print(read.describe())
     print(f'\nboth splits: {summary({"classes": classes}, read.entries)}\n')
@@ -179,14 +183,13 @@ def convert_csv_labels(
 
 
 def write_annotations(
-    read: ReadLabels, save_dir: str | os.PathLike, val_fraction: float, seed: int, options: Mapping[str, Any]
+    read: ReadLabels, save_dir: str | os.PathLike, val_fraction: float, seed: int
 ) -> tuple[dict[str, Path], dict[str, list[dict]]]:
     """Write the data set of what was read; see :func:`convert_csv_labels`.
 
     Args:
-        read: of :func:`read_csv_labels`, with ``options``.
+        read: of :func:`read_csv_labels`.
         save_dir, val_fraction, seed: see there.
-        options: with which it was read, for the record.
 
     Returns:
         The files by split, and what is in them.
@@ -206,7 +209,7 @@ def write_annotations(
             )
     save_dir = Path(save_dir)
     drawn = dict(val_fraction=val_fraction, seed=seed)
-    source = write_source(save_dir, read.csv, read.img_root, read.file, read.merged, {**drawn, **options})
+    source = write_source(save_dir, read.csv, read.img_root, read.file, read.merged, {**drawn, **read.options})
     files = {split: save_dir / 'labels' / f'{split}.json' for split in SPLITS}
     for split in SPLITS:
         inside = {entry['img_path'] for entry in entries[split]}

@@ -33,7 +33,7 @@ def exchange(tmp_path):
         def write(self, labels):
             for seed in range(40):  # of few images all may fall into one split
                 try:
-                    write_annotations(self.read, self.root / 'data', 0.4, seed, {})
+                    write_annotations(self.read, self.root / 'data', 0.4, seed)
                 except AnnotationError as error:
                     assert 'fall into' in str(error)
                 else:

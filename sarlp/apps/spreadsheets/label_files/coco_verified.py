@@ -146,11 +146,8 @@ class VerifiedCoco:
         New positives go to ``pos_category_ids``, since a label has no box, and new negatives to ``neg_category_ids``;
         the annotations of a class that is no longer positive are left out.
 
-        Args:
-            path_of: path of an image by how the file writes it.
-            changes: codes by class id, by path. Images that the file has not are appended.
-            habits: not used.
-            notes: not used, COCO has no place for them.
+        For the arguments see :meth:`~sarlp.apps.spreadsheets.label_files.tables.Wide.rewrite`.
+        COCO has no place for notes.
         """
         try:
             content = read_json(self.path)

@@ -117,11 +117,8 @@ class CVATImages(NamedClasses):
     ) -> bytes:
         """The file with some tags more or fewer. CVAT takes no tags of images that are not in the task.
 
-        Args:
-            path_of: path of an image by how the file writes it.
-            changes: codes by class id, by path.
-            habits: not used.
-            notes: not used, a tag has no place for them.
+        For the arguments see :meth:`~sarlp.apps.spreadsheets.label_files.tables.Wide.rewrite`.
+        A tag has no place for notes.
         """
         self._strangers = sorted(changes.keys() - {path_of(name or '') for name, _ in self._images})
         if not changes:

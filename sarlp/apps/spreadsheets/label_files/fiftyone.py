@@ -100,11 +100,8 @@ class FiftyOneLabels(NamedClasses):
     ) -> bytes:
         """The file with other targets where labels changed; an image has a list of them then.
 
-        Args:
-            path_of: path of an image by how the file writes it.
-            changes: codes by class id, by path. Images that the file has not are appended.
-            habits: not used.
-            notes: not used.
+        For the arguments see :meth:`~sarlp.apps.spreadsheets.label_files.tables.Wide.rewrite`.
+        There is no place for notes.
         """
         if not changes:
             return Path(self.path).read_bytes()

@@ -82,11 +82,7 @@ class ImageFolderMetadata(NamedClasses):
     ) -> bytes:
         """The file with some lists changed.
 
-        Args:
-            path_of: path of an image by how the file writes it.
-            changes: codes by class id, by path. Images that the file has not are appended.
-            habits: not used.
-            notes: of some of the changes, what to write beside them.
+        For the arguments see :meth:`~sarlp.apps.spreadsheets.label_files.tables.Wide.rewrite`.
         """
 
         def rows() -> Iterator[Any]:

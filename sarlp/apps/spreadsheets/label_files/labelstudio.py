@@ -159,11 +159,8 @@ class LabelStudio(NamedClasses):
     ) -> bytes:
         """The tasks with a prediction more where labels changed; of several of one image, each.
 
-        Args:
-            path_of: path of an image by how the file writes it.
-            changes: codes by class id, by path. Images that the file has not are appended.
-            habits: not used.
-            notes: not used.
+        For the arguments see :meth:`~sarlp.apps.spreadsheets.label_files.tables.Wide.rewrite`.
+        There is no place for notes.
         """
         if not changes:
             return Path(self.path).read_bytes()

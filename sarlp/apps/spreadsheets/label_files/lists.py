@@ -75,11 +75,8 @@ class NameLists:
     ) -> bytes:
         """The file with some labels changed.
 
-        Args:
-            path_of: path of an image by how the file writes it.
-            changes: codes by class id, by path. Images that the file has not are appended.
-            habits: not used.
-            notes: of some of the changes, for a key of their own.
+        For the arguments see :meth:`~sarlp.apps.spreadsheets.label_files.tables.Wide.rewrite`.
+        Notes go to a key of their own.
         """
 
         def rows() -> Iterator[Any]:
