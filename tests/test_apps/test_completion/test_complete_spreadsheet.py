@@ -305,3 +305,24 @@ class TestBackbone:
         cfg = sarlp.load_config(f'few_{name}_custom')
         assert cfg.model.get('frozen_backbone', False) == ('frozen' in name) == ('tokens' in cfg)
         assert cfg.model.head.type == 'TokenHead'
+
+
+def test_other_names_in_the_same_file_are_another_input(run, scenes, tmp_path, monkeypatch):
+    asked = []
+
+    def begin(folder, made_of):
+        asked.append(made_of)
+        raise KeyboardInterrupt  # what comes after takes long
+
+    monkeypatch.setattr('sarlp.apps.spreadsheet_completion.run.CompletionFolder.begin', begin)
+    rows = ['ImageID,Source,LabelName,Confidence']
+    for image, row in cells(scenes / 'labels.csv').items():
+        codes = {'yes': 1, 'no': 0}
+        rows += [f'{image},verification,{name},{codes[cell]}' for name, cell in row.items() if cell in codes]
+    labels, names = tmp_path / 'image-labels.csv', tmp_path / 'names.csv'
+    labels.write_text('\n'.join([*rows, '']))
+    for name in ('Nought', 'Nought', 'Zero'):
+        names.write_text(f'{next(iter(rows[1:])).split(",")[2]},{name}\n')
+        with pytest.raises(KeyboardInterrupt):
+            run(labels, class_names=names)
+    assert asked[0] == asked[1] != asked[2]
