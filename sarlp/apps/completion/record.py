@@ -90,7 +90,11 @@ class Record:
         """The checkpoint whose scores an image has."""
         if self.folds is None:
             return self.checkpoints[0]
-        return self.checkpoints[fold_of(self._groups.get(image_id, image_id), self.folds, self.fold_seed)]
+        return self.checkpoints[fold_of(self.group_of(image_id), self.folds, self.fold_seed)]
+
+    def group_of(self, image_id: str) -> str:
+        """The group of an image, whose images are all in one fold; the image itself where it has none."""
+        return self._groups.get(image_id, image_id)
 
     @cached_property
     def _groups(self) -> dict[str, str]:

@@ -18,7 +18,10 @@ from sarlp.registry import DATASETS
 
 
 def write_completed(
-    record: Record, changes: Mapping[str, Mapping[str, int]], out_dir: str | os.PathLike
+    record: Record,
+    changes: Mapping[str, Mapping[str, int]],
+    out_dir: str | os.PathLike,
+    notes: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Path]:
     """Write labels with changes: as annotation files, and as the file of labels that the data set was made from.
 
@@ -27,6 +30,7 @@ def write_completed(
         changes: 1 / 0 / -1 by image and name of the class; every other label stays as it is known.
         out_dir: where ``trainval.json`` and so on go, each under the name of the annotation file that it completes;
             and, if the data set came from a spreadsheet, JSON lines or COCO JSON, that file.
+        notes: see :func:`~sarlp.apps.spreadsheets.label_source.write_labels_like_source`.
 
     Returns:
         The files: of the splits by their names, and ``'source'``.
@@ -62,7 +66,7 @@ def write_completed(
     if strangers:
         raise UserError(f'images that are in no completed split: {shorten(strangers)}')
     if 'source' in written:
-        write_labels_like_source(for_source, record.data_root, written['source'], record.classes)
+        write_labels_like_source(for_source, record.data_root, written['source'], record.classes, notes)
     return written
 
 

@@ -66,6 +66,7 @@ class DecisionLog:
         self._lock = threading.Lock()
         self._file = None
         self._broken: str | None = None
+        self._end = 0
         if read_only and not self.path.exists():
             return
         # without a buffer, so that a write that failed is not tried again at closing
@@ -95,6 +96,11 @@ class DecisionLog:
     def undoable(self) -> int:
         """Number of decisions that can be undone one after another."""
         return len(self._done)
+
+    def snapshot(self) -> tuple[dict[Pair, int], int]:
+        """What is decided now, and the length of the log in bytes."""
+        with self._lock:
+            return dict(self.decided), self._end
 
     def decide(self, pair: Pair, decision: int | None) -> None:
         """Returns once the decision, or None to take it back, is on disk.

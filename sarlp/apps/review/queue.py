@@ -8,12 +8,13 @@ import numpy as np
 
 from sarlp.apps.completion import Recovered, Suspect
 from sarlp.apps.review.decisions import Pair
+from sarlp.apps.review.filling import expected_filling
 from sarlp.errors import UserError, UserValueError, shorten
-from sarlp.labels import CODES, DECISIONS, UNKNOWN
+from sarlp.labels import CODES, DECISIONS, NEGATIVE, POSITIVE, UNKNOWN
 
 KINDS = ('undecided', 'suggested', 'suspect')
 STATES = ('open', 'reviewed', *CODES)
-ORDERS = ('informative', 'highest', 'lowest', 'image')
+ORDERS = ('filling', 'informative', 'highest', 'lowest', 'image')
 OPEN = -2  # beside the label codes: nobody has decided
 _SPREAD = 4.0  # a class can count at most so many times as much as the middle one, or as little
 
@@ -51,7 +52,8 @@ class Selection:
         kind: one of :data:`KINDS`.
         state: ``'open'``, not decided by the reviewer; ``'reviewed'``; or the decision.
         low, high: range of probabilities, both ends included.
-        order: ``'informative'`` (see :func:`informativeness`), most first; ``'highest'`` or ``'lowest'`` probability
+        order: ``'filling'``, what was looked at before, and then what fills most blanks (see
+            :func:`~sarlp.apps.review.filling.expected_filling`); ``'informative'`` (see :func:`informativeness`), most first; ``'highest'`` or ``'lowest'`` probability
             first; ``'image'``, the labels of an image one after another. Equal ones keep the order of the file.
     """
 
@@ -125,6 +127,7 @@ class ReviewQueue:
         suspects: known labels that are contradicted.
         classes: names, all that there are.
         known_positives: by name of the class, for the order.
+        groups: of images that are alike, by image; an image that is not in it is alike to none.
 
     Attributes:
         items: recovered labels first, in the order of the files; an item is named by its index.
@@ -139,6 +142,7 @@ class ReviewQueue:
         suspects: Iterable[Suspect],
         classes: Sequence[str],
         known_positives: Mapping[str, int] | None = None,
+        groups: Mapping[str, str] | None = None,
     ):
         suggestions = {**CODES, DECISIONS[UNKNOWN]: None}
         self.items: list[Item] = []
@@ -166,20 +170,66 @@ class ReviewQueue:
             self._images.setdefault(item.image, []).append(index)
         image_of = {image: index for index, image in enumerate(self._images)}
         image = np.fromiter((image_of[item.image] for item in self.items), np.int64, number)
+        alike = groups or {}
+        names = np.array([alike.get(image, image) for image in self._images])
+        self._group = np.unique(names, return_inverse=True)[1][image] if number else image
         self._cls = np.fromiter((self._class_of[item.cls] for item in self.items), np.int64, number)
-        self._kind = np.fromiter((KINDS.index(item.kind) for item in self.items), np.int8, number)
-        self._probability = np.fromiter((item.probability for item in self.items), np.float64, number)
         self._decision = np.full(number, OPEN, np.int8)
-        labels = np.fromiter((UNKNOWN if item.label is None else item.label for item in self.items), np.int8, number)
-        positives = {self._class_of[name]: count for name, count in (known_positives or {}).items()}
+        self._label = np.fromiter((UNKNOWN if item.label is None else item.label for item in self.items), np.int8, number)
+        self._positives = {self._class_of[name]: count for name, count in (known_positives or {}).items()}
+        self._by_image = image * len(self.classes) + self._cls
+        self._looked_at: dict[int, None] = {}  # in this order
+        self.sort()
+
+    def sort(self) -> None:
+        """Put the items in order anew, by their probabilities and by what is decided and was looked at."""
+        number = len(self.items)
+        self._kind = np.fromiter((KINDS.index(item.kind) for item in self.items), np.int8, number)
+        self._probability = p = np.fromiter((item.probability for item in self.items), np.float64, number)
+        before = np.zeros(number)
+        before[[*self._looked_at]] = -np.arange(len(self._looked_at), 0, -1)
+        positives = np.bincount(self._cls[self._decision == POSITIVE], minlength=len(self.classes))
+        for index, count in self._positives.items():
+            positives[index] += count
+        asked = (self._decision == OPEN) & (before == 0)
+        gain = expected_filling(p, self._cls, self._label, self._kind == 0, asked, self._group, positives)
         keys = {
-            'informative': -informativeness(self._probability, self._cls, labels, positives),
-            'highest': -self._probability,
-            'lowest': self._probability,
-            'image': image * len(self.classes) + self._cls,
+            'filling': (-gain, before),
+            'informative': (-informativeness(p, self._cls, self._label, self._positives),),
+            'highest': (-p,),
+            'lowest': (p,),
+            'image': (self._by_image,),
         }
-        self._order = {name: np.argsort(key, kind='stable') for name, key in keys.items()}
-        self._rank = {name: np.argsort(order) for name, order in self._order.items()}
+        order = {name: np.lexsort(key) for name, key in keys.items()}
+        # as one, for those who look at it meanwhile
+        self._orders = {name: (places, np.argsort(places)) for name, places in order.items()}
+
+    def look_at(self, index: int) -> None:
+        """Remember that a person saw an item: it and those before it keep their places when probabilities change."""
+        self._looked_at.setdefault(index)
+
+    def renew(self, probabilities: Sequence[float], suggestions: Sequence[int]) -> None:
+        """Take probabilities and the decisions of the model (1 / 0 / -1) anew, item by item.
+
+        What was decided stays decided. A suspect stays one: it is known, and was contradicted once.
+        """
+        items = []
+        for item, p, code in zip(self.items, probabilities, suggestions, strict=True):
+            if item.kind == 'suspect':
+                items.append(item._replace(probability=float(p)))
+            else:
+                suggestion = None if code == UNKNOWN else int(code)
+                kind = KINDS[suggestion is not None]
+                items.append(item._replace(probability=float(p), kind=kind, suggestion=suggestion))
+        self.items = items
+        self.sort()
+
+    def blanks(self) -> tuple[int, int]:
+        """How many unknown labels are filled, by a yes or no of the person or else of the model; and how many there are."""
+        unknown = self._label == UNKNOWN
+        by_model = (self._decision == OPEN) & (self._kind == KINDS.index('suggested'))
+        by_person = (self._decision == POSITIVE) | (self._decision == NEGATIVE)
+        return int((unknown & (by_model | by_person)).sum()), int(unknown.sum())
 
     def __len__(self) -> int:
         return len(self.items)
@@ -202,7 +252,7 @@ class ReviewQueue:
 
     def select(self, selection: Selection) -> np.ndarray:
         """The indices of the selected items, in order."""
-        order = self._order[selection.order]
+        order, _ = self._orders[selection.order]
         return order[self._mask(selection)[order]]
 
     def find(self, selection: Selection, at: int | None = None, step: int = 0) -> Found:
@@ -213,12 +263,12 @@ class ReviewQueue:
             at: an item, which need not be selected (any more); None to begin at the end that ``step`` goes from.
             step: 0 for the item itself, 1 for the next one, -1 for the one before.
         """
-        order, mask = self._order[selection.order], self._mask(selection)
+        (order, rank_of), mask = self._orders[selection.order], self._mask(selection)
         ranks = np.flatnonzero(mask[order])
         if at is None:
             place = len(ranks) - 1 if step < 0 else 0
         else:
-            rank = self._rank[selection.order][at]
+            rank = rank_of[at]
             place = int(np.searchsorted(ranks, rank, 'right' if step > 0 else 'left')) - (step < 0)
             if step == 0:
                 return Found(at, place, len(ranks))

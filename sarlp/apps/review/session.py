@@ -5,21 +5,26 @@ import shlex
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from sarlp.apps.completion import Record, read_recovered, read_suspects, record_path, suspects_path, write_completed
-from sarlp.apps.completion.record import Recovered, Suspect
-from sarlp.apps.review.decisions import DecisionLog, log_path
+from sarlp.apps.completion.record import HEADER, Recovered, Suspect, write_table
+from sarlp.apps.review.decisions import DecisionLog, Pair, log_path
+from sarlp.apps.review.learned_file import Kept, Point, read_learned, write_learned
 from sarlp.apps.review.queue import ReviewQueue
 from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.datasets.nesting import keyed_leaves
 from sarlp.errors import UserError
-from sarlp.labels import POSITIVE, UNKNOWN
+from sarlp.io.outputs import check_output, is_table
+from sarlp.labels import DECISIONS, POSITIVE, UNKNOWN
 from sarlp.names.class_names import columns_by_name
+
+if TYPE_CHECKING:  # to learn takes torch, which an export does not
+    from sarlp.apps.review.learning import Learned
 
 
 class Known(NamedTuple):
@@ -32,12 +37,14 @@ class Known(NamedTuple):
 
 class Exported(NamedTuple):
     """The files by the names of :func:`~sarlp.apps.completion.write_completed`, the command of the next training, and
-    the number of labels that came from the reviewer and from the model."""
+    the number of labels that came from the reviewer and from the model, and the number of decisions that the model had
+    learnt from in the review."""
 
     files: dict[str, Path]
     command: str
     reviewed: int
     suggested: int
+    answers: int
 
 
 class Review:
@@ -51,6 +58,9 @@ class Review:
         record: of the completion.
         queue: what is to be reviewed.
         log: the decisions on disk.
+        learning: whether a learner renews the queue; see :class:`~sarlp.apps.review.learner.Learner`.
+        on_decision: called after each decision and undo.
+        curve: blanks filled after so many decisions, at the beginning and at each renewal.
 
     Raises:
         UserError: a file is missing or damaged, or another process reviews it.
@@ -75,10 +85,13 @@ class Review:
         for labels in self._known.values():
             positives.update(self.record.classes[index] for index in np.flatnonzero(labels == POSITIVE))
         try:
-            self.queue = ReviewQueue(recovered, suspects, self.record.classes, positives)
+            self.queue = ReviewQueue(recovered, suspects, self.record.classes, positives, self._groups(in_question))
         except UserError as error:
             raise UserError(f'{csv_file}: {error}; write it anew by sarlp recover') from None
         self.log = DecisionLog(log_path(csv_file), read_only)
+        self.learning = False
+        self.on_decision: Callable[[], None] = lambda: None
+        self.curve = [Point(0, self.queue.blanks()[0])]
         strangers = 0
         for pair, decision in self.log.decided.items():
             index = self.queue.index_of(pair)
@@ -86,6 +99,7 @@ class Review:
                 strangers += 1
             else:
                 self.queue.set_decision(index, decision)
+                self.queue.look_at(index)
         if strangers:
             warnings.warn(
                 f'{self.log.path}: {strangers:,} decisions are on labels that {self.csv_file.name} does not list (any '
@@ -93,6 +107,66 @@ class Review:
                 stacklevel=2,
             )
         self._lock = threading.Lock()
+        self._kept = read_learned(self.csv_file, self.log.path)
+        if self._kept is not None:
+            self.curve = [*self._kept.curve]
+            self._renew_queue(self._kept)
+        elif self.log.decided:
+            self.queue.sort()
+
+    def _groups(self, images: Mapping[str, set[str]]) -> dict[str, str]:
+        try:
+            return {image: self.record.group_of(image) for image in images}
+        except (UserError, OSError):  # the annotation files are not there; the review goes on without
+            return {}
+
+    @property
+    def learnt_from(self) -> int:
+        """Number of decisions that the present probabilities were learnt from."""
+        return 0 if self._kept is None else self._kept.answers
+
+    @property
+    def learnt_bytes(self) -> int:
+        """The part of the log that these are."""
+        return 0 if self._kept is None else self._kept.log_bytes
+
+    def snapshot(self) -> tuple[dict[Pair, int], int]:
+        """See :meth:`DecisionLog.snapshot`."""
+        return self.log.snapshot()
+
+    def renew(self, image_ids: list[str], learned: 'Learned', log_bytes: int) -> None:
+        """Take what was learnt from the first ``log_bytes`` of the log, and keep it on disk.
+
+        What is decided, and what was looked at, stays as it is and where it is.
+
+        Raises:
+            OSError: it is not on disk; the next start learns it again.
+        """
+        kept = Kept(
+            image_ids,
+            learned.probabilities,
+            learned.decisions,
+            learned.calibration,
+            learned.answers,
+            log_bytes,
+            self.curve,
+        )
+        self._renew_queue(kept)
+        self.curve.append(self.point())
+        self._kept = kept
+        write_learned(kept, self.csv_file, self.log.path)
+
+    def _renew_queue(self, kept: Kept) -> None:
+        p, decisions, there = kept.of([item.pair for item in self.queue.items])
+        old = [(item.probability, UNKNOWN if item.suggestion is None else item.suggestion) for item in self.queue.items]
+        self.queue.renew(
+            [float(new) if ok else before for new, ok, (before, _) in zip(p, there, old, strict=True)],
+            [int(new) if ok else before for new, ok, (_, before) in zip(decisions, there, old, strict=True)],
+        )
+
+    def point(self) -> Point:
+        """Of the curve, now."""
+        return Point(self.queue.reviewed(), self.queue.blanks()[0])
 
     @property
     def out_dir(self) -> Path:
@@ -133,6 +207,8 @@ class Review:
         with self._lock:
             self.log.decide(self.queue.items[index].pair, decision)
             self.queue.set_decision(index, decision)
+            self.queue.look_at(index)
+        self.on_decision()
 
     def undo(self, undoable: int) -> tuple[bool, int | None]:
         """Whether something was undone, and on which item if it is still listed; see :meth:`DecisionLog.undo`."""
@@ -143,13 +219,16 @@ class Review:
             index = self.queue.index_of(undone.pair)
             if index is not None:
                 self.queue.set_decision(index, undone.decision)
-            return True, index
+        self.on_decision()
+        return True, index
 
     def export(self, out_dir: str | os.PathLike | None = None, reviewed_only: bool = False) -> Exported:
         """Write the labels as they are after the review.
 
         The reviewer's decision holds for every label that has one; ``undecided`` leaves it unknown, and makes a suspect
-        unknown. Of the others, unknown labels get what the model decided, and known labels stay.
+        unknown. Of the others, unknown labels get what the model decided, and known labels stay. Where the review has
+        learnt, what the model decides is that of now: the spreadsheet says so of each label, and a table like the
+        reviewed one has the probabilities.
 
         Args:
             out_dir: a folder; None for :attr:`out_dir`.
@@ -159,22 +238,36 @@ class Review:
             UserError, OSError: nothing can be written; see :func:`~sarlp.apps.completion.write_completed`.
         """
         out_dir = Path(self.out_dir if out_dir is None else out_dir)
+        table = out_dir / self.csv_file.name
+        if self._kept is not None:
+            check_output(table, [self.csv_file], is_table(HEADER))
         with self._lock:
-            decisions = [self.queue.decision(index) for index in range(len(self.queue))]
+            items, kept = self.queue.items, self._kept
+            decisions = [self.queue.decision(index) for index in range(len(items))]
         changes: dict[str, dict[str, int]] = {}
+        notes: dict[str, dict[str, str]] = {}
+        rows: list[Recovered] = []
         reviewed = suggested = 0
-        for item, decision in zip(self.queue.items, decisions, strict=True):
+        for item, decision in zip(items, decisions, strict=True):
             label = decision
+            note = 'reviewed'
             if decision is None and item.kind == 'suggested' and not reviewed_only:
                 label = item.suggestion
                 suggested += 1
+                note = f'probability {item.probability:.3g}, learnt from {self.learnt_from:,} answers'
             elif decision is not None:
                 reviewed += 1
+            if item.kind != 'suspect':
+                rows.append(Recovered(*item.pair, item.probability, DECISIONS[UNKNOWN if label is None else label]))
             # an unknown label that stays unknown is no change: a label mask may hide what the spreadsheet has
             if label is not None and (label != UNKNOWN or item.kind == 'suspect'):
                 changes.setdefault(item.image, {})[item.cls] = label
-        files = write_completed(self.record, changes, out_dir)
-        return Exported(files, training_command(self.record, files), reviewed, suggested)
+                notes.setdefault(item.image, {})[item.cls] = note
+        files = write_completed(self.record, changes, out_dir, None if kept is None else notes)
+        if kept is not None:
+            write_table(table, HEADER, rows)
+            files['table'] = table
+        return Exported(files, training_command(self.record, files), reviewed, suggested, self.learnt_from)
 
     def close(self) -> None:
         self.log.close()
