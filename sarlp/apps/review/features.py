@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.registry import init_default_scope
 
 from sarlp.apps.completion import Record, record_path
 from sarlp.apps.completion.complete import UNION, folds_dir
@@ -76,6 +77,7 @@ def fold_features(
         raise UserError(reason)
     path = features_path(csv_file)
     cfg = record.load_config()
+    init_default_scope(cfg.get('default_scope', 'sarlp'))
     dataset = cfg.train_dataloader.dataset
     if len(record.annotations) > 1:  # folds of both splits
         dataset = with_options(dataset, ann_file=str((folds_dir(Path(csv_file)) / UNION).absolute()))

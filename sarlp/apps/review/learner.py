@@ -12,27 +12,24 @@ import torch
 from sarlp.apps.completion import Record, record_path
 from sarlp.apps.review.decisions import Pair
 from sarlp.apps.review.features import FoldFeatures, fold_features, why_no_features
-from sarlp.apps.review.learned_file import Kept
 from sarlp.apps.review.learning import learn
 from sarlp.apps.review.session import Review
+from sarlp.engine.devices import AUTO, choose_device
 from sarlp.errors import UserError
 
 
 class Learner:
     """Refits the heads of a review again and again, and renews its queue.
 
-    Whatever fails, the review goes on as one that does not learn, and :attr:`status` says why.
+    Whatever fails, the review goes on as one that does not learn, and its ``learning_status`` says why.
 
     Args:
         review: open for writing. Whoever closes it closes the learner first.
         every: refit after so many decisions, at least 1.
         device: of :func:`~sarlp.engine.devices.choose_device`, for looking at the images once.
-
-    Attributes:
-        status: in one line, for the page.
     """
 
-    def __init__(self, review: Review, every: int = 10, device: str | torch.device = 'auto'):
+    def __init__(self, review: Review, every: int = 10, device: str | torch.device = AUTO):
         if every < 1:
             raise UserError(f'a review learns after at least 1 decision, got {every}')
         self.review, self.every = review, every
@@ -41,15 +38,15 @@ class Learner:
         self._process: multiprocessing.process.BaseProcess | None = None
         reason = why_no_features(review.record) or review.known_missing
         if reason is not None:
-            self.status = f'The review does not learn: {reason}'
+            self._give_up(reason)
             return
-        self.status = 'The review learns: it looks at the images first.'
+        review.learning, review.learning_status = True, 'The review learns: it looks at the images first.'
         context = multiprocessing.get_context('spawn')  # a fork of threads may hang
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_work, args=(other, str(review.csv_file), str(device)))
         self._process.start()
         other.close()
-        review.learning, review.on_decision = True, self._count
+        review.on_decision = self._count
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -71,15 +68,17 @@ class Learner:
                 image_ids, learned = answer
                 if log_bytes > self.review.learnt_bytes:
                     self.review.renew(image_ids, learned, log_bytes)
-                self.status = f'The review learns: {learned.answers:,} decisions so far.'
+                self.review.learning_status = f'The review learns: {learned.answers:,} decisions so far.'
                 with self._due:
                     self._due.wait_for(lambda: self._closed or self._decisions >= self.every)
                     if self._closed:
                         return
         except (UserError, OSError, EOFError) as error:  # EOFError: the process was ended
             if not self._closed:
-                reason = str(error) or 'the process that learns has ended'
-                self.status = f'The review does not learn (any more): {reason}'
+                self._give_up(str(error) or 'the process that learns has ended')
+
+    def _give_up(self, reason: str) -> None:
+        self.review.learning, self.review.learning_status = False, f'The review does not learn: {reason}'
 
     def close(self) -> None:
         """End the process; what it was at is lost, and done again at the next start."""
@@ -107,11 +106,12 @@ def _work(connection: Connection, csv_file: str, device: str) -> None:
             return
         try:
             if features is None:
-                from sarlp.engine.devices import choose_device
-
                 features = fold_features(csv_file, choose_device(device))
             learned = learn(features, record.classes, decided, record.calibration.precision)
             answer: object = (features.image_ids.tolist(), learned)
         except Exception as error:  # whatever it is: the review goes on without
             answer = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
-        connection.send(answer)
+        try:
+            connection.send(answer)
+        except OSError:  # nobody is there any more
+            return

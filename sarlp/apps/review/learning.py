@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from sarlp.apps.completion import Calibration, Record, calibrate
+from sarlp.apps.completion import Calibration, calibrate
 from sarlp.apps.refit.row import objective
 from sarlp.apps.review.decisions import Pair
 from sarlp.apps.review.features import FoldFeatures

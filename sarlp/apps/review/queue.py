@@ -53,8 +53,9 @@ class Selection:
         state: ``'open'``, not decided by the reviewer; ``'reviewed'``; or the decision.
         low, high: range of probabilities, both ends included.
         order: ``'filling'``, what was looked at before, and then what fills most blanks (see
-            :func:`~sarlp.apps.review.filling.expected_filling`); ``'informative'`` (see :func:`informativeness`), most first; ``'highest'`` or ``'lowest'`` probability
-            first; ``'image'``, the labels of an image one after another. Equal ones keep the order of the file.
+            :func:`~sarlp.apps.review.filling.expected_filling`); ``'informative'`` (see :func:`informativeness`), most
+            first; ``'highest'`` or ``'lowest'`` probability first; ``'image'``, the labels of an image one after
+            another. Equal ones keep the order of the file.
     """
 
     cls: str | None = None
@@ -175,7 +176,8 @@ class ReviewQueue:
         self._group = np.unique(names, return_inverse=True)[1][image] if number else image
         self._cls = np.fromiter((self._class_of[item.cls] for item in self.items), np.int64, number)
         self._decision = np.full(number, OPEN, np.int8)
-        self._label = np.fromiter((UNKNOWN if item.label is None else item.label for item in self.items), np.int8, number)
+        labels = (UNKNOWN if item.label is None else item.label for item in self.items)
+        self._label = np.fromiter(labels, np.int8, number)
         self._positives = {self._class_of[name]: count for name, count in (known_positives or {}).items()}
         self._by_image = image * len(self.classes) + self._cls
         self._looked_at: dict[int, None] = {}  # in this order
@@ -186,8 +188,8 @@ class ReviewQueue:
         number = len(self.items)
         self._kind = np.fromiter((KINDS.index(item.kind) for item in self.items), np.int8, number)
         self._probability = p = np.fromiter((item.probability for item in self.items), np.float64, number)
-        before = np.zeros(number)
-        before[[*self._looked_at]] = -np.arange(len(self._looked_at), 0, -1)
+        before, looked_at = np.zeros(number), [*self._looked_at]
+        before[looked_at] = np.arange(-len(looked_at), 0)
         positives = np.bincount(self._cls[self._decision == POSITIVE], minlength=len(self.classes))
         for index, count in self._positives.items():
             positives[index] += count
@@ -225,7 +227,7 @@ class ReviewQueue:
         self.sort()
 
     def blanks(self) -> tuple[int, int]:
-        """How many unknown labels are filled, by a yes or no of the person or else of the model; and how many there are."""
+        """How many unknown labels are filled, by a yes or no of the person or else of the model; how many there are."""
         unknown = self._label == UNKNOWN
         by_model = (self._decision == OPEN) & (self._kind == KINDS.index('suggested'))
         by_person = (self._decision == POSITIVE) | (self._decision == NEGATIVE)

@@ -90,6 +90,8 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
 
     def shown(found: Found, selection: Selection) -> dict[str, Any]:
         """A found item as the page wants it, and its place."""
+        if found.item is not None:
+            review.queue.look_at(found.item)  # from now on it keeps its place
         item = None if found.item is None else _item_json(review, found.item)
         after = None if item is None else review.queue.find(selection, found.item, 1).item
         return {'item': item, 'place': found.place, 'total': found.total, 'next': after}
@@ -101,7 +103,7 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
 
     @app.get('/')
     def page() -> str:
-        return render_template('review.html', name=review.csv_file.name)
+        return render_template('review.html', name=review.csv_file.name, learning=review.learning)
 
     @app.get('/api/review')
     def overview() -> dict[str, Any]:
@@ -115,6 +117,16 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
             'classes': [{'name': name, 'counts': counts} for name, counts in review.queue.progress().items()],
             'no_maps': no_maps if maps is None else None,
             'known_missing': review.known_missing,
+        }
+
+    @app.get('/api/curve')
+    def curve() -> dict[str, Any]:
+        points = [*review.curve, review.point()]
+        return {
+            'points': [{'answers': answers, 'filled': filled} for answers, filled in points],
+            'blanks': review.queue.blanks()[1],
+            'precision': review.record.calibration.precision,
+            'learning': review.learning_status,
         }
 
     @app.get('/api/item')

@@ -59,6 +59,7 @@ class Review:
         queue: what is to be reviewed.
         log: the decisions on disk.
         learning: whether a learner renews the queue; see :class:`~sarlp.apps.review.learner.Learner`.
+        learning_status: how it stands with that, or why it does not, in one line.
         on_decision: called after each decision and undo.
         curve: blanks filled after so many decisions, at the beginning and at each renewal.
 
@@ -89,7 +90,7 @@ class Review:
         except UserError as error:
             raise UserError(f'{csv_file}: {error}; write it anew by sarlp recover') from None
         self.log = DecisionLog(log_path(csv_file), read_only)
-        self.learning = False
+        self.learning, self.learning_status = False, 'The review does not learn: that is switched off.'
         self.on_decision: Callable[[], None] = lambda: None
         self.curve = [Point(0, self.queue.blanks()[0])]
         strangers = 0
@@ -111,7 +112,7 @@ class Review:
         if self._kept is not None:
             self.curve = [*self._kept.curve]
             self._renew_queue(self._kept)
-        elif self.log.decided:
+        else:
             self.queue.sort()
 
     def _groups(self, images: Mapping[str, set[str]]) -> dict[str, str]:
