@@ -81,8 +81,11 @@ def fold_features(
     dataset = cfg.train_dataloader.dataset
     if len(record.annotations) > 1:  # folds of both splits
         dataset = with_options(dataset, ann_file=str((folds_dir(Path(csv_file)) / UNION).absolute()))
-    batches = LabelledBatches(loader_for_testing(cfg, dataset), record.classes, 'images')
-    made_of = _made_of(record, [record.img_root / image for image in batches.image_ids], annotation_paths(dataset))
+    loader = loader_for_testing(cfg, dataset)
+    batches = LabelledBatches(loader, record.classes, 'images')
+    images = [record.img_root / image for image in batches.image_ids]
+    seen_by = [cfg.model.to_dict(), loader.to_dict(), record.folds, record.fold_seed]
+    made_of = _made_of(seen_by, [*record.checkpoints, *annotation_paths(dataset)], images)
     kept = _read(path, made_of)
     if kept is not None:
         return kept
@@ -116,18 +119,17 @@ def _look(model, batches: LabelledBatches) -> tuple[np.ndarray, np.ndarray]:
     return torch.cat(logits).numpy(), torch.cat(tokens).numpy()
 
 
-def _made_of(record: Record, images: list[Path], annotations: list[Path]) -> str:
+def _made_of(facts: list, files: list[Path], images: list[Path]) -> str:
     """What the features depend on; an image counts as the same while its size and time are."""
     digests = []
-    for path in (*record.checkpoints, *annotations):
+    for path in files:
         with open(path, 'rb') as stream:
             digests.append(sha256_of(stream))
     try:
         stats = [(str(path), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in images]
     except OSError as error:
         raise UserError(f'the image is not there: {error.filename}') from None
-    facts = [str(record.config), dict(record.cfg_options), record.folds, record.fold_seed, digests, stats]
-    return json.dumps(facts, default=str)
+    return json.dumps([facts, digests, stats], default=str)
 
 
 def _read(path: Path, made_of: str) -> FoldFeatures | None:

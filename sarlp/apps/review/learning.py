@@ -3,15 +3,16 @@
 Axis legend: ``K`` folds, ``N`` images, ``C`` classes, ``D`` width of the features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
+from sklearn.metrics import log_loss
 
-from sarlp.apps.completion import Calibration, calibrate
+from sarlp.apps.completion import Calibration, calibrate, fit_calibration
 from sarlp.apps.refit.row import objective
 from sarlp.apps.review.decisions import Pair
 from sarlp.apps.review.features import FoldFeatures
@@ -38,20 +39,26 @@ class Learned:
 
 
 def learn(
-    features: FoldFeatures, classes: tuple[str, ...], decided: Mapping[Pair, int], precision: float, l2: float = 3e-4
+    features: FoldFeatures,
+    classes: tuple[str, ...],
+    decided: Mapping[Pair, int],
+    precision: float,
+    l2: Sequence[float] = (3e-4, 3e-3, 3e-2),
 ) -> Learned:
     """Learn from the decisions of a person.
 
     Probabilities and thresholds rest on the labels that were known before, as the person has corrected them, and on
     their scores of now. The answers are no part of that: they were asked for because the model was unsure, so that
-    they are no sample of the labels that remain.
+    they are no sample of the labels that remain. These labels also say how much is learnt: of the trained scores and
+    the refitted ones of each ``l2`` those are taken whose calibrated log loss on them, out of fold, is least. A few
+    answers on many features can teach the wrong thing.
 
     Args:
         features: of all images.
         classes: C names.
         decided: 1 / 0 / -1 by image and class; those of other images or classes count nowhere.
         precision: asked for.
-        l2: see :func:`refit_scores`.
+        l2: to choose from, see :func:`refit_scores`.
 
     Raises:
         UserError: too few labels are known to calibrate on.
@@ -66,7 +73,9 @@ def learn(
             answered[rows[image], columns[name]] = True
     labels = np.where(answered, answers, features.observed)
     given = np.where(features.observed == UNKNOWN, UNKNOWN, labels)
-    scores = refit_scores(features, labels, answered, l2)
+    trained = refit_scores(features, labels, np.zeros_like(answered), 1.0)
+    refitted = [refit_scores(features, labels, answered, strength) for strength in l2] if answered.any() else []
+    scores = min([trained, *refitted], key=lambda found: _loss(found, given, classes))
     pool = np.where((features.observed == UNKNOWN) & ~answered, scores, np.nan)
     fitted, expected = calibrate(scores, given, pool, classes, precision)
     probabilities = fitted.probabilities(scores)
@@ -104,6 +113,12 @@ def refit_scores(features: FoldFeatures, labels: np.ndarray, answered: np.ndarra
                 row = _fit(x[taught], features.logits[fold, taught, c].astype(np.float64), labels[taught, c], l2)
                 logits[inside, c] += x[inside] @ row
     return expit(logits)
+
+
+def _loss(scores: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> float:
+    known = labels != UNKNOWN
+    p = fit_calibration(scores, labels, classes).probabilities(scores)[known]
+    return log_loss(labels[known] == POSITIVE, p, labels=[False, True])
 
 
 def _fit(x: np.ndarray, start: np.ndarray, target: np.ndarray, l2: float) -> np.ndarray:

@@ -36,15 +36,25 @@ def name_of(image):
 
 @pytest.fixture
 def made(place, monkeypatch, capsys):
+    return make(place, monkeypatch, capsys, IMAGES)
+
+
+@pytest.fixture
+def in_folds(place, monkeypatch, capsys):
+    """More images, completed in three folds."""
+    return make(place, monkeypatch, capsys, 47, folds=3)
+
+
+def make(place, monkeypatch, capsys, images, folds=None):
     """Each image has one or two known labels; one known label is a suspect; everything else was recovered."""
     monkeypatch.setattr(place_module, 'CLASSES', CLASSES)
     root = place.root / 'data'
     (root / 'photos' / 'sub dir').mkdir(parents=True)
-    for index in range(IMAGES):
+    for index in range(images):
         picture = np.random.default_rng(index).integers(0, 256, (64, 96, 3), np.uint8)
         (root / 'photos' / name_of(index)).write_bytes(cv2.imencode('.png', picture)[1].tobytes())
     sheet = [['file', *CLASSES, 'remark']]
-    for index in range(IMAGES):
+    for index in range(images):
         cells = [str(int(truth(index, c))) if known(index, c) else '' for c in range(3)]
         sheet.append([name_of(index), *cells, f'row {index}'])
     with open(place.root / 'labels.csv', 'w', newline='', encoding='utf-8') as file:
@@ -54,7 +64,7 @@ def made(place, monkeypatch, capsys):
 
     recovered, suspects = [], []
     random = np.random.default_rng(7)
-    for index in range(IMAGES):
+    for index in range(images):
         for c, name in enumerate(CLASSES):
             p = round(float(random.uniform()), 6)
             if not known(index, c):
@@ -72,8 +82,8 @@ def made(place, monkeypatch, capsys):
         data_root=root,
         img_root=root / 'photos',
         annotations={'train': root / 'labels/trainval.json', 'test': root / 'labels/test.json'},
-        checkpoints=[place.checkpoint()],
-        folds=None,
+        checkpoints=[place.checkpoint()] * (folds or 1),
+        folds=folds,
         fold_seed=0,
         calibration=Calibration(CLASSES, 1.0, np.zeros(3), thresholds=np.array([0.8, 0.8, np.inf]), precision=0.8),
         expected={},

@@ -9,6 +9,7 @@ import pytest
 
 from sarlp.apps.completion import Recovered, Suspect
 from sarlp.apps.review import ReviewQueue, Selection
+from sarlp.apps.review.filling import expected_filling
 from sarlp.apps.review.queue import KINDS, ORDERS, STATES, Found
 from sarlp.errors import UserError, UserValueError
 
@@ -68,6 +69,19 @@ def value_of(row, rows):
     return weight * sum(-q * math.log2(q) for q in (p, 1 - p) if q > 0)
 
 
+def gains_of(rows):
+    images = list(dict.fromkeys(row.image for row in rows))
+    return expected_filling(
+        np.array([row.probability for row in rows]),
+        np.array([CLASSES.index(row.cls) for row in rows]),
+        np.array([row.label == 'positive' if isinstance(row, Suspect) else -1 for row in rows], int),
+        np.array([kind_of(row) == 'undecided' for row in rows]),
+        np.ones(len(rows), bool),
+        np.array([images.index(row.image) for row in rows]),
+        np.array([0, 7, 0, 5, 100]),
+    )
+
+
 def slow(rows, selection):
     chosen = []
     for index, row in enumerate(rows):
@@ -89,6 +103,7 @@ def slow(rows, selection):
             chosen.append(index)
     images = list(dict.fromkeys(row.image for row in rows))
     keys = {
+        'filling': lambda index: index,  # see below
         'informative': lambda index: -round(value_of(rows[index], rows), 9),
         'highest': lambda index: -rows[index].probability,
         'lowest': lambda index: rows[index].probability,
@@ -101,6 +116,7 @@ def slow(rows, selection):
 def test_every_selection(queue, rows, order):
     ranges = [(0, 1), (0.5, 0.5), (0.1, 0.9), (0.3, 0.8), (0.123, 0.124)]
     sizes = set()
+    gains = gains_of(rows)
     for cls, kind, state, (low, high) in itertools.product((None, *CLASSES), (None, *KINDS), (None, *STATES), ranges):
         selection = Selection(cls, kind, state, low, high, order)
         actual = queue.select(selection).tolist()
@@ -109,6 +125,9 @@ def test_every_selection(queue, rows, order):
             assert sorted(actual) == sorted(expected)
             values = [value_of(rows[index], rows) for index in actual]
             np.testing.assert_allclose(values, sorted(values, reverse=True), rtol=1e-9, atol=1e-9)
+        elif order == 'filling':
+            assert sorted(actual) == sorted(expected)
+            assert [*gains[actual]] == sorted(gains[actual], reverse=True)
         else:
             assert actual == expected
         sizes.add(len(actual))
@@ -130,6 +149,56 @@ def test_moving(queue, order, state):
         assert queue.find(selection, index) == Found(index, len(before), total)
         assert queue.find(selection, index, 1).item == (after[0] if after else None)
         assert queue.find(selection, index, -1).item == (before[-1] if before else None)
+
+
+def test_the_gain_is_its_formula():
+    random = np.random.default_rng(5)
+    number = 97
+    p, cls, group = random.random(number), random.integers(0, 3, number), random.integers(0, 13, number)
+    label = np.where(random.random(number) < 0.1, random.integers(0, 2, number), -1)
+    undecided = (label == -1) & (random.random(number) < 0.5)
+    asked = random.random(number) < 0.8
+    positives = np.array([2, 0, 11])
+    h = [(4 * q * (1 - q) if y == -1 else abs(q - y)) if a else 0 for q, y, a in zip(p, label, asked, strict=True)]
+    plain = []
+    for i in range(number):
+        size = sum(undecided[j] and asked[j] and cls[j] == cls[i] for j in range(number))
+        before = sum(h[j] for j in range(number) if cls[j] == cls[i] and h[j] > h[i])
+        evidence = h[i] * size / (2 * (1 + positives[cls[i]] + before))
+        plain.append((undecided[i] and asked[i]) + evidence)
+    expected = []
+    for i in range(number):
+        earlier = sum(group[j] == group[i] and asked[j] and plain[j] > plain[i] for j in range(number))
+        expected.append(plain[i] / (1 + earlier))
+    actual = expected_filling(p, cls, label, undecided, asked, group, positives)
+    np.testing.assert_allclose(actual[asked], np.array(expected)[asked], rtol=1e-9)
+    assert not actual[~asked].any()
+
+
+def test_what_was_looked_at_keeps_its_place(queue):
+    selection = Selection(order='filling')
+    first = queue.select(selection).tolist()
+    looked_at = [first[11], first[3], first[29]]
+    for index in looked_at:
+        queue.look_at(index)
+    chance = np.random.default_rng(3)
+    asked = [index for index in range(len(queue)) if queue.decision(index) is None]
+    queue.renew(chance.random(len(queue)), chance.integers(-1, 2, len(queue)))
+    again = queue.select(selection).tolist()
+    assert again[:3] == looked_at and again[3:] != [index for index in first if index not in looked_at]
+    assert queue.find(selection, looked_at[2], 1).item == again[3]
+    ahead = [index for index in asked if index not in looked_at]
+    assert set(again[3 : 3 + len(ahead)]) == set(ahead)  # what is decided already is asked of nobody
+
+
+def test_blanks(queue, rows):
+    filled = total = 0
+    for index, row in enumerate(rows):
+        if isinstance(row, Recovered):
+            total += 1
+            decision = decision_of(index)
+            filled += decision != -1 if decision is not None else row.decision != 'undecided'
+    assert queue.blanks() == (filled, total)
 
 
 def test_nothing_selected(queue):
