@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
@@ -61,8 +62,7 @@ class Learner:
                 with self._due:
                     self._decisions = 0
                 decided, log_bytes = self.review.snapshot()
-                self._connection.send(decided)
-                answer = self._connection.recv()
+                answer = self._ask(decided)
                 if isinstance(answer, str):
                     raise UserError(answer)
                 image_ids, learned = answer
@@ -73,9 +73,16 @@ class Learner:
                     self._due.wait_for(lambda: self._closed or self._decisions >= self.every)
                     if self._closed:
                         return
-        except (UserError, OSError, EOFError) as error:  # EOFError: the process was ended
+        except Exception as error:  # whatever it is, as in the process
             if not self._closed:
-                self._give_up(str(error) or 'the process that learns has ended')
+                self._give_up(_reason(error))
+
+    def _ask(self, decided: Mapping[Pair, int]) -> Any:
+        try:
+            self._connection.send(decided)
+            return self._connection.recv()
+        except (OSError, EOFError):
+            raise UserError('the process that learns has ended') from None
 
     def _give_up(self, reason: str) -> None:
         self.review.learning, self.review.learning_status = False, f'The review does not learn: {reason}'
@@ -108,10 +115,14 @@ def _work(connection: Connection, csv_file: str, device: str) -> None:
             if features is None:
                 features = fold_features(csv_file, choose_device(device))
             learned = learn(features, record.classes, decided, record.calibration.precision)
-            answer: object = (features.image_ids.tolist(), learned)
+            answer: Any = (features.image_ids.tolist(), learned)
         except Exception as error:  # whatever it is: the review goes on without
-            answer = str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'
+            answer = _reason(error)
         try:
             connection.send(answer)
         except OSError:  # nobody is there any more
             return
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, UserError) else f'{type(error).__name__}: {error}'

@@ -196,7 +196,7 @@ class ReviewQueue:
         asked = (self._decision == OPEN) & (before == 0)
         gain = expected_filling(p, self._cls, self._label, self._kind == 0, asked, self._group, positives)
         keys = {
-            'filling': (-gain, before),
+            'filling': (-gain, ~asked, before),
             'informative': (-informativeness(p, self._cls, self._label, self._positives),),
             'highest': (-p,),
             'lowest': (p,),

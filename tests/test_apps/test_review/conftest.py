@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from sarlp.apps.completion import Calibration, Record, record_path, suspects_path
+from sarlp.apps.completion.complete import UNION
 from sarlp.apps.completion.record import HEADER, SUSPECTS_HEADER, write_table
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
+from sarlp.datasets.annotation import dump_annotation, load_annotation
 
 from ... import place as place_module
 
@@ -62,6 +64,11 @@ def make(place, monkeypatch, capsys, images, folds=None):
     convert_csv_labels(place.root / 'labels.csv', root / 'photos', root, ignore_columns=['remark'])
     capsys.readouterr()
 
+    if folds:  # of the images of both splits
+        both = [load_annotation(root / 'labels' / name) for name in ('trainval.json', 'test.json')]
+        (place.root / 'recovered_folds').mkdir()
+        entries = [entry for _, found in both for entry in found]
+        dump_annotation(place.root / 'recovered_folds' / UNION, CLASSES, entries)
     recovered, suspects = [], []
     random = np.random.default_rng(7)
     for index in range(images):
@@ -76,9 +83,12 @@ def make(place, monkeypatch, capsys, images, folds=None):
     table = place.root / 'recovered.csv'
     write_table(table, HEADER, recovered)
     write_table(suspects_path(table), SUSPECTS_HEADER, suspects)
+    options = {'train_dataloader.dataset.label_mask': None}  # of the config; nothing else is hidden
+    if folds:
+        options['train_dataloader.dataset.data_prefix'] = dict(img_path='data/photos')
     Record(
         config=place.config(),
-        cfg_options={'train_dataloader.dataset.label_mask': None},  # of the config; nothing else is hidden
+        cfg_options=options,
         data_root=root,
         img_root=root / 'photos',
         annotations={'train': root / 'labels/trainval.json', 'test': root / 'labels/test.json'},
