@@ -134,7 +134,7 @@ def _made_of(facts: list, files: list[Path], images: list[Path]) -> str:
 
 def _read(path: Path, made_of: str) -> FoldFeatures | None:
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as kept:
             if str(kept['made_of']) != made_of:
                 return None
             return FoldFeatures(**{field.name: kept[field.name] for field in fields(FoldFeatures)})

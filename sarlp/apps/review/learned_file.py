@@ -85,7 +85,7 @@ def read_learned(csv_file: str | os.PathLike, log: Path) -> Kept | None:
     """None where nothing was learnt, or on another table, or from other decisions than those in the log."""
     path = learned_path(csv_file)
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open(path, 'rb') as stream, np.load(stream, allow_pickle=False) as content:
             about = json.loads(str(content['about']))
             made_of = _made_of(csv_file, log, about['log_bytes'])
             if made_of != {name: about[name] for name in made_of}:
