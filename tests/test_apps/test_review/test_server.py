@@ -262,7 +262,7 @@ def test_page_names_no_other_host_and_makes_no_markup():
     folder = Path(server.__file__).parent
     files = [*folder.glob('static/*'), *folder.glob('templates/*')]
     assert {path.name for path in files} == {
-        'api.js', 'export.js', 'icon.svg', 'review.css', 'review.html', 'review.js'}  # fmt: skip
+        'api.js', 'curve.js', 'export.js', 'icon.svg', 'review.css', 'review.html', 'review.js'}  # fmt: skip
     for path in files:
         text = path.read_text(encoding='utf-8').replace('http://www.w3.org/2000/svg', '')
         assert not re.search(r'https?:|//[a-z]+\.|innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(', text)
