@@ -46,9 +46,14 @@ def post(client):
     return lambda path, body, **headers: client.post(path, json=body, base_url=BASE, headers=headers)
 
 
-def decision(review, index, word='positive', **more):
-    image, name = review.queue.items[index].pair
-    return {'item': index, 'image': image, 'class': name, 'decision': word, 'selection': {}, **more}
+def answer_to(review, index, word='positive', **more):
+    item = review.queue.items[index]
+    seen = review.log.held(item.pair).answer
+    return {'item': index, 'image': item.image, 'class': item.cls, 'decision': word, 'seen': seen, **more}
+
+
+def decision(review, index, word='positive', selection=None, **more):
+    return {'answer': answer_to(review, index, word, **more), 'selection': selection or {}}
 
 
 class TestAnswers:
@@ -122,11 +127,22 @@ class TestAnswers:
     @pytest.mark.parametrize(
         'change',
         [{'decision': 'maybe'}, {'decision': 1}, {'item': '0'}, {'item': True}, {'item': 10**9}, {'item': -1},
-         {'selection': 'x'}, {'selection': {'low': []}}, {'selection': {'class': 3}}, {'more': 1}],
+         {'more': 1}, {'seen': '0'}, {'seen': True}, {'seen': None}],
     )  # fmt: skip
-    def test_bad_decisions(self, post, review, change):
-        assert post('/api/decide', decision(review, 0) | change).status_code in (400, 404)
-        assert post('/api/decide', ['x']).status_code == 400
+    def test_bad_answers(self, post, review, change):
+        bad = answer_to(review, 0) | change
+        assert post('/api/decide', {'answer': bad, 'selection': {}}).status_code in (400, 404)
+        assert post('/api/answers', {'answers': [answer_to(review, 1), bad]}).status_code in (400, 404)
+        assert not review.log.decided
+
+    @pytest.mark.parametrize(
+        'body', [['x'], {}, {'selection': 'x'}, {'selection': {'low': []}}, {'selection': {'class': 3}}, {'more': 1}]
+    )
+    def test_bad_decisions(self, post, review, body):
+        assert (
+            post('/api/decide', decision(review, 0) | body if body and isinstance(body, dict) else body).status_code
+            == 400
+        )
         assert not review.log.decided
 
 
@@ -245,7 +261,7 @@ class TestOthers:
             assert get(path).status_code == 405
 
     def test_long_requests(self, post, review):
-        assert post('/api/decide', decision(review, 0, image='x' * 100_000)).status_code == 413
+        assert post('/api/decide', decision(review, 0, image='x' * 300_000)).status_code == 413
 
     @pytest.mark.parametrize('path', ['/', '/api/review', '/image/0', '/map/0', '/static/review.css', '/nothing'])
     def test_headers(self, get, path):
