@@ -153,6 +153,7 @@ def test_from_opening_to_export(made, serve, person):
             assert row[column] == cells.get(expected.get((row[0], name)), old[column])
 
 
+@pytest.mark.slow
 def test_undo_after_a_restart(made, serve, person):
     process, address = serve()
     me = person().open(address, f'#view=grid&order=highest&class={CAT}')
@@ -208,6 +209,7 @@ def test_two_people(made, serve, person, keep):
     assert decided(made) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('keep', ['theirs', 'mine'])
 def test_two_people_at_a_page(made, serve, person, keep):
     _, address = serve()
@@ -231,6 +233,7 @@ def test_two_people_at_a_page(made, serve, person, keep):
     assert decided(made) == {(image, CAT): other if image in taken else 'positive' for image in shown}
 
 
+@pytest.mark.slow
 def test_nobody_decides_blindly_in_a_grid(made, serve, person):
     _, address = serve()
     me, held = person(), []
@@ -250,6 +253,7 @@ def test_nobody_decides_blindly_in_a_grid(made, serve, person):
     assert set(grid.answers()) == {'positive'}
 
 
+@pytest.mark.slow
 def test_a_page_that_is_refused(made, serve, person):
     """Nothing is lost: the marks stay until they are saved."""
     _, address = serve()
@@ -270,6 +274,7 @@ def test_a_page_that_is_refused(made, serve, person):
     assert len(decided(made)) == len(shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('width', [360, 1400])
 def test_keyboard_and_narrow_windows(made, serve, person, width):
     """Nothing sticks out; controls have names; the tile that keys are for is seen to be, and Tab leaves the tiles."""

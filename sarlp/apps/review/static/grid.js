@@ -95,11 +95,12 @@ export function setUpGrid(page) {
   function show(answer) {
     const name = page.selection().class;
     tiles = answer.items.map(makeTile);
-    const more = answer.total.toLocaleString('en');
+    const [ahead, more] = [answer.ahead, answer.total].map((number) => number.toLocaleString('en'));
+    const rest = answer.ahead < answer.total ? `, ${ahead} of them from here on` : '';
     $('grid-class').textContent = `Which of these show: ${name}?`;
     $('grid').setAttribute('aria-label', $('grid-class').textContent);
     $('grid-place').textContent = tiles.length
-      ? `${tiles.length} of ${answer.ahead.toLocaleString('en')} from here on, ${more} open`
+      ? `${tiles.length} of ${more} open${rest}`
       : `End of the list. ${more} labels are open here: left, or in front of somebody else. Home: from the first.`;
     $('tiles').replaceChildren(...tiles.map((tile) => tile.button));
     [at, anchor] = [0, 0];
