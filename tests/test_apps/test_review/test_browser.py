@@ -138,7 +138,7 @@ def test_a_session(made, serve, person):
     page.uncheck('#with-model')
     page.click('#export-write')
     me.wait(lambda: page.is_visible('#exported'))
-    assert page.inner_text('#export-status') == 'Written: 7 labels by you, 0 by the model.'
+    assert page.inner_text('#export-status') == 'Written: 7 reviewed labels, 0 by the model.'
     assert page.inner_text('#command').startswith('sarlp train ')
     path = made.place.root / 'recovered_reviewed' / 'labels.csv'
     assert str(path) in page.inner_text('#files')

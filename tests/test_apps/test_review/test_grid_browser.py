@@ -288,7 +288,8 @@ def test_keyboard_and_narrow_windows(made, serve, person, width):
         element.checkVisibility() && !element.textContent.trim() && !element.labels?.length
         && !element.getAttribute('aria-label')).map((element) => element.outerHTML)"""
     assert page.evaluate(unnamed) == []
-    assert page.get_attribute('#grid', 'aria-label') == f'Which of these show: {CAT}?'
+    named = page.get_by_role('group', name=f'Which of these show: {CAT}?')
+    assert named.locator('.tile').count() == len(page.query_selector_all('.tile'))
     assert page.evaluate('getComputedStyle(document.activeElement).outlineStyle') == 'solid'
     me.press('ArrowDown')
     columns = grid.focused()

@@ -98,7 +98,6 @@ export function setUpGrid(page) {
     const [ahead, more] = [answer.ahead, answer.total].map((number) => number.toLocaleString('en'));
     const rest = answer.ahead < answer.total ? `, ${ahead} of them from here on` : '';
     $('grid-class').textContent = `Which of these show: ${name}?`;
-    $('grid').setAttribute('aria-label', $('grid-class').textContent);
     $('grid-place').textContent = tiles.length
       ? `${tiles.length} of ${more} open${rest}`
       : `End of the list. ${more} labels are open here: left, or in front of somebody else. Home: from the first.`;
