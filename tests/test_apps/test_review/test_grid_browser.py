@@ -300,3 +300,11 @@ def test_keyboard_and_narrow_windows(made, serve, person, width):
     assert grid.focused() == -1
     me.press('Shift+Tab')
     assert grid.focused() == columns
+    # whoever chooses with the keyboard stays there until Escape
+    shown = grid.images()
+    page.evaluate("document.querySelector('#filters').open = true")
+    page.focus('[name=order]')
+    grid.next_page(shown, lambda: me.press('ArrowDown'))
+    assert grid.focused() == -1
+    me.press('Escape')
+    assert grid.focused() == 0

@@ -55,6 +55,12 @@ export function setUpGrid(page) {
     tiles[at].button.focus();
   }
 
+  /** The place of keys that are for no other. */
+  function rest() {
+    if (tiles.length) focus(at);
+    else $('grid-class').focus();
+  }
+
   function click(index, range) {
     if (range) {
       const answer = answerOf(tiles[anchor]);
@@ -96,17 +102,17 @@ export function setUpGrid(page) {
     const name = page.selection().class;
     tiles = answer.items.map(makeTile);
     const [ahead, more] = [answer.ahead, answer.total].map((number) => number.toLocaleString('en'));
-    const rest = answer.ahead < answer.total ? `, ${ahead} of them from here on` : '';
+    const later = answer.ahead < answer.total ? `, ${ahead} of them from here on` : '';
     $('grid-class').textContent = `Which of these show: ${name}?`;
     $('grid-place').textContent = tiles.length
-      ? `${tiles.length} of ${more} open${rest}`
+      ? `${tiles.length} of ${more} open${later}`
       : `End of the list. ${more} labels are open here: left, or in front of somebody else. Home: from the first.`;
     $('tiles').replaceChildren(...tiles.map((tile) => tile.button));
     [at, anchor] = [0, 0];
     page.remember();
     tally();
-    if (tiles.length) focus(0);
-    else $('grid-class').focus();
+    if (tiles.length) tiles[0].button.tabIndex = 0;
+    if (!document.activeElement.closest('form')) rest(); // whoever chooses with the keyboard stays there
   }
 
   async function showFrom(from, step) {
@@ -225,6 +231,6 @@ export function setUpGrid(page) {
     enter: (index) => load(tiles.some((tile) => tile.item.index === index) ? tiles[0].item.index : index, 0),
     current: () => tiles[at]?.item.index ?? null,
     first: () => tiles[0]?.item.index ?? null,
-    forget: () => marks.clear(),
+    rest,
   };
 }

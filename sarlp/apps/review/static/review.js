@@ -38,7 +38,6 @@ function choose() {
     chosenAnew = true;
   } else if (inGrid()) {
     needClass();
-    grid.forget();
     grid.load(null, 0);
   } else {
     move(null, 0);
@@ -104,6 +103,7 @@ async function during(again, action, conflict) {
     $('retry').hidden = Boolean(two);
     $('theirs').hidden = $('mine').hidden = !two;
     $('alert').hidden = false;
+    $('alert').scrollIntoView({ block: 'nearest' });
   } finally {
     busy = false;
     document.body.removeAttribute('aria-busy');
@@ -411,7 +411,9 @@ const everywhere = { z: undo, g: toggleGrid };
 document.addEventListener('keydown', (event) => {
   pointer = false;
   const field = event.target.closest('input, select, dialog');
-  if (event.key === 'Escape' && field && !field.closest('dialog')) return $('class').focus();
+  if (event.key === 'Escape' && field && !field.closest('dialog')) {
+    return inGrid() ? grid.rest() : $('class').focus();
+  }
   const key = event.key.toLowerCase();
   const action = everywhere[key] ?? (inGrid() ? grid.keys : keys)[key];
   const modified = event.altKey || ((event.ctrlKey || event.metaKey) && key !== 'z');
