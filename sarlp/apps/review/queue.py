@@ -1,13 +1,13 @@
 """What is to be reviewed, which of it, and in which order."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from sarlp.apps.completion import Recovered, Suspect
-from sarlp.apps.review.decisions import Pair
+from sarlp.apps.review.log_line import Pair
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.labels import CODES, DECISIONS, UNKNOWN
 
@@ -77,6 +77,14 @@ class Found(NamedTuple):
 
     item: int | None
     place: int
+    total: int
+
+
+class Page(NamedTuple):
+    """Items side by side, how many there are from the first of them on, and how many in all."""
+
+    items: list[int]
+    ahead: int
     total: int
 
 
@@ -205,13 +213,14 @@ class ReviewQueue:
         order = self._order[selection.order]
         return order[self._mask(selection)[order]]
 
-    def find(self, selection: Selection, at: int | None = None, step: int = 0) -> Found:
+    def find(self, selection: Selection, at: int | None = None, step: int = 0, avoid: Collection[int] = ()) -> Found:
         """The item itself, or the next selected one before or after it in the order.
 
         Args:
             selection: which items.
             at: an item, which need not be selected (any more); None to begin at the end that ``step`` goes from.
             step: 0 for the item itself, 1 for the next one, -1 for the one before.
+            avoid: items that are passed over if there are others.
         """
         order, mask = self._order[selection.order], self._mask(selection)
         ranks = np.flatnonzero(mask[order])
@@ -222,8 +231,29 @@ class ReviewQueue:
             place = int(np.searchsorted(ranks, rank, 'right' if step > 0 else 'left')) - (step < 0)
             if step == 0:
                 return Found(at, place, len(ranks))
+        if avoid:
+            ahead = ranks[: max(place + 1, 0)][::-1] if step < 0 else ranks[place:]
+            free = ahead[np.isin(order[ahead], list(avoid), invert=True)]
+            place = int(np.searchsorted(ranks, free[0])) if len(free) else place
         found = int(order[ranks[place]]) if 0 <= place < len(ranks) else None
         return Found(found, place, len(ranks))
+
+    def page(self, selection: Selection, at: int | None, step: int, number: int, avoid: Collection[int] = ()) -> Page:
+        """Several selected items at a time.
+
+        Args:
+            selection: which items.
+            at: an item, which need not be selected (any more); None for the first ones.
+            step: 0 to begin at it, 1 after it.
+            number: how many at most.
+            avoid: items that are passed over.
+        """
+        order, mask = self._order[selection.order], self._mask(selection)
+        ranks = np.flatnonzero(mask[order])
+        first = 0 if at is None else int(np.searchsorted(ranks, self._rank[selection.order][at] + step))
+        free = order[ranks[first:]]
+        free = free[np.isin(free, list(avoid), invert=True)]
+        return Page(free[:number].tolist(), len(free), len(ranks))
 
     def progress(self) -> dict[str, tuple[int, int]]:
         """By class: how many items are decided, and how many there are; classes without any are left out."""

@@ -132,6 +132,30 @@ def test_moving(queue, order, state):
         assert queue.find(selection, index, -1).item == (before[-1] if before else None)
 
 
+@pytest.mark.parametrize('order', ORDERS)
+def test_avoiding(queue, order):
+    """What others have in front of them is passed over; where nothing else is left, it is found nevertheless."""
+    selection = Selection(state='open', order=order)
+    chosen = queue.select(selection).tolist()
+    everything = queue.select(Selection(order=order)).tolist()
+    avoid = set(chosen[:2] + chosen[4:7] + chosen[-2:])
+    for position, index in enumerate(everything):
+        after = [other for other in everything[position + 1 :] if other in chosen]
+        before = [other for other in everything[:position] if other in chosen][::-1]
+        for step, ahead in ((1, after), (-1, before)):
+            free = [other for other in ahead if other not in avoid] or ahead
+            found = queue.find(selection, index, step, avoid)
+            assert found.item == (free[0] if free else None)
+            assert found.total == len(chosen)
+            if free:
+                assert chosen[found.place] == found.item
+        for step, ahead in ((0, [other for other in everything[position:] if other in chosen]), (1, after)):
+            free = [other for other in ahead if other not in avoid]
+            assert queue.page(selection, index, step, 3, avoid) == (free[:3], len(free), len(chosen))
+    assert queue.find(selection, avoid=avoid).item == chosen[2]
+    assert queue.page(selection, None, 0, 2, set(chosen)) == ([], 0, len(chosen))
+
+
 def test_nothing_selected(queue):
     selection = Selection(cls='none')
     assert [queue.find(selection, at, step).item for at, step in ((None, 0), (3, 1), (3, -1))] == [None] * 3
