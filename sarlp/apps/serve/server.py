@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -79,30 +80,34 @@ def serve(
     for name, value in (('batch_size', batch_size), ('queue', queue)):
         if value < 1:
             raise UserValueError(f'{name} must be at least 1, got {value}')
+    if not 0 <= port < 1 << 16:
+        raise UserValueError(f'port must be from 0 to 65535, got {port}')
     if not 0 <= wait_ms <= 10_000:
         raise UserValueError(f'wait_ms must be from 0 to 10,000, got {wait_ms}')
     limits = limits or Limits()
-    state, listening = State(), _listen(host, port)
-    port = listening.getsockname()[1]
-    batcher = Batcher(model, batch_size, wait_ms / 1e3, queue)
-    app = create_app(batcher, limits, state, _hosts(port) if host in LOOPBACK else None, token)
-    server = create_server(
-        app,
-        sockets=[listening],
-        threads=queue + _MORE,
-        connection_limit=4 * (queue + _MORE),
-        channel_timeout=_IDLE,
-        cleanup_interval=_IDLE // 3,
-        max_request_body_size=2 * limits.max_bytes,  # what is between is told how much it may be
-        ident=None,
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: state.stopping.set())
-    shown = f'[{host}]' if ':' in host else host
-    # at once, also into a pipe, so that whoever started this can wait for it
-    print(f'{model.name} ({model.backend}): http://{shown}:{port} (Ctrl-C ends it)', flush=True)
-    _run(server, state)
-    batcher.close()
+    state = State()
+    with (
+        closing(_listen(host, port)) as listening,
+        closing(Batcher(model, batch_size, wait_ms / 1e3, queue)) as batcher,
+    ):
+        port = listening.getsockname()[1]
+        app = create_app(batcher, limits, state, _hosts(port) if host in LOOPBACK else None, token)
+        server = create_server(
+            app,
+            sockets=[listening],
+            threads=queue + _MORE,
+            connection_limit=4 * (queue + _MORE),
+            channel_timeout=_IDLE,
+            cleanup_interval=_IDLE // 3,
+            max_request_body_size=2 * limits.max_bytes,  # what is between is told how much it may be
+            ident=None,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: state.stopping.set())
+        shown = f'[{host}]' if ':' in host else host
+        # at once, also into a pipe, so that whoever started this can wait for it
+        print(f'{model.name} ({model.backend}): http://{shown}:{port} (Ctrl-C ends it)', flush=True)
+        _run(server, state)
     print('stopped', flush=True)
 
 
@@ -110,9 +115,10 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, 'strerror', None) or error
-        raise UserError(f'port {port} of {host} can not be used ({reason}); choose others by --host, --port') from None
+    except OSError as error:
+        raise UserError(
+            f'port {port} of {host} can not be used ({error.strerror}); choose others by --host, --port'
+        ) from None
 
 
 def _hosts(port: int) -> frozenset[str]:
