@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ _INTERPOLATION = {  # as mmcv names them
     'area': cv2.INTER_AREA,
     'lanczos': cv2.INTER_LANCZOS4,
 }
+_FACTS = ('classes', 'thresholds', 'decide_by', 'preprocessing')  # of the metadata
 
 
 class Seen(NamedTuple):
@@ -87,23 +88,28 @@ class OnnxModel:
         options.log_severity_level = 3  # errors
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=['CPUExecutionProvider'])
-            facts = _facts(self._session.get_modelmeta().custom_metadata_map)
-        except UserError:
-            raise
         except Exception as error:  # whatever onnxruntime raises, by what is broken
             raise UserError(f'{file}: is no ONNX file that can be used here ({first_line(error)})') from None
-        if facts is None:
-            raise UserError(f'{file}: is no file of sarlp export, which would say what its classes are; export it anew')
         self.name = Path(file).name
-        self.classes = tuple(facts['classes'])
-        self._output = facts['decide_by']
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            facts = {key: json.loads(metadata[key]) for key in _FACTS}
+            preprocessing = facts['preprocessing']
+            self.classes = tuple(facts['classes'])
+            given = [math.inf if value is None else float(value) for value in facts['thresholds']]
+            self._size = int(preprocessing['width']), int(preprocessing['height'])
+            self._interpolation = _INTERPOLATION[preprocessing['interpolation']]
+            self._min_side, self._bits = preprocessing['jpeg_min_side'], preprocessing.get('bits')
+            self._output = facts['decide_by']
+            if len(given) != len(self.classes):
+                raise ValueError('thresholds of other classes')
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise UserError(
+                f'{file}: is no file of sarlp export, which says what its classes are and how images are made ready; '
+                'export it anew'
+            ) from None
         self.calibrated = self._output == 'probabilities'
-        given = [math.inf if value is None else value for value in facts['thresholds']]
-        self.thresholds = np.full(len(self.classes), threshold) if threshold is not None else np.array(given, float)
-        preprocessing = facts['preprocessing']
-        self._size = preprocessing['width'], preprocessing['height']
-        self._interpolation = _INTERPOLATION[preprocessing['interpolation']]
-        self._min_side, self._bits = preprocessing['jpeg_min_side'], preprocessing.get('bits')
+        self.thresholds = np.array(given) if threshold is None else np.full(len(self.classes), threshold)
 
     def read(self, content: bytes, name: str) -> np.ndarray:
         """Returns (3, h, w) uint8, RGB. See :meth:`Model.read`."""
@@ -115,14 +121,6 @@ class OnnxModel:
         scores, *found = self._session.run(names, {'images': np.ascontiguousarray(images)})
         rows = scores.astype(np.float64)
         return [Seen(*pair) for pair in zip(rows, found[0] if maps else [None] * len(rows), strict=True)]
-
-
-def _facts(metadata: Mapping[str, str]) -> dict[str, Any] | None:
-    """The metadata of a file; None if it is not of sarlp."""
-    keys = ('classes', 'thresholds', 'decide_by', 'preprocessing')
-    if 'sarlp_version' not in metadata or not all(key in metadata for key in keys):
-        return None
-    return {key: json.loads(metadata[key]) for key in keys}
 
 
 class TorchModel:

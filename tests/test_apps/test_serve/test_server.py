@@ -196,8 +196,12 @@ def test_files_that_are_no_model(tmp_path, exported):
     (tmp_path / 'a.onnx').write_bytes(b'no model')
     with pytest.raises(UserError, match=r'a\.onnx: is no ONNX file'):
         OnnxModel(tmp_path / 'a.onnx')
-    proto = onnx.load(exported)
-    del proto.metadata_props[:]
-    onnx.save(proto, tmp_path / 'a.onnx')
-    with pytest.raises(UserError, match=r'a\.onnx: is no file of sarlp export'):
-        OnnxModel(tmp_path / 'a.onnx')
+    wrong = [{}, {'preprocessing': '{"width": 24}'}, {'classes': '["cat"]'}, {'thresholds': 'null'}, {'classes': '['}]
+    for change in wrong:
+        proto = onnx.load(exported)
+        facts = {prop.key: prop.value for prop in proto.metadata_props}
+        del proto.metadata_props[:]
+        onnx.helper.set_model_props(proto, {**facts, **change} if change else {})
+        onnx.save(proto, tmp_path / 'a.onnx')
+        with pytest.raises(UserError, match=r'a\.onnx: is no file of sarlp export'):
+            OnnxModel(tmp_path / 'a.onnx')
