@@ -50,9 +50,28 @@ def parse_args() -> argparse.Namespace:
         metavar='N',
         help='images in work at a time; who comes then is to try again later (503); default: %(default)s',
     )
-    add('--max-mb', type=float, metavar='MB', help='bound of an upload')
-    add('--max-megapixels', type=float, metavar='MP', help='bound of an image')
-    add('--max-images', type=int, metavar='N', help='bound of the images in a request')
+    bound = partial(default_of, 'apps/serve/app.py', 'Limits')
+    add(
+        '--max-mb',
+        type=millions,
+        default=bound('max_bytes'),
+        metavar='MB',
+        help=f'bound of an upload; default: {bound("max_bytes") / 1e6:g}',
+    )
+    add(
+        '--max-megapixels',
+        type=millions,
+        default=bound('max_pixels'),
+        metavar='MP',
+        help=f'bound of an image; default: {bound("max_pixels") / 1e6:g}',
+    )
+    add(
+        '--max-images',
+        type=int,
+        default=bound('max_images'),
+        metavar='N',
+        help='bound of the images in a request; default: %(default)s',
+    )
     add_device(parser, 'with a config: ')
     add_cfg_options(parser)
     args = parser.parse_args()
@@ -64,6 +83,16 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def millions(text: str) -> int:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:  # nor NaN
+        raise argparse.ArgumentTypeError(f'expected a number above 0, got {text!r}')
+    return int(value * 1e6)
+
+
 def main() -> None:
     args = parse_args()
     from sarlp.commands.friendly import friendly_errors
@@ -73,13 +102,7 @@ def main() -> None:
         from sarlp.apps.serve.models import Model, OnnxModel, TorchModel, check_threshold
         from sarlp.apps.serve.server import read_token, serve
 
-        given = {
-            'max_bytes': None if args.max_mb is None else int(args.max_mb * 1e6),
-            'max_pixels': None if args.max_megapixels is None else int(args.max_megapixels * 1e6),
-            'max_images': args.max_images,
-            'decoders': os.cpu_count(),
-        }
-        limits = Limits(**{name: value for name, value in given.items() if value is not None})
+        limits = Limits(args.max_mb, args.max_megapixels, args.max_images, os.cpu_count() or 1)
         token = read_token(args.token_file)
         threshold = None if args.threshold is None else check_threshold(args.threshold)
         model: Model

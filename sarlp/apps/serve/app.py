@@ -44,7 +44,7 @@ class Limits:
         decoders: threads that decode, each of which may hold an image of ``max_pixels``.
     """
 
-    max_bytes: int = 32 << 20
+    max_bytes: int = 32_000_000
     max_pixels: int = 50_000_000
     max_images: int = 16
     decoders: int = 2
