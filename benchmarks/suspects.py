@@ -122,7 +122,9 @@ def measure(name: str, folder: Path, args: argparse.Namespace, seed: int) -> dic
     clean = load_config(name)
     file = (folder / 'planted.json').absolute()
     plant(clean, file, args.share, seed)
-    options = {f'{LEAF}.ann_file': str(file), f'{LEAF}.label_mask.seed': seed, **read_options(args.cfg_options)}
+    options = {f'{LEAF}.ann_file': str(file), **read_options(args.cfg_options)}
+    if clean.train_dataloader.dataset.get('label_mask') is not None:  # at 1 there is none
+        options[f'{LEAF}.label_mask.seed'] = seed
     completion = complete_labels(name, None, folder / 'recovered.csv', folds=args.folds, cfg_options=options)
     found = arrays(completion, clean)
     observed, wrong = found['observed'], found['wrong']
@@ -133,8 +135,8 @@ def measure(name: str, folder: Path, args: argparse.Namespace, seed: int) -> dic
     if args.in_sample:
         seen = in_sample(load_config(name, options), completion.scored.image_ids, folder / 'in_sample')
         rankings['in sample'] = doubts(seen, observed)
-    for title, options in SCORES.items():
-        rankings[title] = by_cleanlab(found['probabilities'], observed, **options)
+    for title, how in SCORES.items():
+        rankings[title] = by_cleanlab(found['probabilities'], observed, **how)
     row = {'known': int((observed != UNKNOWN).sum()), 'wrong': int(wrong.sum())}
     return row | {title: average_precision(doubt, observed, wrong) for title, doubt in rankings.items()}
 
