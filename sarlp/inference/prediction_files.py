@@ -1,10 +1,10 @@
 """Predictions as files: a table, JSON, or JSON lines, and figures of the images; written as they come.
 
 A table has one row an image, since that is how labels are kept and what a spreadsheet sorts by: ``image``, ``classes``
-(the chosen ones, highest first, with ``; `` between them), then the score of every class under its name.
+(the chosen ones, highest first, a semicolon and a space between them), then the score of every class under its name.
 
-JSON has the same as objects, ``{"image": ..., "classes": {name: score, ...}, "scores": {name: score, ...}}``: one a
-line in JSON lines, and in JSON as the list ``images`` beside ``config``, ``checkpoint``, ``calibrated`` and
+JSON has the same as objects ``{"image": ..., "classes": {name: score, ...}, "scores": {name: score, ...}}``, one a line
+in JSON lines, and in JSON as the list ``images`` beside ``config``, ``checkpoint``, ``calibrated`` and
 ``thresholds``.
 """
 
