@@ -95,7 +95,7 @@ def complete_labels(
     Without ``folds`` the model of ``checkpoint`` scores all images, and probabilities and thresholds are fitted on the
     known labels of the test split, which it was not trained on. It was trained on the images of the training split,
     though, and may be surer of them than of new ones; nor does it contradict what it learnt by heart, so that suspects
-    are fewer there, and say of themselves that their evidence is in sample. With ``folds`` each image is scored by a
+    there may be fewer, and say of themselves that their evidence is in sample. With ``folds`` each image is scored by a
     model that was trained without it, and all its known labels are there for fitting.
 
     Args:
