@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from mmcv.transforms import Resize as _Resize
 
+from sarlp.io.pixels import ANTIALIAS
 from sarlp.registry import TRANSFORMS
-
-ANTIALIAS = 'antialias'
 
 
 @TRANSFORMS.register_module()

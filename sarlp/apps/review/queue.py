@@ -13,7 +13,7 @@ from sarlp.labels import CODES, DECISIONS, UNKNOWN
 
 KINDS = ('undecided', 'suggested', 'suspect')
 STATES = ('open', 'reviewed', *CODES)
-ORDERS = ('informative', 'highest', 'lowest', 'image')
+ORDERS = ('informative', 'suspects', 'highest', 'lowest', 'image')
 OPEN = -2  # beside the label codes: nobody has decided
 _SPREAD = 4.0  # a class can count at most so many times as much as the middle one, or as little
 
@@ -51,7 +51,8 @@ class Selection:
         kind: one of :data:`KINDS`.
         state: ``'open'``, not decided by the reviewer; ``'reviewed'``; or the decision.
         low, high: range of probabilities, both ends included.
-        order: ``'informative'`` (see :func:`informativeness`), most first; ``'highest'`` or ``'lowest'`` probability
+        order: ``'informative'`` (see :func:`informativeness`), most first; ``'suspects'``, these first as their file
+            has them, the most doubted first, then the others as before; ``'highest'`` or ``'lowest'`` probability
             first; ``'image'``, the labels of an image one after another. Equal ones keep the order of the file.
     """
 
@@ -180,8 +181,10 @@ class ReviewQueue:
         self._decision = np.full(number, OPEN, np.int8)
         labels = np.fromiter((UNKNOWN if item.label is None else item.label for item in self.items), np.int8, number)
         positives = {self._class_of[name]: count for name, count in (known_positives or {}).items()}
+        informative = -informativeness(self._probability, self._cls, labels, positives)
         keys = {
-            'informative': -informativeness(self._probability, self._cls, labels, positives),
+            'informative': informative,
+            'suspects': np.where(labels == UNKNOWN, informative, -np.inf),
             'highest': -self._probability,
             'lowest': self._probability,
             'image': image * len(self.classes) + self._cls,
