@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := work_dirs/demo
 CONFIG := configs/sarlp/sarlp_r18_digits_p0.1.py
 
-.PHONY: help install demo test test-slow test-tutorial lint clean
+.PHONY: help install demo test test-slow test-tutorial lint docs clean
 
 help:
 	@echo "make demo           train SARLP on the built-in digits with 10 % of the labels known, test it, draw its maps"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-slow      run the slow tests: killed runs, long ones, many damaged files"
 	@echo "make test-tutorial  run docs/your_data.md as it stands, half an hour"
 	@echo "make lint           check style and types"
+	@echo "make docs           build the documentation as a site, build/docs/index.html"
 	@echo "make install        only make $(VENV) and install sarlp into it"
 
 # the stamp is newer than what it depends on, so a changed requirement installs again. Of every editable install setuptools
@@ -48,5 +49,10 @@ lint: install
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
 
+# strict: a broken link or a docstring that is no reStructuredText fails
+docs: install
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "open build/docs/index.html"
+
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf build docs/api dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -172,7 +172,7 @@ def from_files(args: argparse.Namespace) -> list[dict]:
         torch.save({'state_dict': weights, 'meta': {'dataset_meta': {'classes': classes}}}, checkpoint)
         prepare = dict(precision=args.precision)
         inferencer = MultiLabelInferencer(configure(args), checkpoint, args.device, prepare=prepare)
-        predictor, files = inferencer._predictor, sorted(map(str, photographs.glob('*.jpg')))
+        predictor, files = inferencer.predictor, sorted(map(str, photographs.glob('*.jpg')))
         images = [predictor.read(file) for file in files]
         options = dict(batch_size=args.batch, num_workers=args.num_workers, progress=False)
 

@@ -82,3 +82,15 @@ def is_chosen(scores: np.ndarray, thresholds: np.ndarray | float) -> np.ndarray:
         thresholds: of a shape that goes with it; infinite where a class is never chosen.
     """
     return scores >= thresholds
+
+
+def choose(scores: np.ndarray, thresholds: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
+    """The chosen classes of an image and their scores, highest first, equal ones in the order of the classes.
+
+    Args:
+        scores, thresholds: (C,), see :func:`is_chosen`.
+        classes: C names.
+    """
+    chosen = np.flatnonzero(is_chosen(scores, thresholds))
+    order = chosen[np.argsort(-scores[chosen], kind='stable')]
+    return {classes[index]: float(scores[index]) for index in order}

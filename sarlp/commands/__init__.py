@@ -23,6 +23,7 @@ COMMANDS = {
     'review': 'review completed labels in the browser',
     'maps': 'draw where a model sees each class',
     'export': 'write an ONNX file and check it',
+    'serve': 'answer predictions over HTTP, of an ONNX file without PyTorch, or of a checkpoint',
     'report': 'a run as one HTML page',
     'dataset': 'what is known in annotation files, in figures',
     'convert': 'make annotation files, label embeddings, label masks: sarlp convert --help',

@@ -18,7 +18,7 @@ def default_of(where: str, function: str, argument: str) -> Any:
 
     Args:
         where: the file, ``'inference/onnx/export.py'``.
-        function: its name in there, ``'export_onnx'`` or ``'Class.method'``.
+        function: its name in there, ``'export_onnx'`` or ``'Class.method'``; or ``'Class'``, of a dataclass.
         argument: whose default is a literal, or a constant of the file.
     """
     body = ast.parse((Path(__file__).parents[1] / where).read_text('utf-8')).body
@@ -26,7 +26,9 @@ def default_of(where: str, function: str, argument: str) -> Any:
     for name in function.split('.'):
         (found,) = (node for node in inside if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name)
         inside = found.body
-    assert isinstance(found, ast.FunctionDef), f'{function} is no function'
+    if isinstance(found, ast.ClassDef):
+        fields = {ast.unparse(node.target): node.value for node in inside if isinstance(node, ast.AnnAssign)}
+        return ast.literal_eval(fields[argument])  # type: ignore[arg-type]  # one that has a default
     names = [given.arg for given in found.args.args][-len(found.args.defaults) :]
     value = found.args.defaults[names.index(argument)]
     if isinstance(value, ast.Name):

@@ -23,7 +23,7 @@ from sarlp.evaluation.calibration import Calibration
 from sarlp.inference import Predictor, init_model, prepare_for_inference
 from sarlp.inference.model import Seen
 from sarlp.io.image_files import ImageFile, find_images, has_frames, image_file, images_below, warn_of_frames
-from sarlp.labels import is_chosen
+from sarlp.labels import choose
 from sarlp.names.class_names import require_same
 from sarlp.transforms import BadImageError
 
@@ -73,6 +73,7 @@ class MultiLabelInferencer:
         classes: C names.
         thresholds: (C,) float64; infinite where a class is never chosen.
         calibration: the calibration, or None.
+        predictor: what the scores are from.
 
     Raises:
         UserError: a file is missing or damaged, or config, checkpoint and calibration do not fit each other.
@@ -96,12 +97,17 @@ class MultiLabelInferencer:
             self.thresholds = np.full(len(self.classes), float(threshold))
         else:
             self.thresholds = np.asarray(self.calibration.thresholds, np.float64)
-        self._predictor = Predictor(prepare_for_inference(model, **(prepare or {})))
+        self.predictor = Predictor(prepare_for_inference(model, **(prepare or {})))
 
     @property
     def model(self) -> torch.nn.Module:
         """The model, prepared for inference, with ``cfg`` and ``classes``."""
-        return self._predictor.model
+        return self.predictor.model
+
+    def calibrated(self, scores: np.ndarray) -> np.ndarray:
+        """(N, C) scores of the predictor as float64, calibrated if there is a calibration."""
+        scores = scores.astype(np.float64)
+        return scores if self.calibration is None else self.calibration.probabilities(scores)
 
     def __call__(self, inputs: Image | Iterable[Image], *args: Any, **options: Any) -> list[Prediction]:
         """All predictions in a list, in the order of the inputs; see :meth:`stream` for the arguments.
@@ -181,7 +187,7 @@ class MultiLabelInferencer:
             decoded = _ahead(partial(self._read, frames), images, num_workers, batch_size)
             before: Iterator[Prediction] = iter(())
             while batch := list(islice(decoded, batch_size)):
-                wait = self._predictor.begin(pixels for _, pixels in batch if isinstance(pixels, torch.Tensor))
+                wait = self.predictor.begin(pixels for _, pixels in batch if isinstance(pixels, torch.Tensor))
                 yield from before
                 before = give(batch, wait)
             yield from before
@@ -194,7 +200,7 @@ class MultiLabelInferencer:
 
     def _read(self, frames: list[str | int], named: Named) -> Read:
         try:
-            pixels = self._predictor.read(named[1])
+            pixels = self.predictor.read(named[1])
             if not isinstance(named[1], np.ndarray) and has_frames(named[1]):
                 frames.append(named[0])  # one operation, which threads can not cut in two
             return named, pixels
@@ -206,24 +212,17 @@ class MultiLabelInferencer:
     def _predictions(self, images: list[Named], outputs: list[Seen], return_maps: bool) -> Iterator[Prediction]:
         if not images:
             return
-        scores = np.stack([output['scores'] for output in outputs]).astype(np.float64)
-        if self.calibration is not None:
-            scores = self.calibration.probabilities(scores)
+        scores = self.calibrated(np.stack([output['scores'] for output in outputs]))
         if return_maps:
             from sarlp.visualization.attention import attention_maps  # here: it brings matplotlib
         for (name, image), row, output in zip(images, scores, outputs, strict=True):
             yield Prediction(
                 image=name,
                 path=None if isinstance(image, np.ndarray) else Path(image),
-                classes=self._choose(row),
+                classes=choose(row, self.thresholds, self.classes),
                 scores=row,
                 maps=attention_maps(output['token_scores'], output['grid']) if return_maps else None,
             )
-
-    def _choose(self, scores: np.ndarray) -> dict[str, float]:
-        chosen = np.flatnonzero(is_chosen(scores, self.thresholds))
-        order = chosen[np.argsort(-scores[chosen], kind='stable')]
-        return {self.classes[index]: float(scores[index]) for index in order}
 
 
 def read_calibration(

@@ -24,7 +24,7 @@ from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.fold import fold_batch_norm
 from sarlp.models.lora import merge_adapters
 from sarlp.registry import MODELS
-from sarlp.transforms import LoadResizedImage
+from sarlp.transforms import LoadImage, LoadResizedImage
 
 PRECISIONS = ('float32', 'bfloat16', 'float16')
 
@@ -146,6 +146,22 @@ class Predictor:
         if isinstance(image, np.ndarray):
             return self._from_array(image)['inputs']
         return self.pipeline({'img_path': str(image)})['inputs']
+
+    def read_bytes(self, content: bytes, name: str) -> torch.Tensor:
+        """What :meth:`read` gives for a file of this content. ``name``: of it, for messages.
+
+        Raises:
+            ValueError: it does not decode.
+            UserError: it has other bits than the pipeline says, or the pipeline reads no plain image.
+        """
+        first = self.pipeline.transforms[0]
+        loader = first.load if isinstance(first, LoadResizedImage) else first
+        if not isinstance(loader, LoadImage):
+            raise UserValueError(
+                f'the test pipeline of this config begins with {type(first).__name__}, which reads files alone: '
+                'expected LoadImage or LoadResizedImage'
+            )
+        return self.read(loader.decode(content, name)[..., ::-1])
 
     def infer(self, images: Iterable[torch.Tensor]) -> list[Seen]:
         """What a call returns, for each image of :meth:`read`."""

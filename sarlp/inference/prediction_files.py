@@ -1,10 +1,10 @@
 """Predictions as files: a table, JSON, or JSON lines, and figures of the images; written as they come.
 
 A table has one row an image, since that is how labels are kept and what a spreadsheet sorts by: ``image``, ``classes``
-(the chosen ones, highest first, with ``; `` between them), then the score of every class under its name.
+(the chosen ones, highest first, a semicolon and a space between them), then the score of every class under its name.
 
-JSON has the same as objects, ``{"image": ..., "classes": {name: score, ...}, "scores": {name: score, ...}}``: one a
-line in JSON lines, and in JSON as the list ``images`` beside ``config``, ``checkpoint``, ``calibrated`` and
+JSON has the same as objects ``{"image": ..., "classes": {name: score, ...}, "scores": {name: score, ...}}``, one a line
+in JSON lines, and in JSON as the list ``images`` beside ``config``, ``checkpoint``, ``calibrated`` and
 ``thresholds``.
 """
 
@@ -21,7 +21,7 @@ from sarlp.errors import UserValueError
 from sarlp.inference.inferencer import MultiLabelInferencer, Prediction
 from sarlp.io.files import atomic_write
 from sarlp.io.image_files import ImageFile, as_text, find_images
-from sarlp.io.json_file import plain
+from sarlp.io.json_file import plain, rounded
 from sarlp.io.outputs import check_output, has_keys, is_table
 from sarlp.io.pixels import read_rgb
 
@@ -137,14 +137,10 @@ def _json(file: IO[str], inferencer: MultiLabelInferencer, about: dict[str, Any]
 
 
 def _record(prediction: Prediction, classes: tuple[str, ...]) -> str:
-    scores = dict(zip(classes, (_rounded(score) for score in prediction.scores.tolist()), strict=True))
+    scores = dict(zip(classes, (rounded(score) for score in prediction.scores.tolist()), strict=True))
     chosen = {name: scores[name] for name in prediction.classes}
     record = {'image': as_text(str(prediction.image)), 'classes': chosen, 'scores': scores}
     return json.dumps(record, ensure_ascii=False)
-
-
-def _rounded(score: float) -> float:
-    return float(f'{score:.6g}')
 
 
 def _draw(prediction: Prediction, classes: tuple[str, ...], figures: 'FigureFiles', max_panels: int) -> None:

@@ -89,6 +89,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def rounded(score: float) -> float:
+    """A score as files and answers have it: to six significant digits."""
+    return float(f'{score:.6g}')
+
+
 def is_deeper(value: Any, levels: int) -> bool:
     """Whether lists and objects are nested more than so many levels deep."""
     level = [value]

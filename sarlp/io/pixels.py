@@ -1,4 +1,4 @@
-"""Decoding of image files whose pixels may have more than 8 bits."""
+"""Decoding of image files: as few pixels as are wanted, and some that have more than 8 bits."""
 
 import os
 
@@ -8,7 +8,11 @@ import numpy as np
 from sarlp.errors import UserError, UserValueError
 
 BITS = range(8, 17)
+ANTIALIAS = 'antialias'  # a law of sarlp.transforms.Resize, which who serves without torch knows too
 _DARK = 16  # the most of 255 that 12 of 16 bits come to, with either rounding
+_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+_NO_FRAME = (0xC4, 0xC8, 0xCC)  # of the markers 0xC0 to 0xCF, those that are not a frame header
+_HEIC = (b'heic', b'heix', b'hevc', b'mif1', b'msf1', b'heif')  # brands of its container
 _DEEP = (b'\x89PNG', b'II*\0', b'MM\0*')  # formats that may hold fewer bits than they have
 
 
@@ -16,6 +20,56 @@ def check_bits(bits: int | None) -> None:
     """Raises: UserValueError, neither None nor 8 to 16."""
     if bits is not None and (type(bits) is not int or bits not in BITS):
         raise UserValueError(f'bits must be a whole number from 8 to 16, or None, got {bits!r}')
+
+
+def jpeg_size(content: bytes) -> tuple[int, int] | None:
+    """Width and height from the frame header of a JPEG, as stored (before any EXIF rotation); None for anything else.
+
+    Args:
+        content: the file, or its beginning.
+    """
+    position = 2 if content[:2] == b'\xff\xd8' else len(content)
+    while position + 9 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
+            height, width = (int.from_bytes(content[position + at : position + at + 2], 'big') for at in (5, 7))
+            return width, height
+        else:
+            position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
+    return None
+
+
+def decode(
+    content: bytes, path: str | os.PathLike, min_side: int | None = None, bits: int | None = None
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Decode an image as :class:`~sarlp.transforms.LoadImage` does, which says what the options are.
+
+    Args:
+        content: the file.
+        path: of the file, for messages.
+
+    Returns:
+        (h, w, 3) uint8, BGR; and (height, width) of the file.
+
+    Raises:
+        ValueError: it does not decode.
+        UserError: see :func:`rescale`.
+    """
+    width, height = jpeg_size(content) or (0, 0)
+    factor = 1
+    if min_side is not None:  # libjpeg rounds the sides up
+        factor = next((k for k in _REDUCED if -(-min(width, height) // k) >= min_side), 1)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), _REDUCED.get(factor, cv2.IMREAD_COLOR))
+    if image is None:
+        heic = content[4:8] == b'ftyp' and content[8:12] in _HEIC
+        raise ValueError('it is a HEIC image; save it as JPEG' if heic else f'failed to load image: {path}')
+    image = rescale(image, content, bits, path)
+    if factor == 1:
+        return image, image.shape[:2]
+    turned = image.shape[:2] != (-(-height // factor), -(-width // factor))
+    return image, (width, height) if turned else (height, width)
 
 
 def rescale(image: np.ndarray, content: bytes | np.ndarray, bits: int | None, path: str | os.PathLike) -> np.ndarray:

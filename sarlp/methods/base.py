@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from sarlp.errors import UserError
+from sarlp.methods.label_store import LabelStore
 from sarlp.methods.teacher import Teacher
 
 if TYPE_CHECKING:  # which imports this module
@@ -117,6 +118,10 @@ class Method(nn.Module):
 
     def before_train(self, task: TaskInfo) -> None:
         """Make what depends on the task; called once, before the optimizer is made and before a run is resumed."""
+
+    def needs_places(self) -> bool:
+        """Whether each image must have a place in the training set (``index`` of the batch)."""
+        return any(isinstance(part, LabelStore) for part in self.modules())
 
     def loss(self, network: 'Network', batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch.

@@ -8,10 +8,12 @@ from sarlp.errors import UserError
 
 
 def require_places(index: Tensor) -> None:
-    """Raises:
-    UserError: an image of the batch, of whose ``index`` (B,) this is, has no place in the training set.
+    """Look at the ``index`` (B,) of a batch, on the CPU: the classifier does before it goes to a GPU, which would stop.
+
+    Raises:
+        UserError: an image has no place in the training set.
     """
-    if (index < 0).any():
+    if index.device.type == 'cpu' and (index < 0).any():
         raise UserError(
             'an image of the batch has no place in the training set (index), which a label store needs; let '
             'the training pipeline end in PackMultiLabel'
@@ -60,8 +62,7 @@ class LabelStore(nn.Module):
         require_places(index)
         values = values.detach().to(self.values.dtype)
         indices, rows = torch.cat(all_gather(index)), torch.cat(all_gather(values))
-        # of equal indices the order of writing is left open by torch, so only the last of them is written
+        # of equal indices the order of writing is left open by torch, so each of them writes the row of the last
         places = torch.arange(len(indices), device=indices.device)
         last = torch.full((len(self.values),), -1, device=indices.device).scatter_reduce(0, indices, places, 'amax')
-        chosen = last[indices] == places
-        self.values[indices[chosen]] = rows[chosen]
+        self.values[indices] = rows[last[indices]]

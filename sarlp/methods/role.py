@@ -47,6 +47,9 @@ class ROLE(EPR):
         start = torch.empty(task.num_images, task.num_classes).uniform_(0.5 - self.spread, 0.5 + self.spread)
         self.estimates = nn.Parameter(start.logit())
 
+    def needs_places(self) -> bool:
+        return True  # the estimates are a table by place
+
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         require_places(batch.index)
         known = batch.observed != UNKNOWN

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sarlp.errors import UserError
 from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
+from sarlp.methods.label_store import require_places
 from sarlp.models.frozen import freeze
 from sarlp.models.network import Network, measure
 from sarlp.models.normalization import Normalization, asks_backbone, normalization_of
@@ -131,10 +132,13 @@ class MultiLabelClassifier(BaseModel):
         images = inputs if isinstance(inputs, dict) else {IMAGE: inputs}
         check_views(self.method, images)
         device = next(iter(images.values())).device
+        index = torch.tensor([sample.get('index', -1) for sample in data_samples])
+        if self.method.needs_places():
+            require_places(index)
         batch = Batch(
             images=images,
             observed=_to(device, torch.stack([sample.gt_score for sample in data_samples])),
-            index=_to(device, torch.tensor([sample.get('index', -1) for sample in data_samples])),
+            index=_to(device, index),
             ids=tuple(sample.get('img_id', '?') for sample in data_samples),
             progress=self.progress,
         )

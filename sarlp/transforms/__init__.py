@@ -15,6 +15,7 @@ from sarlp.transforms.fast import (
 from sarlp.transforms.load_resized import LoadResizedImage
 from sarlp.transforms.loading import BadImageError, LoadImage
 from sarlp.transforms.packing import PackMultiLabel
+from sarlp.transforms.resize import Resize
 from sarlp.transforms.views import Views
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     'Posterize',
     'RandomCutout',
     'RandomFlip',
+    'Resize',
     'Solarize',
     'Views',
 ]

@@ -2,16 +2,17 @@
 
 import os
 
-from mmcv.transforms import BaseTransform, Resize
+from mmcv.transforms import BaseTransform
 
 from sarlp.registry import TRANSFORMS
 from sarlp.transforms.image_cache import ImageCache
 from sarlp.transforms.loading import LoadImage
+from sarlp.transforms.resize import Resize
 
 
 @TRANSFORMS.register_module()
 class LoadResizedImage(BaseTransform):
-    """:class:`LoadImage`, then mmcv's ``Resize``: the same fields and, to the bit, the same pixels.
+    """:class:`LoadImage`, then :class:`Resize`: the same fields and, to the bit, the same pixels.
 
     Args:
         scale: (width, height).

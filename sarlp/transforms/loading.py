@@ -1,40 +1,16 @@
 """Image loading with an error that names the file, and of large JPEGs only as many pixels as are wanted."""
 
-import cv2
-import mmcv
+import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 
 from sarlp.errors import UserError, UserValueError
-from sarlp.io.pixels import check_bits, rescale
+from sarlp.io.pixels import check_bits, decode
 from sarlp.registry import TRANSFORMS
-
-_REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-_NO_FRAME = (0xC4, 0xC8, 0xCC)  # of the markers 0xC0 to 0xCF, those that are not a frame header
-_HEIC = (b'heic', b'heix', b'hevc', b'mif1', b'msf1', b'heif')  # brands of its container
 
 
 class BadImageError(UserError):
     """An image file does not decode."""
-
-
-def jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height from the frame header of a JPEG, as stored (before any EXIF rotation); None for anything else.
-
-    Args:
-        content: the file, or its beginning.
-    """
-    position = 2 if content[:2] == b'\xff\xd8' else len(content)
-    while position + 9 <= len(content) and content[position] == 0xFF:
-        marker = content[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
-            height, width = (int.from_bytes(content[position + at : position + at + 2], 'big') for at in (5, 7))
-            return width, height
-        else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], 'big')
-    return None
 
 
 @TRANSFORMS.register_module()
@@ -78,22 +54,19 @@ class LoadImage(LoadImageFromFile):
                 f'{results["img_path"]}: the image cannot be read ({reason[0]}); replace or remove the file'
             ) from error
 
+    def decode(self, content: bytes, name: str) -> np.ndarray:
+        """(h, w, 3) uint8, BGR, of what is no file. Raises: ValueError, it does not decode; UserError, see there."""
+        if not self._plain:
+            raise UserValueError(
+                'LoadImage with further options reads files alone; leave them out of the test pipeline'
+            )
+        return decode(content, name, self.min_side, self.bits)[0]
+
     def _load(self, results: dict) -> dict:
         path = results['img_path']
         content = fileio.get(path, backend_args=self.backend_args)
-        width, height = jpeg_size(content) or (0, 0)
-        factor = 1
-        if self.min_side is not None:  # libjpeg rounds the sides up
-            factor = next((k for k in _REDUCED if -(-min(width, height) // k) >= self.min_side), 1)
-        image = mmcv.imfrombytes(content, flag=_REDUCED.get(factor, 'color'), backend='cv2')
-        if image is None:
-            heic = content[4:8] == b'ftyp' and content[8:12] in _HEIC
-            raise ValueError('it is a HEIC image; save it as JPEG' if heic else f'failed to load image: {path}')
-        image = results['img'] = rescale(image, content, self.bits, path)
-        results['img_shape'] = results['ori_shape'] = image.shape[:2]
-        if factor > 1:
-            turned = image.shape[:2] != (-(-height // factor), -(-width // factor))
-            results['ori_shape'] = (width, height) if turned else (height, width)
+        results['img'], results['ori_shape'] = decode(content, path, self.min_side, self.bits)
+        results['img_shape'] = results['img'].shape[:2]
         return results
 
     def __repr__(self) -> str:

@@ -36,7 +36,8 @@ DEPLOY_MD = Path(__file__).parents[2] / 'docs' / 'deploy.md'
 SIZE = (24, 40)  # width, height
 RESIZED = """
 _base_ = './config.py'
-_resized = [dict(type='LoadImage'), dict(type='Resize', scale=(24, 40)), dict(type='PackMultiLabel')]
+_resize = dict(type='Resize', scale=(24, 40), interpolation='antialias')
+_resized = [dict(type='LoadImage'), _resize, dict(type='PackMultiLabel')]
 test_dataloader = dict(dataset=dict(pipeline=_resized))
 """
 KNOTS = np.array([[0.1, 0.3, 0.3, 0.9, 0.95], [0.05, 0.2, 0.4, 0.9, 0.9]])  # a jump, and a flat stretch
@@ -150,7 +151,7 @@ def test_tool(place, exported):
     assert facts['decide_by'] == 'probabilities'
     cat, _, sofa = place.calibration.thresholds.tolist()
     assert facts['thresholds'] == [cat, None, sofa]
-    assert facts['preprocessing'] == dict(width=24, height=40, interpolation='bilinear', jpeg_min_side=None)
+    assert facts['preprocessing'] == dict(width=24, height=40, interpolation='antialias', jpeg_min_side=None)
     assert facts['calibration'] == place.calibration.to_json()
     assert (facts['config'], facts['checkpoint']) == ('resized.py', 'model')
     assert facts['outputs'].keys() == shapes.keys()
@@ -179,7 +180,7 @@ def test_script_of_the_documentation(place, exported, tmp_path):
     for actual, result in zip(printed, expected, strict=True):
         assert actual.keys() == result.classes.keys()
         for name, value in actual.items():
-            assert abs(value - result.classes[name]) < 1e-5
+            assert abs(value - result.classes[name]) < 2e-3  # Pillow's grey levels
     assert len({tuple(actual) for actual in printed}) > 1
 
 

@@ -132,8 +132,8 @@ def test_a_killed_part_goes_on(place, inferencer, tmp_path, monkeypatch):
     with open(tmp_path / 'p.2-of-2.csv.unfinished', 'ab') as file:
         file.write(b'half a ro')  # of a moment between rows and record
     predicted = []
-    read = inferencer._predictor.read
-    monkeypatch.setattr(inferencer._predictor, 'read', lambda path: predicted.append(path) or read(path))
+    read = inferencer.predictor.read
+    monkeypatch.setattr(inferencer.predictor, 'read', lambda path: predicted.append(path) or read(path))
     for total, name in ((2, 'p.csv'), (1, 'whole.csv')):
         for number in range(1, total + 1):
             resumed = (total, number) == (2, 2)
@@ -282,7 +282,7 @@ def test_nothing_but_broken_images(make, photos, tmp_path):
 
 
 def test_a_file_system_that_fails_is_no_broken_image(make, inferencer, photos, tmp_path, monkeypatch):
-    read = inferencer._predictor.read
+    read = inferencer.predictor.read
 
     def stale(path):
         if str(path).endswith('07.png'):
@@ -290,7 +290,7 @@ def test_a_file_system_that_fails_is_no_broken_image(make, inferencer, photos, t
         return read(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inferencer._predictor, 'read', stale)
+        patch.setattr(inferencer.predictor, 'read', stale)
         with pytest.raises(UserError, match=r'07\.png: .*with the same command it goes on'):
             make(1, total=1)
     assert make(1, total=1).rows == IMAGES

@@ -5,6 +5,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 
 from sarlp.errors import UserError
+from sarlp.methods import LabelStore
 from sarlp.models.classifier import require_finite
 from sarlp.paths import shipped
 from sarlp.registry import MODELS
@@ -68,6 +69,19 @@ class TestModes:
             assert value.shape == ()
             assert value.item() == pytest.approx(expected[name].item(), rel=1e-6)
         assert model.method.losses(outputs, target.flip(0))['loss_known'] != losses['loss_known']
+
+    def test_a_method_with_a_store_wants_the_places(self, inputs):
+        """Of every batch, before it goes to the device, where a look would stop it."""
+        model = build()
+        model(inputs, samples(3), mode='loss')
+        model.method.store = LabelStore(5, CLASSES)
+        given = samples(3)
+        for place, sample in enumerate(given[:2]):
+            sample.set_field(place, 'index', field_type='metainfo')
+        with pytest.raises(UserError, match='no place in the training set'):
+            model(inputs, given, mode='loss')
+        given[2].set_field(4, 'index', field_type='metainfo')
+        model(inputs, given, mode='loss')
 
     def test_predict(self, model, inputs):
         given = samples(3)

@@ -12,10 +12,10 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from sarlp.errors import UserError
+from sarlp.io.pixels import jpeg_size
 from sarlp.paths import find_config
 from sarlp.registry import TRANSFORMS
 from sarlp.transforms import BadImageError, LoadImage, PackMultiLabel, RandomCutout, RandomFlip
-from sarlp.transforms.loading import jpeg_size
 
 HEIGHT, WIDTH = 41, 59
 

@@ -7,8 +7,10 @@ prepare_data = 'sarlp convert labels --csv FILE --img-root DIR --save-dir DATA_R
 
 # The two above may be set anew in a config that inherits, or by --cfg-options data_root=DIR image_size=224: what is
 # left open below, data_root, data_prefix and scale, is filled in when the config is loaded (sarlp/engine/custom.py).
-train_pipeline = [dict(type='Resize') if step['type'] == 'Resize' else step for step in _base_.train_pipeline]
-test_pipeline = [dict(type='Resize') if step['type'] == 'Resize' else step for step in _base_.test_pipeline]
+resize = dict(type='Resize', interpolation='antialias')
+train_pipeline = [resize if step['type'] == 'Resize' else step for step in _base_.train_pipeline]
+test_pipeline = [resize if step['type'] == 'Resize' else step for step in _base_.test_pipeline]
+del resize
 
 train_dataloader = dict(
     batch_size=32,  # over all processes

@@ -3,7 +3,7 @@ image_size = 448
 
 train_pipeline = [
     dict(type='LoadImage'),
-    dict(type='Resize', scale=(image_size, image_size)),
+    dict(type='Resize', scale=(image_size, image_size), interpolation='antialias'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='RandomCutout', ratio=0.5),
     dict(
@@ -33,7 +33,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImage'),
-    dict(type='Resize', scale=(image_size, image_size)),
+    dict(type='Resize', scale=(image_size, image_size), interpolation='antialias'),
     dict(type='PackMultiLabel'),
 ]
 

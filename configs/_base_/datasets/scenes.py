@@ -5,9 +5,12 @@ data_root = 'data/scenes'
 prepare_data = "pip install 'sarlp[scenes]' && sarlp convert scenes --out data/scenes"
 image_size = 160
 
-resize = dict(type='Resize', scale=(image_size, image_size))
-train_pipeline = [resize if step['type'] == 'Resize' else step for step in _base_.train_pipeline]
-test_pipeline = [resize if step['type'] == 'Resize' else step for step in _base_.test_pipeline]
+train_pipeline = [
+    {**step, 'scale': (image_size, image_size)} if step['type'] == 'Resize' else step for step in _base_.train_pipeline
+]
+test_pipeline = [
+    {**step, 'scale': (image_size, image_size)} if step['type'] == 'Resize' else step for step in _base_.test_pipeline
+]
 
 loading = dict(batch_size=64, num_workers=0)  # on two cores a worker takes from the training what it gives
 train_dataloader = dict(
@@ -18,4 +21,3 @@ test_dataloader = dict(
 )
 val_dataloader = test_dataloader
 del loading
-del resize

@@ -11,6 +11,7 @@ import torch
 
 from sarlp.apps.completion.folds import score_out_of_fold
 from sarlp.apps.completion.record import (
+    EVIDENCE_HEADER,
     HEADER,
     SUSPECTS_HEADER,
     Record,
@@ -22,6 +23,7 @@ from sarlp.apps.completion.record import (
     write_table,
 )
 from sarlp.apps.completion.scoring import Scored, score, stack
+from sarlp.apps.completion.suspects import evidence_of, find_suspects
 from sarlp.apps.completion.truth import read_truth
 from sarlp.apps.completion.writing import completed_files, write_completed
 from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
@@ -43,7 +45,7 @@ from sarlp.errors import UserError
 from sarlp.evaluation.quality import decision_quality
 from sarlp.evaluation.thresholds import calibrate
 from sarlp.inference import init_model
-from sarlp.labels import DECISIONS, NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.labels import DECISIONS, UNKNOWN
 from sarlp.paths import find_config
 
 UNION = 'images.json'  # annotation file of both splits, where folds complete both
@@ -60,7 +62,7 @@ class Completion:
         scored: the images that were completed.
         probabilities: (N, C) calibrated, of known labels too.
         decisions: (N, C) int8 of 1 / 0 / -1; of known labels what is known.
-        suspects: known labels that the model contradicts, the most contradicted first.
+        suspects: of :func:`~sarlp.apps.completion.suspects.find_suspects`.
         held_out: number of known labels that probabilities and thresholds rest on.
         files: ``'recovered'``, ``'suspects'``, ``'record'``, and of
             :func:`~sarlp.apps.completion.writing.write_completed`.
@@ -92,8 +94,9 @@ def complete_labels(
 
     Without ``folds`` the model of ``checkpoint`` scores all images, and probabilities and thresholds are fitted on the
     known labels of the test split, which it was not trained on. It was trained on the images of the training split,
-    though, and may be surer of them than of new ones. With ``folds`` each image is scored by a model that was trained
-    without it, and all its known labels are there for fitting.
+    though, and may be surer of them than of new ones; nor does it contradict what it learnt by heart, so that suspects
+    there may be fewer, and say of themselves that their evidence is in sample. With ``folds`` each image is scored by a
+    model that was trained without it, and all its known labels are there for fitting.
 
     Args:
         config: file or name.
@@ -145,6 +148,7 @@ def complete_labels(
         classes = model.classes
         checkpoints = [Path(checkpoint)]
         by_split = {name: score(model, loader_for_testing(cfg, datasets[name]), name) for name in datasets}
+        images = {name: part.image_ids for name, part in by_split.items()}
         held_out = by_split.get('test') or score(model, loader_for_testing(cfg, cfg.test_dataloader.dataset), 'test')
         scored = stack([by_split[name] for name in datasets])
     else:
@@ -154,6 +158,7 @@ def complete_labels(
         classes = classes_of(dataset)
         scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device)
         held_out = scored
+        images = {'all': scored.image_ids}
     fitted, expected = calibrate(held_out.scores, held_out.observed, scored.pool(), classes, precision, calibration)
 
     complete = scored.truth if truth is None else read_truth(truth, img_root, classes, scored.image_ids)
@@ -182,7 +187,8 @@ def complete_labels(
         measured=measured,
         measured_at=measured_at,
     )
-    suspects = _suspects(scored, probabilities, classes, suspect)
+    evidence = evidence_of(record, images)
+    suspects = find_suspects(scored, probabilities, classes, suspect, evidence)
     files = _write(record, scored, probabilities, decisions, suspects, out)
     return Completion(
         record, scored, probabilities, decisions, suspects, int((held_out.observed != UNKNOWN).sum()), files
@@ -240,17 +246,6 @@ def _union(datasets: Mapping[str, Mapping], folder: Path) -> Mapping:
     return with_options(datasets['train'], ann_file=str(file.absolute()))
 
 
-def _suspects(scored: Scored, probabilities: np.ndarray, classes, least: float) -> list[Suspect]:
-    found = []
-    for code, of_label in ((POSITIVE, probabilities), (NEGATIVE, 1 - probabilities)):
-        for row, column in zip(*np.nonzero((scored.observed == code) & (of_label <= least)), strict=True):
-            suspect = Suspect(
-                scored.image_ids[row], classes[column], DECISIONS[code], float(probabilities[row, column])
-            )
-            found.append((float(of_label[row, column]), suspect))
-    return [suspect for _, suspect in sorted(found)]
-
-
 def _write(record: Record, scored: Scored, probabilities, decisions, suspects, out: Path) -> dict[str, Path]:
     rows: list[Recovered] = []
     changes: dict[str, dict[str, int]] = {}
@@ -261,7 +256,7 @@ def _write(record: Record, scored: Scored, probabilities, decisions, suspects, o
             if code != UNKNOWN:
                 changes.setdefault(image, {})[name] = code
     completed = write_completed(record, changes, _labels_dir(out))
-    write_table(suspects_path(out), SUSPECTS_HEADER, suspects)
+    write_table(suspects_path(out), (*SUSPECTS_HEADER, *EVIDENCE_HEADER), suspects)
     write_table(out, HEADER, rows)
     record.write(record_path(out))  # last: where it is, the others are
     return {'recovered': out, 'suspects': suspects_path(out), 'record': record_path(out), **completed}

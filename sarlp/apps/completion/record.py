@@ -26,6 +26,8 @@ from sarlp.labels import CODES, DECISIONS, NEGATIVE, POSITIVE
 VERSION = 1
 HEADER = ('image', 'class', 'probability', 'decision')
 SUSPECTS_HEADER = ('image', 'class', 'label', 'probability')
+EVIDENCE_HEADER = ('doubt', 'evidence')  # behind it; tables of earlier versions end before
+HELD_OUT, IN_SAMPLE = 'held out', 'in sample'
 
 
 class Recovered(NamedTuple):
@@ -38,12 +40,20 @@ class Recovered(NamedTuple):
 
 
 class Suspect(NamedTuple):
-    """One line of ``recovered_suspects.csv``: a known label, ``positive`` or ``negative``, and what the model says."""
+    """One line of ``recovered_suspects.csv``: a known label, ``positive`` or ``negative``, and what the model says.
+
+    ``doubt`` is how far the score of the model, not calibrated, is from the label, in [0, 1]. ``evidence`` says whose
+    score it is: ``'fold 2 of 5'``, of the model that was trained without that fold of the images; ``'held out'``, of
+    one that was trained on other images; ``'in sample'``, of one that was trained on this very label, which it may have
+    learnt by heart. Tables of earlier versions have neither.
+    """
 
     image: str
     cls: str
     label: str
     probability: float
+    doubt: float | None = None
+    evidence: str = ''
 
 
 @dataclass(frozen=True)
@@ -88,9 +98,13 @@ class Record:
 
     def checkpoint_of(self, image_id: str) -> Path:
         """The checkpoint whose scores an image has."""
+        return self.checkpoints[self.fold_of(image_id)]
+
+    def fold_of(self, image_id: str) -> int:
+        """The fold of an image, from 0, whose model was trained without all of the image's group; 0 without folds."""
         if self.folds is None:
-            return self.checkpoints[0]
-        return self.checkpoints[fold_of(self.group_of(image_id), self.folds, self.fold_seed)]
+            return 0
+        return fold_of(self.group_of(image_id), self.folds, self.fold_seed)
 
     def group_of(self, image_id: str) -> str:
         """The group of an image, whose images are all in one fold; the image itself where it has none."""
@@ -168,7 +182,8 @@ def check_outputs(csv_file: str | os.PathLike, inputs: Iterable[str | os.PathLik
     """
     inputs = list(inputs)
     check_output(csv_file, inputs, is_table(HEADER))
-    check_output(suspects_path(csv_file), inputs, is_table(SUSPECTS_HEADER))
+    own = is_table(SUSPECTS_HEADER), is_table((*SUSPECTS_HEADER, *EVIDENCE_HEADER))
+    check_output(suspects_path(csv_file), inputs, lambda path: any(is_own(path) for is_own in own))
     check_output(record_path(csv_file), inputs, has_keys('version', 'calibration'))
 
 
@@ -186,7 +201,7 @@ def read_recovered(path: str | os.PathLike) -> list[Recovered]:
     Raises:
         UserError: no such file, or a line that is not as it must be; file and line are named.
     """
-    rows = _rows(path, HEADER)
+    rows = _rows(path, [HEADER])
     return [
         Recovered(image, name, _probability(where, p), _word(where, word, CODES))
         for where, (image, name, p, word) in rows
@@ -194,26 +209,33 @@ def read_recovered(path: str | os.PathLike) -> list[Recovered]:
 
 
 def read_suspects(path: str | os.PathLike) -> list[Suspect]:
-    """Read ``recovered_suspects.csv``; see :func:`read_recovered`."""
+    """Read ``recovered_suspects.csv``, also of earlier versions, which say nothing of the evidence.
+
+    See :func:`read_recovered`.
+    """
     labels = [DECISIONS[POSITIVE], DECISIONS[NEGATIVE]]
-    rows = _rows(path, SUSPECTS_HEADER)
+    rows = _rows(path, [(*SUSPECTS_HEADER, *EVIDENCE_HEADER), SUSPECTS_HEADER])
     return [
-        Suspect(image, name, _word(where, word, labels), _probability(where, p))
-        for where, (image, name, word, p) in rows
+        Suspect(image, name, _word(where, word, labels), _probability(where, p), *_evidence(where, *more))
+        for where, (image, name, word, p, *more) in rows
     ]
 
 
-def _rows(path: str | os.PathLike, header: Sequence[str]):
+def _evidence(where: str, doubt: str | None = None, evidence: str = '') -> tuple[float | None, str]:
+    return None if doubt is None else _probability(where, doubt), evidence
+
+
+def _rows(path: str | os.PathLike, headers: Sequence[Sequence[str]]):
     try:
         with open(path, encoding='utf-8-sig', newline='') as file:
             reader = csv.reader(file, strict=True)
-            found = next(reader, [])
-            if found != list(header):
-                raise UserError(f'{path}: expected the columns {", ".join(header)}, found {", ".join(found)[:200]}')
+            found = tuple(next(reader, []))
+            if found not in headers:
+                raise UserError(f'{path}: expected the columns {", ".join(headers[0])}, found {", ".join(found)[:200]}')
             for row in reader:
                 where = f'{path}, line {reader.line_num}'
-                if len(row) != len(header):
-                    raise UserError(f'{where}: expected {len(header)} cells, found {len(row)}')
+                if len(row) != len(found):
+                    raise UserError(f'{where}: expected {len(found)} cells, found {len(row)}')
                 yield where, row
     except FileNotFoundError:
         raise UserError(f'{path}: no such file; sarlp recover writes it') from None

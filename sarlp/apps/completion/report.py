@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from sarlp.apps.completion.complete import Completion
+from sarlp.apps.completion.record import IN_SAMPLE
 from sarlp.errors import shorten
 from sarlp.evaluation.quality import format_quality, precision_interval
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
@@ -73,7 +74,14 @@ def format_completion(completion: Completion) -> str:
             'note: the model was trained on images of the training split, so it may be surer of them than of those',
             'that it was calibrated on. --folds 5 scores each image by a model that has not seen it',
         ]
-    lines += ['', f'known labels that the model contradicts: {len(completion.suspects):,}', '']
+    lines += ['', f'known labels that the model contradicts: {len(completion.suspects):,}']
+    in_sample = sum(suspect.evidence == IN_SAMPLE for suspect in completion.suspects)
+    if record.folds is None and 'train' in record.annotations:
+        lines.append(
+            f'note: of these {in_sample:,} are labels that the model was trained on, and what it learnt by heart it '
+            'does not contradict; --folds 5 lets models that have not seen them doubt them'
+        )
+    lines.append('')
     lines += [f'{name:<10} {path}' for name, path in completion.files.items()]
     return '\n'.join(lines)
 

@@ -1,40 +1,29 @@
-"""The decisions of a reviewer, each on disk before it is acknowledged.
+"""The decisions of reviewers, each on disk before it is acknowledged.
 
-A log in JSON lines that is only ever appended to::
+A log in JSON lines that is only ever appended to. A line is an answer, to one label or to a page of them, or takes one
+back::
 
-    {"image": "a/1.jpg", "class": "cat", "decision": "positive", "time": "2026-11-23T20:15:02+00:00"}
-    {"image": "a/1.jpg", "class": "cat", "decision": null, "undo": true, "time": "2026-11-23T20:15:09+00:00"}
+    {"image": "a/1.jpg", "class": "cat", "decision": "positive", "answer": 1, "by": "k3", "time": ...}
+    {"labels": [{"image": "a/2.jpg", "class": "cat", "decision": "negative"}, ...], "answer": 2, "by": "w7", ...}
+    {"image": "a/1.jpg", "class": "cat", "decision": null, "by": "k3", "undo": 1, "time": ...}
 
 The last line of an image and class holds; null says that nothing is decided. A line that undoes names what it goes back
-to, so the log is replayed without knowing more.
+to, so what holds is known without knowing more.
 """
 
-import json
 import os
 import threading
 import warnings
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from sarlp.apps.completion import record_path
+from sarlp.apps.review.history import Held, History
+from sarlp.apps.review.log_line import Line, Pair
 from sarlp.errors import UserError
 from sarlp.io.files import keep_others_out, sync_folder
-from sarlp.io.json_file import finite_float, no_constant, show, unique_keys
-from sarlp.labels import CODES, DECISIONS
-
-NAMES: Mapping[int | None, str | None] = {None: None, **{code: name for code, name in DECISIONS.items()}}
-_KEYS = {'image', 'class', 'decision', 'time'}
-
-Pair = tuple[str, str]  # image, name of the class
-
-
-class Undone(NamedTuple):
-    """What a decision was made on, and what holds for it again."""
-
-    pair: Pair
-    decision: int | None
+from sarlp.io.json_file import show
 
 
 def log_path(csv_file: str | os.PathLike) -> Path:
@@ -62,7 +51,7 @@ class DecisionLog:
     def __init__(self, path: str | os.PathLike, read_only: bool = False):
         self.path = Path(path)
         self.decided: dict[Pair, int] = {}
-        self._done: list[Undone] = []
+        self._history = History()
         self._lock = threading.Lock()
         self._file = None
         self._broken: str | None = None
@@ -92,48 +81,60 @@ class DecisionLog:
         else:
             self._file = file
 
-    @property
-    def undoable(self) -> int:
-        """Number of decisions that can be undone one after another."""
-        return len(self._done)
+    def held(self, pair: Pair) -> Held:
+        """What is decided on a label, and by which answer."""
+        with self._lock:
+            return self._history.held(pair)
 
     def snapshot(self) -> tuple[dict[Pair, int], int]:
         """What is decided now, and the length of the log in bytes."""
         with self._lock:
             return dict(self.decided), self._end
 
-    def decide(self, pair: Pair, decision: int | None) -> None:
-        """Returns once the decision, or None to take it back, is on disk.
+    def undoable(self, by: str | None = None) -> int:
+        """The number of the answer that an undo of a person takes back; 0 if there is none."""
+        with self._lock:
+            return self._history.undoable(by)
+
+    def decide(self, decisions: Mapping[Pair, int | None], by: str | None = None) -> None:
+        """Returns once the decisions, None to take one back, are on disk, all of them, as one answer.
+
+        What is decided already is left out, and is no answer.
+
+        Args:
+            decisions: by label.
+            by: who answers.
 
         Raises:
-            OSError: it is not, and what was decided before holds.
+            OSError: they are not, and what was decided before holds.
         """
         with self._lock:
-            before = self.decided.get(pair)
-            if before == decision:
-                return
-            self._append(pair, decision)
-            self._done.append(Undone(pair, before))
-            self._set(pair, decision)
+            changes = {pair: code for pair, code in decisions.items() if self.decided.get(pair) != code}
+            if changes:
+                self._append(Line(changes, self._history.last + 1, by))
 
-    def undo(self, undoable: int) -> Undone | None:
-        """Take back the last decision that is not taken back yet, of whichever label.
+    def undo(self, undoable: int, by: str | None = None) -> dict[Pair, int | None] | None:
+        """Take back a person's last answer that is not taken back yet, of whichever labels.
+
+        Labels that somebody else has answered again since keep that.
 
         Args:
             undoable: as whoever asks knows it. With another number nothing happens: the answer to an undo may have
-                been lost, or somebody else decided in the meantime.
+                been lost.
+            by: who asks.
+
+        Returns:
+            What holds again, by label; None where nothing happened.
 
         Raises:
-            OSError: it is not on disk, and the decision holds.
+            OSError: it is not on disk, and the answer holds.
         """
         with self._lock:
-            if not self._done or undoable != len(self._done):
+            if not undoable or undoable != self._history.undoable(by):
                 return None
-            last = self._done[-1]
-            self._append(*last, undo=True)
-            self._done.pop()
-            self._set(*last)
-            return last
+            back = self._history.taken_back(undoable)
+            self._append(Line(back, by=by, undo=undoable))
+            return back
 
     def close(self) -> None:
         """Let others write."""
@@ -148,22 +149,22 @@ class DecisionLog:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
-    def _set(self, pair: Pair, decision: int | None) -> None:
-        if decision is None:
-            self.decided.pop(pair, None)
-        else:
-            self.decided[pair] = decision
+    def _apply(self, line: Line) -> None:
+        self._history.apply(line)
+        for pair in line.decisions:
+            decision = self._history.held(pair).decision
+            if decision is None:
+                self.decided.pop(pair, None)
+            else:
+                self.decided[pair] = decision
 
-    def _append(self, pair: Pair, decision: int | None, undo: bool = False) -> None:
+    def _append(self, what: Line) -> None:
         file = self._file
         if file is None:
             raise OSError(f'{self.path}: closed, or open for reading only')
         if self._broken is not None:
             raise OSError(f'{self.path}: {self._broken}; start the review again once the disk is in order')
-        content: dict[str, Any] = {'image': pair[0], 'class': pair[1], 'decision': NAMES[decision]}
-        content |= {'undo': True} if undo else {}
-        content['time'] = datetime.now(timezone.utc).isoformat(timespec='seconds')
-        line = (json.dumps(content, ensure_ascii=False) + '\n').encode()
+        line = what.encode()
         try:
             written = file.write(line)
             if written != len(line):  # a disk that is full takes a part
@@ -173,6 +174,7 @@ class DecisionLog:
             self._take_back(file, error)
             raise
         self._end += len(line)
+        self._apply(what)
 
     def _take_back(self, file: IO[bytes], error: OSError) -> None:
         """What was refused must not come up again at the next start."""
@@ -187,17 +189,12 @@ class DecisionLog:
         *lines, rest = content.split(b'\n')
         for number, line in enumerate(lines, 1):
             try:
-                pair, decision, undo = _parse(line)
+                self._apply(Line.decode(line))
             except (ValueError, RecursionError) as error:
                 raise UserError(
                     f'{self.path}, line {number}: expected a decision of the review, found {show(line)} ({error}). '
                     'Put the line in order, or remove it if that decision may be lost.'
                 ) from None
-            if undo and self._done:
-                self._done.pop()
-            elif not undo:
-                self._done.append(Undone(pair, self.decided.get(pair)))
-            self._set(pair, decision)
         if rest and cut:
             warnings.warn(
                 f'{self.path}: the last line has no end, as the server was killed while writing it. That decision was '
@@ -205,19 +202,3 @@ class DecisionLog:
                 stacklevel=3,
             )
         return len(content) - len(rest)
-
-
-def _parse(line: bytes) -> tuple[Pair, int | None, bool]:
-    content = json.loads(
-        line.decode(), object_pairs_hook=unique_keys, parse_constant=no_constant, parse_float=finite_float
-    )
-    if not isinstance(content, dict) or not _KEYS <= content.keys() <= _KEYS | {'undo'}:
-        raise ValueError(f'the keys must be {", ".join(sorted(_KEYS))}')
-    image, name, decision = content['image'], content['class'], content['decision']
-    if not isinstance(image, str) or not isinstance(name, str):
-        raise ValueError('image and class must be texts')
-    if decision is not None and (not isinstance(decision, str) or decision not in CODES):
-        raise ValueError(f'the decision must be {", ".join(CODES)} or null')
-    if content.get('undo', True) is not True:
-        raise ValueError('undo must be true or left out')
-    return (image, name), None if decision is None else CODES[decision], 'undo' in content

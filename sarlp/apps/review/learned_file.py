@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sarlp.apps.completion import record_path
-from sarlp.apps.review.decisions import Pair
+from sarlp.apps.review.log_line import Pair
 from sarlp.errors import UserError
 from sarlp.evaluation.calibration import Calibration
 from sarlp.io.files import atomic_write, sha256_of

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from sarlp.apps.completion import Record, record_path
-from sarlp.apps.review.decisions import Pair
 from sarlp.apps.review.features import FoldFeatures, fold_features, why_no_features
 from sarlp.apps.review.learning import learn
+from sarlp.apps.review.log_line import Pair
 from sarlp.apps.review.session import Review
 from sarlp.engine.devices import AUTO, choose_device
 from sarlp.errors import UserError

@@ -14,8 +14,8 @@ from sklearn.metrics import log_loss
 
 from sarlp.apps.completion import Calibration, calibrate, fit_calibration
 from sarlp.apps.refit.row import objective
-from sarlp.apps.review.decisions import Pair
 from sarlp.apps.review.features import FoldFeatures
+from sarlp.apps.review.log_line import Pair
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 

@@ -1,20 +1,20 @@
 """What is to be reviewed, which of it, and in which order."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from sarlp.apps.completion import Recovered, Suspect
-from sarlp.apps.review.decisions import Pair
 from sarlp.apps.review.filling import expected_filling
+from sarlp.apps.review.log_line import Pair
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.labels import CODES, DECISIONS, NEGATIVE, POSITIVE, UNKNOWN
 
 KINDS = ('undecided', 'suggested', 'suspect')
 STATES = ('open', 'reviewed', *CODES)
-ORDERS = ('filling', 'informative', 'highest', 'lowest', 'image')
+ORDERS = ('filling', 'informative', 'suspects', 'highest', 'lowest', 'image')
 OPEN = -2  # beside the label codes: nobody has decided
 _SPREAD = 4.0  # a class can count at most so many times as much as the middle one, or as little
 
@@ -54,7 +54,8 @@ class Selection:
         low, high: range of probabilities, both ends included.
         order: ``'filling'``, what was looked at before, and then what fills most blanks (see
             :func:`~sarlp.apps.review.filling.expected_filling`); ``'informative'`` (see :func:`informativeness`), most
-            first; ``'highest'`` or ``'lowest'`` probability first; ``'image'``, the labels of an image one after
+            first; ``'suspects'``, these first as their file has them, the most doubted first, then the others as
+            before; ``'highest'`` or ``'lowest'`` probability first; ``'image'``, the labels of an image one after
             another. Equal ones keep the order of the file.
     """
 
@@ -80,6 +81,14 @@ class Found(NamedTuple):
 
     item: int | None
     place: int
+    total: int
+
+
+class Page(NamedTuple):
+    """Items side by side, how many there are from the first of them on, and how many in all."""
+
+    items: list[int]
+    ahead: int
     total: int
 
 
@@ -195,9 +204,11 @@ class ReviewQueue:
             positives[index] += count
         asked = (self._decision == OPEN) & (before == 0)
         gain = expected_filling(p, self._cls, self._label, self._kind == 0, asked, self._group, positives)
+        informative = -informativeness(p, self._cls, self._label, self._positives)
         keys = {
             'filling': (-gain, ~asked, before),
-            'informative': (-informativeness(p, self._cls, self._label, self._positives),),
+            'informative': (informative,),
+            'suspects': (np.where(self._label == UNKNOWN, informative, -np.inf),),
             'highest': (-p,),
             'lowest': (p,),
             'image': (self._by_image,),
@@ -257,13 +268,14 @@ class ReviewQueue:
         order, _ = self._orders[selection.order]
         return order[self._mask(selection)[order]]
 
-    def find(self, selection: Selection, at: int | None = None, step: int = 0) -> Found:
+    def find(self, selection: Selection, at: int | None = None, step: int = 0, avoid: Collection[int] = ()) -> Found:
         """The item itself, or the next selected one before or after it in the order.
 
         Args:
             selection: which items.
             at: an item, which need not be selected (any more); None to begin at the end that ``step`` goes from.
             step: 0 for the item itself, 1 for the next one, -1 for the one before.
+            avoid: items that are passed over if there are others.
         """
         (order, rank_of), mask = self._orders[selection.order], self._mask(selection)
         ranks = np.flatnonzero(mask[order])
@@ -274,8 +286,29 @@ class ReviewQueue:
             place = int(np.searchsorted(ranks, rank, 'right' if step > 0 else 'left')) - (step < 0)
             if step == 0:
                 return Found(at, place, len(ranks))
+        if avoid:
+            ahead = ranks[: max(place + 1, 0)][::-1] if step < 0 else ranks[place:]
+            free = ahead[np.isin(order[ahead], list(avoid), invert=True)]
+            place = int(np.searchsorted(ranks, free[0])) if len(free) else place
         found = int(order[ranks[place]]) if 0 <= place < len(ranks) else None
         return Found(found, place, len(ranks))
+
+    def page(self, selection: Selection, at: int | None, step: int, number: int, avoid: Collection[int] = ()) -> Page:
+        """Several selected items at a time.
+
+        Args:
+            selection: which items.
+            at: an item, which need not be selected (any more); None for the first ones.
+            step: 0 to begin at it, 1 after it.
+            number: how many at most.
+            avoid: items that are passed over.
+        """
+        (order, rank_of), mask = self._orders[selection.order], self._mask(selection)
+        ranks = np.flatnonzero(mask[order])
+        first = 0 if at is None else int(np.searchsorted(ranks, rank_of[at] + step))
+        free = order[ranks[first:]]
+        free = free[np.isin(free, list(avoid), invert=True)]
+        return Page(free[:number].tolist(), len(free), len(ranks))
 
     def progress(self) -> dict[str, tuple[int, int]]:
         """By class: how many items are decided, and how many there are; classes without any are left out."""

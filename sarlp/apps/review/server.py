@@ -1,25 +1,30 @@
-"""The review as a web page, for one person on this machine.
+"""The review as a web page, for the people on this machine.
 
 The page gets JSON from ``/api`` and pictures by the number of an item, never by a path. A decision is answered once it
-is on disk. Nothing but a page of this very server can use it: it listens on the loopback interface, refuses names that
+is on disk. Two people may answer at the same time: who has not seen what the other one decided is refused and told.
+Nothing but a page of this very server can use it: it listens on the loopback interface, refuses names that
 other sites may have given to that (DNS rebinding), and refuses what pages of other sites send.
 """
 
+import dataclasses
 import socket
 import webbrowser
 from typing import Any
 
-from sarlp.apps.review.decisions import NAMES
+from sarlp.apps.review.leases import Leases
+from sarlp.apps.review.log_line import NAMES
 from sarlp.apps.review.maps import AttentionMaps, PictureError, encode, read_picture
 from sarlp.apps.review.queue import Found, Selection
-from sarlp.apps.review.session import Review
+from sarlp.apps.review.session import Conflict, Review
+from sarlp.apps.review.thumbnails import Thumbnails
 from sarlp.errors import UserError, UserValueError
-from sarlp.labels import CODES
 
 try:
     from flask import Flask, Response, abort, jsonify, render_template, request, send_file
     from werkzeug.exceptions import HTTPException
     from werkzeug.serving import WSGIRequestHandler, make_server
+
+    from sarlp.apps.review import fields
 except ImportError:
     raise UserError("the review in a browser needs Flask: pip install 'sarlp[review]'") from None
 
@@ -40,7 +45,7 @@ _HEADERS = {
     'X-Content-Type-Options': 'nosniff',
     'X-Frame-Options': 'DENY',
 }
-_MAX_BODY = 1 << 16
+_MAX_BODY = 1 << 18
 _KEPT = 3600  # seconds that a browser keeps pictures; the page asks for others after every start of the server
 
 
@@ -55,6 +60,7 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
     """
     app = Flask(__name__)
     app.config['MAX_CONTENT_LENGTH'] = _MAX_BODY
+    leases, thumbnails = Leases(), Thumbnails()
     hosts = {f'{name}:{port}' for name in ('localhost', HOST)} | ({'localhost', HOST} if port == 80 else set())
 
     @app.before_request
@@ -80,6 +86,8 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
 
     @app.errorhandler(Exception)
     def as_json(error: Exception) -> tuple[Response, int]:
+        if isinstance(error, Conflict):
+            return jsonify(error=str(error), conflicts=[_item_json(review, index) for index in error.items]), 409
         if isinstance(error, HTTPException):
             return jsonify(error=error.description), error.code or 500
         if isinstance(error, UserError):
@@ -89,17 +97,22 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
         return jsonify(error=f'{type(error).__name__}: {error}'), 500
 
     def shown(found: Found, selection: Selection) -> dict[str, Any]:
-        """A found item as the page wants it, and its place."""
+        """A found item as the page wants it, which is in front of whoever asks from now on, and its place."""
+        item, after, client = None, None, fields.client()
         if found.item is not None:
             review.queue.look_at(found.item)  # from now on it keeps its place
-        item = None if found.item is None else _item_json(review, found.item)
-        after = None if item is None else review.queue.find(selection, found.item, 1).item
+            others = leases.of_others(client)
+            item = _item_json(review, found.item) | {'known': _known_json(review, found.item)}
+            item['elsewhere'] = found.item in others
+            after = review.queue.find(selection, found.item, 1, others).item
+        leases.take(client, () if found.item is None else [found.item])
         return {'item': item, 'place': found.place, 'total': found.total, 'next': after}
 
-    def progress(name: str) -> dict[str, Any]:
-        """After a decision on a class."""
-        counts = {name: review.queue.progress_of(name)}
-        return {'reviewed': review.queue.reviewed(), 'undoable': review.log.undoable, 'progress': counts}
+    def progress(*names: str) -> dict[str, Any]:
+        """After decisions on classes."""
+        counts = {name: review.queue.progress_of(name) for name in names}
+        undoable = review.log.undoable(fields.client())
+        return {'reviewed': review.queue.reviewed(), 'undoable': undoable, 'progress': counts}
 
     @app.get('/')
     def page() -> str:
@@ -112,9 +125,8 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
             'log': str(review.log.path),
             'out_dir': str(review.out_dir),
             'total': len(review.queue),
-            'reviewed': review.queue.reviewed(),
-            'undoable': review.log.undoable,
             'classes': [{'name': name, 'counts': counts} for name, counts in review.queue.progress().items()],
+            **progress(),
             'no_maps': no_maps if maps is None else None,
             'known_missing': review.known_missing,
         }
@@ -131,45 +143,58 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
 
     @app.get('/api/item')
     def item() -> dict[str, Any]:
-        selection = _selection(request.args)
-        at = request.args.get('at')
-        step = _whole(request.args.get('step', '0'), 'step')
-        if step not in (-1, 0, 1):
-            raise UserValueError(f'step must be -1, 0 or 1, got {step}')
-        found = review.queue.find(selection, None if at is None else _index(review, _whole(at, 'at')), step)
-        return shown(found, selection)
+        selection = fields.selection(request.args)
+        at, step = fields.start(review), fields.argument('step', 0, range(-1, 2))
+        return shown(review.queue.find(selection, at, step, leases.of_others(fields.client())), selection)
+
+    @app.get('/api/grid')
+    def grid() -> dict[str, Any]:
+        selection = dataclasses.replace(fields.selection(request.args), state='open')
+        if selection.cls is None:
+            raise UserValueError('class must be one of the classes')
+        at, step = fields.start(review), fields.argument('step', 0, range(2))
+        number = fields.argument('number', 24, range(1, fields.MOST + 1))
+        client = fields.client()
+        page = review.queue.page(selection, at, step, number, leases.of_others(client))
+        leases.take(client, page.items)
+        for index in page.items:
+            review.queue.look_at(index)
+        return page._asdict() | {'items': [_item_json(review, index) for index in page.items]}
 
     @app.post('/api/decide')
     def decide() -> dict[str, Any]:
-        body = _body('item', 'image', 'class', 'decision', 'selection')
-        index = _index(review, body['item'])
-        own = review.queue.items[index]
-        if own.pair != (body['image'], body['class']):
-            abort(409, 'the table of labels has changed since this page was opened; reload the page')
-        decision = body['decision']
-        if decision is not None and (not isinstance(decision, str) or decision not in CODES):
-            raise UserValueError(f'decision must be one of {", ".join(CODES)} or null, got {decision!r}')
-        selection = _selection(body['selection'])
-        review.decide(index, None if decision is None else CODES[decision])
-        saved = {'saved': _item_json(review, index), **progress(own.cls)}
-        return saved | shown(review.queue.find(selection, index, 1), selection)
+        body = fields.body('answer', 'selection')
+        answer, selection, client = (
+            fields.answer(review, body['answer']),
+            fields.selection(body['selection']),
+            fields.client(),
+        )
+        review.answer([answer], client)
+        saved = {'saved': _item_json(review, answer.item), **progress(review.queue.items[answer.item].cls)}
+        found = review.queue.find(selection, answer.item, 1, leases.of_others(client))
+        return saved | shown(found, selection)
+
+    @app.post('/api/answers')
+    def decide_many() -> dict[str, Any]:
+        answers = fields.answers(review, fields.body('answers')['answers'])
+        review.answer(answers, fields.client())
+        return progress(*{review.queue.items[answer.item].cls for answer in answers})
 
     @app.post('/api/undo')
     def undo() -> dict[str, Any]:
-        body = _body('undoable', 'selection')
-        selection = _selection(body['selection'])
-        if type(body['undoable']) is not int:
-            raise UserValueError(f'undoable must be a whole number, got {body["undoable"]!r}')
-        done, index = review.undo(body['undoable'])
-        if not done:
-            abort(409, 'there is nothing to undo, or something was decided elsewhere in the meantime; reload the page')
-        if index is None:
-            return {'item': None, 'undoable': review.log.undoable}
-        return progress(review.queue.items[index].cls) | shown(review.queue.find(selection, index), selection)
+        body = fields.body('undoable', 'selection')
+        selection = fields.selection(body['selection'])
+        items = review.undo(fields.number(body['undoable'], 'undoable'), fields.client())
+        if items is None:
+            abort(409, 'there is nothing of yours to undo, or it is undone already; reload the page')
+        if not items:
+            return progress() | {'item': None, 'undone': []}
+        counts = progress(*{review.queue.items[index].cls for index in items})
+        return counts | {'undone': items} | shown(review.queue.find(selection, items[0]), selection)
 
     @app.post('/api/export')
     def export() -> dict[str, Any]:
-        body = _body('reviewed_only')
+        body = fields.body('reviewed_only')
         if type(body['reviewed_only']) is not bool:
             raise UserValueError(f'reviewed_only must be true or false, got {body["reviewed_only"]!r}')
         exported = review.export(reviewed_only=body['reviewed_only'])
@@ -178,7 +203,7 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
 
     @app.get('/image/<int:index>')
     def image(index: int) -> Response:
-        path = review.image_path(review.queue.items[_index(review, index)].image)
+        path = review.image_path(review.queue.items[fields.item(review, index)].image)
         if not path.is_file():
             raise PictureError(f'{path}: the image is missing')
         kind = _SHOWN.get(path.suffix.lower())
@@ -188,9 +213,14 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
         response.cache_control.private, response.cache_control.public = True, False
         return response
 
+    @app.get('/thumb/<int:index>')
+    def thumbnail(index: int) -> Response:
+        item = review.queue.items[fields.item(review, index)]
+        return _picture(thumbnails.picture(review.image_path(item.image)))
+
     @app.get('/map/<int:index>')
     def attention_map(index: int) -> Response:
-        item = review.queue.items[_index(review, index)]
+        item = review.queue.items[fields.item(review, index)]
         if maps is None:
             raise PictureError(no_maps)
         return _picture(maps.picture(item.image, review.image_path(item.image), item.cls))
@@ -254,46 +284,9 @@ def _item_json(review: Review, index: int) -> dict[str, Any]:
         'suggestion': NAMES[item.suggestion],
         'label': NAMES[item.label],
         'decision': NAMES[review.queue.decision(index)],
-        'known': [{'class': cls, 'label': NAMES[label], 'reviewed': by} for cls, label, by in review.known(index)],
+        'seen': review.log.held(item.pair).answer,
     }
 
 
-def _body(*keys: str) -> dict[str, Any]:
-    body = request.get_json()
-    if not isinstance(body, dict) or body.keys() != set(keys):
-        raise UserValueError(f'expected an object with {", ".join(keys)}')
-    return body
-
-
-def _selection(given: Any) -> Selection:
-    """Of the words of an address, or of an object; what is left out, empty or null selects everything."""
-    names = {'class': 'cls', 'kind': 'kind', 'state': 'state', 'low': 'low', 'high': 'high', 'order': 'order'}
-    if not hasattr(given, 'get'):
-        raise UserValueError('selection must be an object')
-    values: dict[str, Any] = {}
-    for key, name in names.items():
-        value = given.get(key)
-        if value is None or value == '':
-            continue
-        if name in ('low', 'high'):
-            try:
-                value = float(value)
-            except (TypeError, ValueError):
-                raise UserValueError(f'{key} must be a number from 0 to 1, got {value!r}') from None
-        elif not isinstance(value, str):
-            raise UserValueError(f'{key} must be a text, got {value!r}')
-        values[name] = value
-    return Selection(**values)
-
-
-def _whole(text: str, name: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UserValueError(f'{name} must be a whole number, got {text!r}') from None
-
-
-def _index(review: Review, index: Any) -> int:
-    if type(index) is not int or not 0 <= index < len(review.queue):
-        abort(404, f'there is no item {index!r}; the items are 0 to {len(review.queue) - 1}')
-    return index
+def _known_json(review: Review, index: int) -> list[dict[str, Any]]:
+    return [{'class': cls, 'label': NAMES[label], 'reviewed': by} for cls, label, by in review.known(index)]

@@ -5,7 +5,7 @@ import shlex
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from sarlp.apps.completion import Record, read_recovered, read_suspects, record_path, suspects_path, write_completed
 from sarlp.apps.completion.record import HEADER, Recovered, Suspect, write_table
-from sarlp.apps.review.decisions import DecisionLog, Pair, log_path
+from sarlp.apps.review.decisions import DecisionLog, log_path
 from sarlp.apps.review.learned_file import Kept, Point, read_learned, write_learned
+from sarlp.apps.review.log_line import Pair
 from sarlp.apps.review.queue import ReviewQueue
 from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.datasets.nesting import keyed_leaves
@@ -45,6 +46,29 @@ class Exported(NamedTuple):
     reviewed: int
     suggested: int
     answers: int
+
+
+class Answer(NamedTuple):
+    """An answer to an item, by its index: 1 / 0 / -1, or None to take one back; and the number of the answer to it that
+    whoever answers knows of, 0 for none (see :class:`~sarlp.apps.review.history.Held`)."""
+
+    item: int
+    decision: int | None
+    seen: int
+
+
+class Conflict(UserError):
+    """Labels were answered by somebody else meanwhile. Nothing of what was to be saved is saved.
+
+    Attributes:
+        items: their indices.
+    """
+
+    def __init__(self, items: Sequence[int]):
+        super().__init__(
+            f'not saved: labels were answered by somebody else meanwhile, {len(items)} of them; see what was decided'
+        )
+        self.items = items
 
 
 class Review:
@@ -204,24 +228,56 @@ class Review:
         return [result[name] for name in self.record.classes if name in result]
 
     def decide(self, index: int, decision: int | None) -> None:
-        """Returns once it is on disk; see :meth:`DecisionLog.decide`."""
+        """Whatever was decided before; returns once it is on disk, see :meth:`DecisionLog.decide`."""
         with self._lock:
-            self.log.decide(self.queue.items[index].pair, decision)
-            self.queue.set_decision(index, decision)
-            self.queue.look_at(index)
+            self._save({index: decision}, None)
         self.on_decision()
 
-    def undo(self, undoable: int) -> tuple[bool, int | None]:
-        """Whether something was undone, and on which item if it is still listed; see :meth:`DecisionLog.undo`."""
+    def answer(self, answers: Sequence[Answer], by: str | None) -> None:
+        """Save all answers or none; returns once they are on disk, see :meth:`DecisionLog.decide`.
+
+        The same answers of the same person a second time are no others: the first reply may have been lost.
+
+        Args:
+            answers: to different items.
+            by: who answers; None for nobody in particular.
+
+        Raises:
+            Conflict: items were answered by somebody else since they were seen.
+        """
         with self._lock:
-            undone = self.log.undo(undoable)
-            if undone is None:
-                return False, None
-            index = self.queue.index_of(undone.pair)
-            if index is not None:
-                self.queue.set_decision(index, undone.decision)
+            held = {one: self.log.held(self.queue.items[one.item].pair) for one in answers}
+            conflicts = [
+                one.item
+                for one, now in held.items()
+                if now.answer != one.seen and (by is None or (now.by, now.decision) != (by, one.decision))
+            ]
+            if conflicts:
+                raise Conflict(conflicts)
+            self._save({one.item: one.decision for one in answers}, by)
         self.on_decision()
-        return True, index
+
+    def _save(self, decisions: Mapping[int, int | None], by: str | None) -> None:
+        self.log.decide({self.queue.items[index].pair: decision for index, decision in decisions.items()}, by)
+        for index, decision in decisions.items():
+            self.queue.set_decision(index, decision)
+            self.queue.look_at(index)
+
+    def undo(self, undoable: int, by: str | None = None) -> list[int] | None:
+        """The items, of those still listed, on which an answer was undone; None if none was, see
+        :meth:`DecisionLog.undo`."""
+        with self._lock:
+            undone = self.log.undo(undoable, by)
+            if undone is None:
+                return None
+            items = []
+            for pair, decision in undone.items():
+                index = self.queue.index_of(pair)
+                if index is not None:
+                    self.queue.set_decision(index, decision)
+                    items.append(index)
+        self.on_decision()
+        return items
 
     def export(self, out_dir: str | os.PathLike | None = None, reviewed_only: bool = False) -> Exported:
         """Write the labels as they are after the review.

@@ -22,8 +22,9 @@ def read_preprocessing(cfg: Config, image_size: Sequence[int] | None = None) -> 
         image_size: (width, height) in the place of the pipeline's.
 
     Returns:
-        ``width`` and ``height`` in px; ``interpolation`` of OpenCV's resize, which does not keep the ratio of the
-        sides; ``jpeg_min_side``, see :class:`~sarlp.transforms.LoadImage`, or None; and its ``bits``, if set.
+        ``width`` and ``height`` in px; ``interpolation`` of :class:`~sarlp.transforms.Resize`, which does not keep the
+        ratio of the sides; ``jpeg_min_side``, see :class:`~sarlp.transforms.LoadImage`, or None; and its ``bits``, if
+        set.
 
     Raises:
         UserError: the pipeline does more than load, resize and pack; or it does not resize and no size is given; or

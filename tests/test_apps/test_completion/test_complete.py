@@ -2,19 +2,22 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from scipy.special import expit
 
 from sarlp.apps.completion import Record, complete_labels, read_recovered, read_suspects, scoring, write_completed
 from sarlp.apps.completion.folds import FINISHED
+from sarlp.apps.completion.record import check_outputs
 from sarlp.apps.completion.report import format_completion
 from sarlp.apps.completion.truth import read_truth
 from sarlp.apps.spreadsheets.label_source import label_arrays
-from sarlp.datasets.annotation import load_annotation
+from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.multilabel import fold_of
 from sarlp.engine import load_config
 from sarlp.errors import UserError
@@ -122,8 +125,7 @@ def test_suspects_are_known_labels_that_the_model_contradicts(informed, known):
         if code >= 0 and (p[image][c] if code else 1 - p[image][c]) <= 0.2
     }
     assert expected and {(s.image, s.cls, s.label) for s in suspects} == expected
-    contradiction = [s.probability if s.label == 'positive' else 1 - s.probability for s in suspects]
-    assert contradiction == sorted(contradiction)
+    assert [s.doubt for s in suspects] == sorted((s.doubt for s in suspects), reverse=True)
 
 
 def test_the_record_goes_to_and_fro(completion, checkpoint, scenes, mine):
@@ -327,3 +329,82 @@ def test_tables_that_a_spreadsheet_program_saved_again(tmp_path):
     text = 'image,class,probability,decision\n1.jpg,caf\u00e9,0.25,negative\n'
     (tmp_path / 'recovered.csv').write_text(text, encoding='utf-8-sig')  # with a byte-order mark
     assert read_recovered(tmp_path / 'recovered.csv') == [('1.jpg', 'caf\u00e9', 0.25, 'negative')]
+
+
+def test_a_suspect_tells_whether_the_model_was_trained_on_it(informed):
+    """The model of a checkpoint was trained on the training split, whatever is said of the other."""
+    kept = read_suspects(informed.files['suspects'])
+    splits = {
+        entry['img_path']: name
+        for name, file in informed.record.annotations.items()
+        for entry in load_annotation(file)[1]
+    }
+    assert {splits[s.image] for s in kept} == {'train', 'test'}
+    for s in kept:
+        assert s.evidence == ('in sample' if splits[s.image] == 'train' else 'held out')
+    number = sum(splits[s.image] == 'train' for s in kept)
+    assert f'note: of these {number} are labels that the model was trained on' in format_completion(informed)
+
+
+def test_the_doubt_is_how_far_the_score_is(informed):
+    suspects = read_suspects(informed.files['suspects'])
+    scores = {
+        (image, name): score
+        for image, row in zip(informed.scored.image_ids, informed.scored.scores, strict=True)
+        for name, score in zip(informed.record.classes, row, strict=True)
+    }
+    assert len({suspect.label for suspect in suspects}) == 2
+    for suspect in suspects:
+        score = scores[suspect.image, suspect.cls]
+        assert suspect.doubt == pytest.approx(1 - score if suspect.label == 'positive' else score, abs=1e-6)
+
+
+def test_suspects_of_an_earlier_version(tmp_path):
+    file = tmp_path / 'recovered_suspects.csv'
+    file.write_text('image,class,label,probability\n1.jpg,cat,negative,0.97\n')
+    (found,) = read_suspects(file)
+    assert found == ('1.jpg', 'cat', 'negative', 0.97, None, '')
+    check_outputs(tmp_path / 'recovered.csv', [])  # one's own, to be written anew
+    file.write_text('image,class,label,probability,doubt,evidence\n1.jpg,cat,negative,0.97,0.9,fold 1 of 3\n')
+    check_outputs(tmp_path / 'recovered.csv', [])
+    assert read_suspects(file) == [('1.jpg', 'cat', 'negative', 0.97, 0.9, 'fold 1 of 3')]
+    file.write_text('image,class,label,probability,doubt,evidence\n1.jpg,cat,negative,0.97,far,fold 1 of 3\n')
+    with pytest.raises(UserError, match="line 2: expected a probability.*'far'"):
+        read_suspects(file)
+    file.write_text('image,class,label,probability,remark\n1.jpg,cat,negative,0.97,mine\n')
+    with pytest.raises(UserError, match='no earlier output'):
+        check_outputs(tmp_path / 'recovered.csv', [])
+
+
+def test_suspects_are_out_of_fold(options, mine, tmp_path):
+    """The model that the evidence of a suspect names gives its probability, and was trained on none of its group."""
+    root, groups = tmp_path / 'grouped', {}
+    shutil.copytree(mine, root)
+    for file in FILES:
+        metainfo, entries = load_annotation(root / file)
+        names = [entry['img_path'] for entry in entries]
+        own = {name: f'{file} {index // 3}' for index, name in enumerate(names)}  # three photographs of a scene
+        groups |= own
+        dump_annotation(root / file, metainfo.pop('classes'), entries, **metainfo | {'groups': own})
+    options = options | {'data_root': str(root)}
+    completion = complete_labels(
+        CONFIG, None, tmp_path / 'a.csv', 'all', 0.6, 3, 'temperature', suspect=0.49, cfg_options=options
+    )
+    suspects = read_suspects(completion.files['suspects'])
+    assert len({s.evidence for s in suspects}) == 3
+    for index in range(3):
+        trained = Config.fromfile(next((tmp_path / 'a_folds' / f'fold{index}').glob('*.py')))
+        dataset = DATASETS.build({**trained.train_dataloader.dataset, 'pipeline': []})
+        seen = {groups[dataset.get_labels(i)[0]] for i in range(len(dataset))}
+        assert seen < {*groups.values()}
+        own = [s for s in suspects if s.evidence == f'fold {index + 1} of 3']
+        model = init_model(completion.record.load_config(), tmp_path / 'a_folds' / f'fold{index}' / 'epoch_1.pth')
+        for s in own:
+            assert groups[s.image] not in seen
+        s = own[0]
+        scores = Predictor(model)(completion.record.img_root / s.image)['scores']
+        p = completion.record.calibration.probabilities(scores[None])[0, model.classes.index(s.cls)]
+        assert s.probability == pytest.approx(p, rel=1e-3)
+    assert 'in sample' not in format_completion(completion) and 'trained on, and what' not in format_completion(
+        completion
+    )

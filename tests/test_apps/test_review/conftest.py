@@ -2,6 +2,8 @@
 
 import csv
 import multiprocessing
+import os
+import shutil
 import time
 import urllib.request
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 
 from ... import place as place_module
+from .person import Person
 
 CLASSES = ('cat', '<b onclick="x">dog</b> & ü', 'sofa')  # names are data
 IMAGES = 17
@@ -142,6 +145,35 @@ def serve(made):
     for process in started:
         process.kill()
         process.join()
+
+
+@pytest.fixture(scope='module')
+def browser():
+    path = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+    if path is None:
+        if os.environ.get('CI'):
+            pytest.fail('there is no Chromium here, and under CI the test of the page must not be left out')
+        pytest.skip('needs Chromium')
+    playwright = pytest.importorskip('playwright.sync_api')
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=['--no-sandbox'])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def person(browser):
+    people = []
+
+    def sit_down(**options):
+        people.append(Person(browser, **options))
+        return people[-1]
+
+    yield sit_down
+    for one in people:
+        one.context.close()
+        assert one.elsewhere == []
+        assert one.errors == []
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import urllib.request
 import pytest
 
 from sarlp.apps.review import DecisionLog, Review, log_path
-from sarlp.apps.review.decisions import Undone
 from sarlp.errors import UserError
 
 from .conftest import CLASSES
@@ -46,21 +45,21 @@ def test_against_a_plain_list(path):
     for step in range(200):
         if chance.random() < 0.3 and history:
             pair, _ = history.pop()
-            assert log.undo(log.undoable) == Undone(pair, expected().get(pair))
+            assert log.undo(log.undoable()) == {pair: expected().get(pair)}
         else:
             pair, decision = chance.choice(pairs), chance.choice([1, 0, -1, None])
-            log.decide(pair, decision)
+            log.decide({pair: decision})
             if expected().get(pair) != decision:
                 history.append((pair, decision))
         assert log.decided == expected()
-        assert log.undoable == len(history)
+        assert bool(log.undoable()) == bool(history)
         if step % 23 == 0:
             log.close()
             log = DecisionLog(path)
             assert log.decided == expected()
     while history:
         history.pop()
-        assert log.undo(log.undoable)
+        assert log.undo(log.undoable())
     assert log.decided == {}
     assert log.undo(0) is None
     log.close()
@@ -68,10 +67,10 @@ def test_against_a_plain_list(path):
 
 def test_undo_that_was_meant_for_another_decision(path):
     with DecisionLog(path) as log:
-        log.decide(('a', 'x'), 1)
-        log.decide(('b', 'x'), 0)
+        log.decide({('a', 'x'): 1})
+        log.decide({('b', 'x'): 0})
         assert log.undo(1) is None
-        assert log.undo(2) == Undone(('b', 'x'), None)
+        assert log.undo(2) == {('b', 'x'): None}
         assert log.undo(2) is None  # the same request once more
         assert log.decided == {('a', 'x'): 1}
 
@@ -80,7 +79,7 @@ def test_only_appended_to(path):
     with DecisionLog(path) as log:
         before = b''
         for decision in (1, 0, 0, None):
-            log.decide(('a', DOG), decision)
+            log.decide({('a', DOG): decision})
             content = path.read_bytes()
             assert content.startswith(before)
             before = content
@@ -92,9 +91,9 @@ def test_only_appended_to(path):
 def test_torn_line(path):
     """Every place at which the last line may be cut."""
     with DecisionLog(path) as log:
-        log.decide(('a', 'x'), 1)
+        log.decide({('a', 'x'): 1})
         whole = path.read_bytes()
-        log.decide(('ü', 'x'), 0)
+        log.decide({('ü', 'x'): 0})
         line = path.read_bytes()[len(whole) :]
     for cut in range(1, len(line)):
         path.write_bytes(whole + line[:cut])
@@ -108,7 +107,7 @@ def test_torn_line(path):
             assert log.decided == {('a', 'x'): 1}
         assert path.read_bytes() == whole
     with DecisionLog(path) as log:
-        log.decide(('b', 'x'), -1)
+        log.decide({('b', 'x'): -1})
     with DecisionLog(path) as log:
         assert log.decided == {('a', 'x'): 1, ('b', 'x'): -1}
 
@@ -128,13 +127,22 @@ def test_torn_line(path):
         b'{"image": "a", "class": "x", "decision": "positive"}',
         b'{"image": "a", "class": "x", "decision": "positive", "time": "", "more": 1}',
         b'{"image": "a", "image": "b", "class": "x", "decision": "positive", "time": ""}',
-        b'{"image": "a", "class": "x", "decision": "positive", "time": "", "undo": 1}',
+        b'{"image": "a", "class": "x", "decision": "positive", "time": "", "undo": 0}',
+        b'{"image": "a", "class": "x", "decision": "positive", "time": "", "undo": 1.0}',
+        b'{"image": "a", "class": "x", "decision": "positive", "time": "", "undo": false}',
+        b'{"image": "a", "class": "x", "decision": "positive", "time": "", "answer": 1}',  # as the line before
+        b'{"image": "a", "class": "x", "decision": "positive", "time": "", "by": 3}',
+        b'{"labels": [], "time": ""}',
+        b'{"labels": [{"image": "a", "class": "x"}], "time": ""}',
+        b'{"labels": [{"image": "a", "class": "x", "decision": null}], "image": "b", "time": ""}',
+        b'{"labels": [{"image": "a", "class": "x", "decision": null}, {"image": "a", "class": "x", "decision": null}], '
+        b'"time": ""}',
         b'[' * 100_000,
     ],
 )
 def test_bad_line(path, bad):
     with DecisionLog(path) as log:
-        log.decide(('a', 'x'), 1)
+        log.decide({('a', 'x'): 1})
     good = path.read_bytes()
     content = good + bad + b'\n' + good
     path.write_bytes(content)
@@ -162,22 +170,22 @@ def test_full_disk(path, part, monkeypatch):
             return getattr(self.file, name)
 
     with DecisionLog(path) as log:
-        log.decide(('a', 'x'), 1)
+        log.decide({('a', 'x'): 1})
         real, log._file = log._file, Full(log._file)
         with pytest.raises(OSError, match=r'bytes could be written; is the disk full\?'):
-            log.decide(('b', 'x'), 1)
+            log.decide({('b', 'x'): 1})
         with pytest.raises(OSError, match='bytes could be written'):
             log.undo(1)
         assert log.decided == {('a', 'x'): 1}
         log._file = real
-        log.decide(('c', 'x'), 0)
+        log.decide({('c', 'x'): 0})
     with DecisionLog(path) as log:
         assert log.decided == {('a', 'x'): 1, ('c', 'x'): 0}
 
 
 def test_disk_that_fails_for_good(path, monkeypatch):
     with DecisionLog(path) as log:
-        log.decide(('a', 'x'), 1)
+        log.decide({('a', 'x'): 1})
 
         def fail(_):
             raise OSError(5, 'Input/output error')
@@ -185,21 +193,21 @@ def test_disk_that_fails_for_good(path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(os, 'fsync', fail)
             with pytest.raises(OSError, match='Input/output error'):
-                log.decide(('b', 'x'), 1)
+                log.decide({('b', 'x'): 1})
         with pytest.raises(OSError, match='what was written could not be removed'):
-            log.decide(('c', 'x'), 1)
+            log.decide({('c', 'x'): 1})
         assert log.decided == {('a', 'x'): 1}
 
 
 def test_one_writer(path):
     with DecisionLog(path) as log:
-        log.decide(('a', 'x'), 1)
+        log.decide({('a', 'x'): 1})
         with pytest.raises(UserError, match='another review of this file is running'):
             DecisionLog(path)
         with DecisionLog(path, read_only=True) as reader:
             assert reader.decided == {('a', 'x'): 1}
             with pytest.raises(OSError, match='reading only'):
-                reader.decide(('a', 'x'), 0)
+                reader.decide({('a', 'x'): 0})
     DecisionLog(path).close()
 
 
@@ -215,7 +223,7 @@ def test_killed_while_deciding(serve, made, after):
     """kill -9 while three clients post: what was acknowledged is there, and beside it at most what was under way."""
     process, address = serve()
     rows = made.recovered
-    acknowledged, sent = {}, {}
+    acknowledged, sent, seen = {}, {}, {}
     enough = threading.Event()
 
     def post(part):
@@ -225,13 +233,16 @@ def test_killed_while_deciding(serve, made, after):
             image, name, *_ = rows[index]
             decision = ('positive', 'negative', 'undecided')[(number // (len(rows) // 3) + index) % 3]
             sent[image, name] = decision
-            body = {'item': index, 'image': image, 'class': name, 'decision': decision, 'selection': {}}
+            answer = {'item': index, 'image': image, 'class': name, 'decision': decision, 'seen': seen.get(index, 0)}
+            body = {'answer': answer, 'selection': {}}
             request = urllib.request.Request(
                 f'{address}/api/decide', json.dumps(body).encode(), {'Content-Type': 'application/json'}
             )
             try:
-                with urllib.request.urlopen(request, timeout=20) as answer:
-                    assert json.load(answer)['saved']['decision'] == decision
+                with urllib.request.urlopen(request, timeout=20) as reply:
+                    saved = json.load(reply)['saved']
+                    assert saved['decision'] == decision
+                    seen[index] = saved['seen']
             except OSError:
                 return
             acknowledged[image, name] = decision

@@ -183,7 +183,7 @@ def test_a_renewal_and_a_restart(made):
             review.renew(*learned_on(review, len(asked)), review.snapshot()[1])
     assert sorted(asked) == [*range(len(review.queue))]
     assert review.curve[0] == start and review.curve[-1].answers == len(asked) // 5 * 5
-    review.undo(review.log.undoable)
+    review.undo(review.log.undoable())
     before = state_of(review)
     review.close()
     for read_only in (True, False):

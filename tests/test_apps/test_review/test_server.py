@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from sarlp.apps.completion.record import HEADER, write_table
-from sarlp.apps.review import Review, server
+from sarlp.apps.review import Review, server, thumbnails
 from sarlp.apps.review.maps import AttentionMaps
 from sarlp.errors import UserError
 from sarlp.inference import Predictor, init_model
@@ -46,9 +46,14 @@ def post(client):
     return lambda path, body, **headers: client.post(path, json=body, base_url=BASE, headers=headers)
 
 
-def decision(review, index, word='positive', **more):
-    image, name = review.queue.items[index].pair
-    return {'item': index, 'image': image, 'class': name, 'decision': word, 'selection': {}, **more}
+def answer_to(review, index, word='positive', **more):
+    item = review.queue.items[index]
+    seen = review.log.held(item.pair).answer
+    return {'item': index, 'image': item.image, 'class': item.cls, 'decision': word, 'seen': seen, **more}
+
+
+def decision(review, index, word='positive', selection=None, **more):
+    return {'answer': answer_to(review, index, word, **more), 'selection': selection or {}}
 
 
 class TestAnswers:
@@ -122,12 +127,121 @@ class TestAnswers:
     @pytest.mark.parametrize(
         'change',
         [{'decision': 'maybe'}, {'decision': 1}, {'item': '0'}, {'item': True}, {'item': 10**9}, {'item': -1},
-         {'selection': 'x'}, {'selection': {'low': []}}, {'selection': {'class': 3}}, {'more': 1}],
+         {'more': 1}, {'seen': '0'}, {'seen': True}, {'seen': None}],
     )  # fmt: skip
-    def test_bad_decisions(self, post, review, change):
-        assert post('/api/decide', decision(review, 0) | change).status_code in (400, 404)
-        assert post('/api/decide', ['x']).status_code == 400
+    def test_bad_answers(self, post, review, change):
+        bad = answer_to(review, 0) | change
+        assert post('/api/decide', {'answer': bad, 'selection': {}}).status_code in (400, 404)
+        assert post('/api/answers', {'answers': [answer_to(review, 1), bad]}).status_code in (400, 404)
         assert not review.log.decided
+
+    @pytest.mark.parametrize(
+        'body', [['x'], {}, {'selection': 'x'}, {'selection': {'low': []}}, {'selection': {'class': 3}}, {'more': 1}]
+    )
+    def test_bad_decisions(self, post, review, body):
+        assert (
+            post('/api/decide', decision(review, 0) | body if body and isinstance(body, dict) else body).status_code
+            == 400
+        )
+        assert not review.log.decided
+
+
+class TestMany:
+    def test_grid(self, get, review, made):
+        """Pages of the open labels of a class, in order, one after another."""
+        rows = made.recovered
+        expected = [i for i, row in enumerate(rows) if row[1] == CLASSES[1] and row[2] >= 0.2]
+        expected.sort(key=lambda index: -rows[index][2])
+        review.decide(expected.pop(4), 1)
+        query = {'class': CLASSES[1], 'low': '0.2', 'order': 'highest', 'kind': '', 'state': 'reviewed', 'number': 3}
+        kind = {i for i, item in enumerate(review.queue.items) if item.kind == 'suspect'}
+        seen, at = [], {}
+        while True:
+            answer = get('/api/grid?' + urllib.parse.urlencode({**query, **at})).json
+            page = [item['index'] for item in answer['items']]
+            if not page:
+                break
+            assert len(page) <= 3 and answer['ahead'] == answer['total'] - len(seen)
+            seen += page
+            at = {'at': page[-1], 'step': 1}
+        assert [index for index in seen if index not in kind] == expected
+        assert len(expected) > 4
+        again = get('/api/grid?' + urllib.parse.urlencode({**query, 'at': seen[2]})).json
+        assert [item['index'] for item in again['items']] == seen[2:5]
+
+    def test_a_page_of_answers(self, post, review):
+        page = [answer_to(review, index, word) for index, word in ((2, 'positive'), (0, 'negative'), (5, 'undecided'))]
+        mine = {'Sarlp-Client': 'x'}
+        answer = post('/api/answers', {'answers': page}, **mine).json
+        assert (answer['reviewed'], answer['undoable']) == (3, 1)
+        names = {one['class'] for one in page}
+        assert answer['progress'] == {name: list(review.queue.progress_of(name)) for name in names}
+        assert [review.queue.decision(index) for index in (2, 0, 5)] == [1, 0, -1]
+        assert len(lines(review.log.path)) == 1
+        # of somebody else, neither to be undone nor to be overwritten unseen
+        other = {'Sarlp-Client': 'y'}
+        assert post('/api/undo', {'undoable': 1, 'selection': {}}, **other).status_code == 409
+        page = [answer_to(review, 1), answer_to(review, 2, 'negative', seen=0)]
+        refused = post('/api/answers', {'answers': page}, **other)
+        assert refused.status_code == 409
+        assert [(one['index'], one['decision'], one['seen']) for one in refused.json['conflicts']] == [
+            (2, 'positive', 1)
+        ]
+        assert review.queue.decision(1) is None
+        answer = post('/api/undo', {'undoable': 1, 'selection': {}}, **mine).json
+        assert (answer['undone'], answer['item']['index'], answer['reviewed']) == ([2, 0, 5], 2, 0)
+        assert review.log.decided == {}
+
+    def test_bad_pages(self, get, post, review):
+        one = answer_to(review, 0)
+        for page in ([], {}, [one, one], [one, 'x'], [one, None], [one] * 101, 'x', None):
+            assert post('/api/answers', {'answers': page}).status_code == 400
+        assert post('/api/answers', {'answers': [one, answer_to(review, 1, image='other.png')]}).status_code == 409
+        assert post('/api/answers', {'answers': [answer_to(review, 0, image='x' * 300_000)]}).status_code == 413
+        assert not review.log.decided
+        for query in ('', 'class=', 'class=zebra', 'class=cat&number=101', 'class=cat&number=0', 'class=cat&number=x',
+                      'class=cat&step=-1', 'class=cat&at=', 'class=cat&number=' + '9' * 5000):  # fmt: skip
+            assert get(f'/api/grid?{query}').status_code == 400
+        assert get('/api/grid?class=cat&at=100000').status_code == 404
+
+    @pytest.mark.parametrize('name', ['', 'a b', 'a' * 65, '../x', 'é', '"'])
+    def test_names_of_clients(self, post, get, review, name):
+        assert post('/api/decide', decision(review, 0), **{'Sarlp-Client': name}).status_code == 400
+        assert get('/api/item', **{'Sarlp-Client': name}).status_code == 400
+        assert not review.log.decided
+
+    def test_thumbnails(self, get, review, made, monkeypatch):
+        """Small, of the whole image, and decoded once."""
+        path = made.root / 'photos' / review.queue.items[0].image
+        picture = np.zeros((600, 1100, 3), np.uint8)
+        picture[:, 550:] = (10, 200, 30)
+        path.write_bytes(cv2.imencode('.png', picture)[1].tobytes())
+        answer = get('/thumb/0')
+        assert answer.mimetype == 'image/jpeg' and len(answer.data) < 20_000
+        small = cv2.imdecode(np.frombuffer(answer.data, np.uint8), 1)
+        assert small.shape == (140, 256, 3)
+        np.testing.assert_allclose(small[70, [20, 235]], [[0, 0, 0], [10, 200, 30]], atol=4)
+        with monkeypatch.context() as patch:
+            patch.setattr(thumbnails, 'read_picture', None)
+            assert get('/thumb/0').data == answer.data
+        path.write_bytes(b'no image')
+        assert get('/thumb/0').status_code == 404
+        path.unlink()
+        assert 'No such file' in get('/thumb/0').json['error']
+        assert get(f'/thumb/{len(review.queue)}').status_code == 404
+
+    def test_thumbnails_are_forgotten(self, tmp_path, monkeypatch):
+        kept = thumbnails.Thumbnails()
+        for index in range(5):
+            noise = np.random.default_rng(index).integers(0, 256, (64, 64, 3), np.uint8)
+            (tmp_path / f'{index}.png').write_bytes(cv2.imencode('.png', noise)[1].tobytes())
+        size = max(len(kept.picture(tmp_path / f'{index}.png')) for index in range(5))
+        monkeypatch.setattr(thumbnails, '_KEPT', 3 * size)
+        kept = thumbnails.Thumbnails()
+        for index in (0, 1, 0, 2, 3):
+            kept.picture(tmp_path / f'{index}.png')
+        assert [path.name for path, *_ in kept._kept] == ['0.png', '2.png', '3.png']
+        assert kept._size == sum(map(len, kept._kept.values())) <= 3 * size
 
 
 class TestPictures:
@@ -156,13 +270,14 @@ class TestPictures:
         (made.root / 'photos' / 'link.png').symlink_to(tmp_path / 'secret.png')
         for image in ('link.png', '../../secret.png', str(tmp_path / 'secret.png')):
             review.queue.items[0] = review.queue.items[0]._replace(image=image)
-            for kind in ('image', 'map'):
+            for kind in ('image', 'map', 'thumb'):
                 answer = get(f'/{kind}/0')
                 assert answer.status_code == 400
                 assert b'secret"' not in answer.data
                 assert 'leads out of the folder' in answer.json['error']
         for path in ('/image/../labels.csv', '/image/0/../../labels.csv', '/image/photos/x.png', '/static/../server.py',
-                     '/image/-1', '/static/%2e%2e/server.py'):  # fmt: skip
+                     '/image/-1', '/thumb/-1', '/thumb/0/../../labels.csv', '/thumb/photos/x.png',
+                     '/static/%2e%2e/server.py'):  # fmt: skip
             assert get(path).status_code == 404
 
     def test_map(self, get, review, made):
@@ -207,7 +322,9 @@ def _jet(values):
 class TestOthers:
     """Pages of other sites, and names that they gave to this machine."""
 
-    @pytest.mark.parametrize('path', ['/', '/api/review', '/image/0', '/static/review.js', '/nothing'])
+    @pytest.mark.parametrize(
+        'path', ['/', '/api/review', '/api/grid?class=cat', '/image/0', '/thumb/0', '/static/review.js', '/nothing']
+    )
     @pytest.mark.parametrize(
         'host', ['evil.example', f'evil.example:{PORT}', 'localhost', '127.0.0.1:80', f'127.0.0.1.evil.example:{PORT}',
         f'[::1]:{PORT}', f'localhost.:{PORT}', f'0.0.0.0:{PORT}'],
@@ -224,7 +341,7 @@ class TestOthers:
          {'Origin': 'http://127.0.0.1:9999'}, {'Origin': f'http://localhost:{PORT}'}, {'Origin': ''},
          {'Sec-Fetch-Site': 'cross-site'}, {'Sec-Fetch-Site': 'same-site'}],
     )  # fmt: skip
-    @pytest.mark.parametrize('path', ['/api/decide', '/api/undo', '/api/export'])
+    @pytest.mark.parametrize('path', ['/api/decide', '/api/answers', '/api/undo', '/api/export'])
     def test_origin(self, post, review, path, headers):
         assert post(path, decision(review, 0), **headers).status_code == 403
         assert not review.log.decided
@@ -241,13 +358,15 @@ class TestOthers:
         assert not review.log.decided
 
     def test_reading_changes_nothing(self, get, review):
-        for path in ('/api/decide', '/api/undo', '/api/export'):
+        for path in ('/api/decide', '/api/answers', '/api/undo', '/api/export'):
             assert get(path).status_code == 405
 
     def test_long_requests(self, post, review):
-        assert post('/api/decide', decision(review, 0, image='x' * 100_000)).status_code == 413
+        assert post('/api/decide', decision(review, 0, image='x' * 300_000)).status_code == 413
 
-    @pytest.mark.parametrize('path', ['/', '/api/review', '/image/0', '/map/0', '/static/review.css', '/nothing'])
+    @pytest.mark.parametrize(
+        'path', ['/', '/api/review', '/image/0', '/thumb/0', '/map/0', '/static/review.css', '/nothing']
+    )
     def test_headers(self, get, path):
         headers = get(path).headers
         assert headers['Content-Security-Policy'].startswith("default-src 'self';")
@@ -262,7 +381,7 @@ def test_page_names_no_other_host_and_makes_no_markup():
     folder = Path(server.__file__).parent
     files = [*folder.glob('static/*'), *folder.glob('templates/*')]
     assert {path.name for path in files} == {
-        'api.js', 'curve.js', 'export.js', 'icon.svg', 'review.css', 'review.html', 'review.js'}  # fmt: skip
+        'api.js', 'curve.js', 'export.js', 'grid.js', 'icon.svg', 'review.css', 'review.html', 'review.js'}  # fmt: skip
     for path in files:
         text = path.read_text(encoding='utf-8').replace('http://www.w3.org/2000/svg', '')
         assert not re.search(r'https?:|//[a-z]+\.|innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(', text)

@@ -170,8 +170,8 @@ def test_labels_that_are_no_longer_listed(review, made):
         again = Review(made.table)
     assert again.queue.decision(0) == 0
     assert again.export(reviewed_only=True).reviewed == 1
-    assert again.undo(2) == (True, 0)
-    assert again.undo(1) == (True, None)
+    assert again.undo(2) == [0]
+    assert again.undo(1) == []
     assert again.log.decided == {}
     again.close()
 

@@ -1,16 +1,22 @@
 // Requests to the server of this page.
 
 const PATIENCE = 30000; // milliseconds
+const NAME = 'sarlp-client'; // of this browser, so that others' answers are told from its own
 
-/** The answer of the server as an object; an Error that says why if there is none, or the server refuses. */
+function client() {
+  const name = localStorage.getItem(NAME) ?? crypto.randomUUID();
+  localStorage.setItem(NAME, name);
+  return name;
+}
+
+/** The answer of the server as an object; an Error that says why if there is none, or the server refuses. Its `conflicts`
+ * are the labels that somebody else answered meanwhile. */
 export async function ask(path, body) {
-  const options = { signal: AbortSignal.timeout(PATIENCE) };
+  const headers = { 'Sarlp-Client': client() };
+  const options = { signal: AbortSignal.timeout(PATIENCE), headers };
   if (body !== undefined) {
-    Object.assign(options, {
-      method: 'POST',
-      headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify(body),
-    });
+    headers['Content-Type'] = 'application/json';
+    Object.assign(options, { method: 'POST', body: JSON.stringify(body) });
   }
   let response;
   try {
@@ -21,6 +27,9 @@ export async function ask(path, body) {
   }
   if (response.ok && !response.headers.get('Content-Type').startsWith('application/json')) return null;
   const answer = await response.json().catch(() => null);
-  if (!response.ok || answer === null) throw new Error(answer?.error ?? `Not done: the server answers ${response.status}`);
+  if (!response.ok || answer === null) {
+    const error = new Error(answer?.error ?? `Not done: the server answers ${response.status}`);
+    throw Object.assign(error, { conflicts: answer?.conflicts });
+  }
   return answer;
 }

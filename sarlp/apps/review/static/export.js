@@ -11,7 +11,7 @@ async function write() {
   try {
     const answer = await ask('/api/export', { reviewed_only: !$('with-model').checked });
     const counts = [answer.reviewed, answer.suggested].map((number) => number.toLocaleString('en'));
-    $('export-status').textContent = `Written: ${counts[0]} labels by you, ${counts[1]} by the model`
+    $('export-status').textContent = `Written: ${counts[0]} reviewed labels, ${counts[1]} by the model`
       + (answer.answers ? `, learnt from ${answer.answers.toLocaleString('en')} decisions.` : '.');
     $('files').replaceChildren(...Object.entries(answer.files).map(([name, path]) => {
       const entry = document.createElement('li');

@@ -2,6 +2,7 @@
 
 import { ask } from './api.js';
 import { setUpExport } from './export.js';
+import { setUpGrid } from './grid.js';
 
 const WORDS = { positive: 'there', negative: 'not there', undecided: 'undecided' };
 const $ = (id) => document.getElementById(id);
@@ -17,6 +18,7 @@ let busy = false; // a request is on its way
 let chosenAnew = false; // other labels were chosen meanwhile
 let seen = false; // the picture is on the screen, or it is said why not: nobody decides blindly
 let pointer = false;
+let classBefore = null; // the filter that the grid replaced, as it is of one class
 
 // --- what is looked at -------------------------------------------------------------------------------------------
 
@@ -25,13 +27,51 @@ function selection() {
 }
 
 function remember() {
-  const at = found?.item ? { item: found.item.index } : {};
-  history.replaceState(null, '', '#' + new URLSearchParams({ ...at, ...selection() }));
+  const index = inGrid() ? grid.first() : found?.item?.index;
+  const view = inGrid() ? { view: 'grid' } : {};
+  const at = Number.isInteger(index) ? { item: index } : {};
+  history.replaceState(null, '', '#' + new URLSearchParams({ ...view, ...at, ...selection() }));
 }
 
 function choose() {
-  if (busy) chosenAnew = true;
-  else move(null, 0);
+  if (busy) {
+    chosenAnew = true;
+  } else if (inGrid()) {
+    needClass();
+    grid.load(null, 0);
+  } else {
+    move(null, 0);
+  }
+}
+
+function inGrid() {
+  return document.body.dataset.view === 'grid';
+}
+
+function needClass() {
+  const { class: field } = form.elements;
+  if (!field.value) field.value = found?.item?.class ?? field.options[1]?.value ?? '';
+}
+
+function setView(view) {
+  document.body.dataset.view = view;
+  $('toggle-grid').setAttribute('aria-pressed', String(inGrid()));
+}
+
+async function toggleGrid() {
+  if (busy) return;
+  if (inGrid()) {
+    const index = grid.current();
+    if (classBefore !== null) form.elements.class.value = classBefore;
+    setView('single');
+    await move(index, 0);
+    $('class').focus();
+  } else {
+    classBefore = form.elements.class.value;
+    setView('grid');
+    needClass();
+    await grid.enter(found?.item?.index ?? null);
+  }
 }
 
 async function move(at, step) {
@@ -44,8 +84,9 @@ async function move(at, step) {
   });
 }
 
-/** Runs one request at a time; what fails is said, and nothing else changes. */
-async function during(again, action) {
+/** Runs one request at a time; what fails is said, and nothing else changes. Where somebody else answered meanwhile,
+ * `conflict` makes of it what is said, and what is done to keep `theirs` or to save `mine`. */
+async function during(again, action, conflict) {
   if (busy) return;
   busy = true;
   document.body.setAttribute('aria-busy', 'true');
@@ -54,9 +95,15 @@ async function during(again, action) {
     $('alert').hidden = true;
   } catch (error) {
     say('');
-    $('alert-text').textContent = error.message;
+    const two = error.conflicts && conflict?.(error.conflicts);
+    $('alert-text').textContent = two?.text ?? error.message;
     $('retry').onclick = () => again();
+    $('theirs').onclick = two?.theirs;
+    $('mine').onclick = two?.mine;
+    $('retry').hidden = Boolean(two);
+    $('theirs').hidden = $('mine').hidden = !two;
     $('alert').hidden = false;
+    $('alert').scrollIntoView({ block: 'nearest' });
   } finally {
     busy = false;
     document.body.removeAttribute('aria-busy');
@@ -73,15 +120,20 @@ async function decide(decision) {
   const item = found?.item;
   if (!item || !seen || busy) return;
   // tried again, it is the same decision on the same item, whatever was done in between
-  const send = () => during(send, async () => {
+  const send = (known) => during(() => send(known), async () => {
     say('saving …');
-    const body = { item: item.index, image: item.image, class: item.class, decision, selection: selection() };
-    const answer = await ask('/api/decide', body);
+    const own = { item: item.index, image: item.image, class: item.class, decision, seen: known };
+    const answer = await ask('/api/decide', { answer: own, selection: selection() });
     count(answer);
     show(answer);
     say(`Saved: ${item.class} – ${WORDS[decision]} (${item.image})`, true);
-  });
-  await send();
+  }, ([now]) => ({
+    text: `Somebody else answered meanwhile: ${item.class} – ${WORDS[now.decision] ?? 'open again'} (${item.image}). `
+      + `Your answer, ${WORDS[decision]}, is not saved.`,
+    theirs: () => move(item.index, 1),
+    mine: () => send(now.seen),
+  }));
+  await send(item.seen);
 }
 
 function answerTo(item, accept) {
@@ -101,8 +153,16 @@ async function undo() {
     const answer = await ask('/api/undo', { undoable: expected, selection: selection() });
     count(answer);
     if (!answer.item) return say('Undone: a decision on a label that is not listed any more', true);
-    show(answer);
-    say(`Undone: ${answer.item.class} – ${WORDS[answer.item.decision] ?? 'not reviewed'} again (${answer.item.image})`, true);
+    const { class: name, decision, image } = answer.item;
+    const more = answer.undone.length - 1;
+    const others = more ? ` and ${more.toLocaleString('en')} more labels` : '';
+    if (inGrid()) {
+      form.elements.class.value = name;
+      await grid.show(answer.undone[0], 0);
+    } else {
+      show(answer);
+    }
+    say(`Undone: ${name} – ${WORDS[decision] ?? 'not reviewed'} again (${image})${others}`, true);
   });
   await send();
 }
@@ -144,8 +204,9 @@ function place() {
   const { item, place, total } = found;
   const at = `${(place + 1).toLocaleString('en')} of ${total.toLocaleString('en')}`;
   const { state } = selection();
+  const both = item.elsewhere ? '. Somebody else has it in front of them, too' : '';
   const inside = !state || (state === 'open' ? !item.decision : state === 'reviewed' ? item.decision : state === item.decision);
-  return inside ? at : `${total.toLocaleString('en')} others in this selection`;
+  return (inside ? at : `${total.toLocaleString('en')} others in this selection`) + both;
 }
 
 function says(item) {
@@ -170,7 +231,7 @@ function showKnown(item) {
   for (const label of ['positive', 'negative']) {
     const entries = item.known.filter((known) => known.label === label).map((known) => {
       const entry = document.createElement('li');
-      entry.textContent = known.class + (known.reviewed ? ' (you)' : '');
+      entry.textContent = known.class + (known.reviewed ? ' (reviewed)' : '');
       return entry;
     });
     $(`known-${label}`).replaceChildren(...entries);
@@ -321,7 +382,13 @@ async function start() {
     const query = new URLSearchParams(selection());
     // the item that was looked at, if it is still there
     const at = Number(kept.get('item') ?? NaN);
-    if (Number.isInteger(at) && at < total) query.set('at', at);
+    const there = Number.isInteger(at) && at < total;
+    if (kept.get('view') === 'grid') {
+      setView('grid');
+      needClass();
+      return grid.show(there ? at : null, 0);
+    }
+    if (there) query.set('at', at);
     show(await ask('/api/item?' + query));
     $('class').focus();
   });
@@ -333,23 +400,29 @@ const keys = {
   u: () => decide('undecided'),
   a: () => follow(true),
   r: () => follow(false),
-  z: undo,
   m: toggleMap,
   arrowleft: () => move(found?.item?.index ?? null, -1),
   arrowright: () => found?.item && move(found.item.index, 1),
   home: choose,
 };
 
+const everywhere = { z: undo, g: toggleGrid };
+
 document.addEventListener('keydown', (event) => {
   pointer = false;
   const field = event.target.closest('input, select, dialog');
-  if (event.key === 'Escape' && field && !field.closest('dialog')) return $('class').focus();
-  const action = keys[event.key.toLowerCase()];
-  if (!action || field || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.key === 'Escape' && field && !field.closest('dialog')) {
+    return inGrid() ? grid.rest() : $('class').focus();
+  }
+  const key = event.key.toLowerCase();
+  const action = everywhere[key] ?? (inGrid() ? grid.keys : keys)[key];
+  const modified = event.altKey || ((event.ctrlKey || event.metaKey) && key !== 'z');
+  if (!action || field || modified) return;
+  if (key === 'enter' && event.target.closest('button:not(.tile), summary')) return; // it presses that
   event.preventDefault();
   // a key that is held down may move, but not decide on what is not looked at
   if (event.repeat && !event.key.startsWith('Arrow')) return;
-  action();
+  action(event);
 });
 document.addEventListener('pointerdown', () => { pointer = true; });
 for (const button of document.querySelectorAll('[data-decision]')) {
@@ -357,7 +430,8 @@ for (const button of document.querySelectorAll('[data-decision]')) {
 }
 $('accept').addEventListener('click', keys.a);
 $('reject').addEventListener('click', keys.r);
-$('undo').addEventListener('click', keys.z);
+$('undo').addEventListener('click', undo);
+$('toggle-grid').addEventListener('click', toggleGrid);
 $('back').addEventListener('click', keys.arrowleft);
 $('next').addEventListener('click', keys.arrowright);
 $('toggle-map').addEventListener('click', toggleMap);
@@ -368,5 +442,6 @@ form.addEventListener('change', (event) => {
 });
 form.addEventListener('reset', () => setTimeout(choose));
 if (matchMedia('(max-width: 1080px)').matches) $('filters').open = false;
+const grid = setUpGrid({ selection, during, count, say, says, address, reason, remember });
 setUpExport();
 start();
