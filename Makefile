@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := work_dirs/demo
 CONFIG := configs/sarlp/sarlp_r18_digits_p0.1.py
+TEST_PROCESSES ?= 2
 
 .PHONY: help install demo test test-slow test-tutorial lint docs clean
 
@@ -36,7 +37,7 @@ demo: install
 test: install
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sarlp.apps.completion import Record, complete_labels, record_path
-from sarlp.apps.review.session import training_command
+from sarlp.apps.review.training_command import training_command
 from sarlp.apps.run_report import write_run_report
 from sarlp.apps.run_report.workdir import read_predictions
 from sarlp.datasets.annotation import dump_annotation

@@ -164,6 +164,7 @@ class DecisionLog:
             raise OSError(f'{self.path}: closed, or open for reading only')
         if self._broken is not None:
             raise OSError(f'{self.path}: {self._broken}; start the review again once the disk is in order')
+        self._require_it_is_there(file)
         line = what.encode()
         try:
             written = file.write(line)
@@ -175,6 +176,18 @@ class DecisionLog:
             raise
         self._end += len(line)
         self._apply(what)
+
+    def _require_it_is_there(self, file: IO[bytes]) -> None:
+        """To a file that has no name any more much can be written, and nobody will read it."""
+        try:
+            is_there = os.path.samestat(os.stat(self.path), os.fstat(file.fileno()))
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise OSError(
+                f'{self.path}: it was removed or replaced while the review was running, so nothing is saved any more; '
+                'put it back, or start the review again, which goes on from the file that is there'
+            )
 
     def _take_back(self, file: IO[bytes], error: OSError) -> None:
         """What was refused must not come up again at the next start."""

@@ -17,7 +17,6 @@ from mmengine.registry import init_default_scope
 from sarlp.apps.completion import Record, record_path
 from sarlp.apps.completion.complete import UNION, folds_dir
 from sarlp.apps.completion.scoring import LabelledBatches
-from sarlp.datasets.multilabel import fold_of
 from sarlp.datasets.nesting import annotation_paths, with_options
 from sarlp.engine.kept_tokens import keep_tokens
 from sarlp.engine.testing import loader_for_testing
@@ -97,7 +96,7 @@ def fold_features(
             raise UserError(f'{checkpoint}: it has other classes than the record; complete the labels anew')
         keep_tokens(model, model.cfg, [batches.loader], tell)
         parts.append(_look(model, batches))
-    fold = [fold_of(record.group_of(image), record.folds, record.fold_seed) for image in batches.image_ids]
+    fold = [record.fold_of(image) for image in batches.image_ids]
     logits, features = (np.stack(kind) for kind in zip(*parts, strict=True))
     found = FoldFeatures(np.array(batches.image_ids), np.array(fold), batches.observed, logits, features)
     with atomic_write(path, 'wb') as file:

@@ -1,13 +1,12 @@
 """One review: the labels, what is known beside them, the decisions, and what comes of them."""
 
 import os
-import shlex
 import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,8 +16,8 @@ from sarlp.apps.review.decisions import DecisionLog, log_path
 from sarlp.apps.review.learned_file import Kept, Point, read_learned, write_learned
 from sarlp.apps.review.log_line import Pair
 from sarlp.apps.review.queue import ReviewQueue
+from sarlp.apps.review.training_command import training_command
 from sarlp.apps.spreadsheets.label_source import label_arrays
-from sarlp.datasets.nesting import keyed_leaves
 from sarlp.errors import UserError
 from sarlp.io.outputs import check_output, is_table
 from sarlp.labels import DECISIONS, POSITIVE, UNKNOWN
@@ -328,39 +327,6 @@ class Review:
 
     def close(self) -> None:
         self.log.close()
-
-
-def training_command(record: Record, files: Mapping[str, Path]) -> str:
-    """The next training, on the written labels, with none of them hidden; or, as a comment, why it can not be said."""
-    unspeakable = [str(path.absolute()) for path in files.values() if ',' in str(path.absolute())]
-    if unspeakable:
-        return (
-            f'# --cfg-options would take this path for a list, for its comma: {unspeakable[0]}\n'
-            '# move the files, or set train_dataloader.dataset.ann_file, and label_mask=None, in a config of your own'
-        )
-    cfg = record.load_config()
-    keys = {
-        loader: next(keyed_leaves(cfg[loader].dataset, f'{loader}.dataset'))[0]
-        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader')
-        if cfg.get(loader) is not None
-    }
-    mask = f'{keys["train_dataloader"]}.label_mask'
-    options: dict[str, Any] = {k: value for k, value in record.cfg_options.items() if not k.startswith(mask)}
-    for loader, key in keys.items():
-        split = 'train' if loader == 'train_dataloader' else 'test'
-        if split in files:
-            options[f'{key}.ann_file'] = files[split].absolute()
-            options |= {mask: None} if split == 'train' else {}
-    words = ['sarlp', 'train', str(record.config), '--cfg-options']
-    return shlex.join([*words, *(f'{key}={_spell(value)}' for key, value in options.items())])
-
-
-def _spell(value: Any) -> str:
-    """As :func:`~sarlp.engine.options.read_options` reads it."""
-    if isinstance(value, list | tuple):
-        brackets = '[]' if isinstance(value, list) else '()'
-        return brackets[0] + ','.join(map(_spell, value)) + brackets[1]
-    return str(value)
 
 
 def _known_labels(record: Record, in_question: Mapping[str, set[str]]) -> dict[str, np.ndarray]:

@@ -26,6 +26,23 @@ def test_name():
     assert str(log_path('a/b.x.csv')) == 'a/b.x.review.jsonl'
 
 
+@pytest.mark.parametrize('replaced', [False, True])
+def test_a_log_that_was_removed_takes_no_answer(path, replaced):
+    """Moved away and put back it goes on; nothing is acknowledged meanwhile."""
+    with DecisionLog(path) as log:
+        log.decide({('a.jpg', DOG): 1})
+        path.rename(path.with_suffix('.old'))
+        if replaced:
+            path.write_bytes(path.with_suffix('.old').read_bytes())
+        with pytest.raises(OSError, match='removed or replaced while the review was running'):
+            log.decide({('b.jpg', DOG): 0})
+        assert log.decided == {('a.jpg', DOG): 1}
+        path.with_suffix('.old').replace(path)
+        log.decide({('c.jpg', DOG): 0})
+    with DecisionLog(path, read_only=True) as log:
+        assert log.decided == {('a.jpg', DOG): 1, ('c.jpg', DOG): 0}
+
+
 def test_against_a_plain_list(path):
     """Random decisions, some undone, with restarts in between, against a list of them all."""
     chance = random.Random(3)

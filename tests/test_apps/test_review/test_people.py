@@ -240,7 +240,10 @@ def follow_the_queue(address, client, labels, report):
         page = [
             {key: one[key] for key in ('image', 'class', 'seen')} | {'item': one['index'], 'decision': 'negative'}
             for one in items
+            if one['decision'] is None  # else somebody decided on it while it was handed out, which the page shows
         ]
+        if not page:
+            continue
         status, answer = ask(address, client, '/api/answers', {'answers': page})
         if status == 200:
             accepted |= {one['item']: 'negative' for one in page}
