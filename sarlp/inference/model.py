@@ -20,6 +20,7 @@ from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.testing import pipeline_for_testing
 from sarlp.errors import UserError, UserValueError
+from sarlp.io.quiet import quiet_mmengine
 from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.fold import fold_batch_norm
 from sarlp.models.lora import merge_adapters
@@ -54,7 +55,8 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
             f'{checkpoint}: names no classes (meta.dataset_meta.classes); it is no checkpoint of sarlp train'
         )
     set_num_classes(cfg, len(classes), str(checkpoint))
-    model = MODELS.build({**cfg.model, 'method': None})
+    with quiet_mmengine():
+        model = MODELS.build({**cfg.model, 'method': None})
     load_weights(model, content, checkpoint)
     model.cfg, model.classes = cfg, classes
     return model.to(device).eval()
