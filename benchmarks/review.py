@@ -116,7 +116,8 @@ def simulate(
             if not asked and features is not None:
                 decided, log_bytes = review.snapshot()
                 precision = review.record.calibration.precision
-                learned = learn(features, review.record.classes, decided, precision)
+                groups = [review.record.group_of(image) for image in features.image_ids.tolist()]
+                learned = learn(features, review.record.classes, decided, precision, groups)
                 review.renew(features.image_ids.tolist(), learned, log_bytes)
         found.append(measure(review, truth))
     return found

@@ -68,6 +68,7 @@ def calibrate(
     classes: Sequence[str],
     precision: float,
     method: str = 'auto',
+    groups: Sequence[str] | None = None,
 ) -> tuple[Calibration, dict]:
     """Fit probabilities and thresholds, and estimate on known labels what the decisions are worth.
 
@@ -84,6 +85,8 @@ def calibrate(
         precision: asked for, in (0, 1).
         method: of :func:`~sarlp.evaluation.calibration.fit_calibration`, or ``'auto'``: the one whose probabilities
             have the smaller log loss in the cross-validation.
+        groups: N names; images of one are on one side of the cross-validation, such as several of one patient. None:
+            each image by itself.
 
     Returns:
         The calibration, and :func:`~sarlp.evaluation.quality.decision_quality` in the cross-validation, with ``aim``:
@@ -92,7 +95,9 @@ def calibrate(
     Raises:
         UserError: there are too few known labels.
     """
-    fold = np.random.default_rng(0).permutation(len(scores)) % FOLDS
+    place: dict[str | int, int] = {}  # of a group, as they come first
+    member = [place.setdefault(group, len(place)) for group in (range(len(scores)) if groups is None else groups)]
+    fold = (np.random.default_rng(0).permutation(len(place)) % FOLDS)[member]
 
     def out_of_fold(method: str) -> list[tuple[Calibration, np.ndarray]]:
         fits = [fit_calibration(scores[fold != k], labels[fold != k], classes, method) for k in range(FOLDS)]

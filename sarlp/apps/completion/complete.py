@@ -1,7 +1,7 @@
 """Fill in the labels that nobody knows: probabilities, decisions at a precision, suspects."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,10 @@ def complete_labels(
         scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device)
         held_out = scored
         images = {'all': scored.image_ids}
-    fitted, expected = calibrate(held_out.scores, held_out.observed, scored.pool(), classes, precision, calibration)
+    labelled = annotation_paths(cfg.test_dataloader.dataset) if checkpoint is not None else annotations.values()
+    groups = _groups(held_out.image_ids, labelled)
+    given_labels = held_out.scores, held_out.observed, scored.pool(), classes
+    fitted, expected = calibrate(*given_labels, precision, calibration, groups)
 
     complete = scored.truth if truth is None else read_truth(truth, img_root, classes, scored.image_ids)
     probabilities = fitted.probabilities(scored.scores)
@@ -170,7 +173,7 @@ def complete_labels(
     if (hidden != UNKNOWN).any():
         measured = decision_quality(probabilities, decisions, hidden)
         for asked in MEASURED_AT:
-            other, _ = calibrate(held_out.scores, held_out.observed, scored.pool(), classes, asked, calibration)
+            other, _ = calibrate(*given_labels, asked, calibration, groups)
             decided = other.decide(other.probabilities(scored.scores))
             measured_at[f'{asked:g}'] = decision_quality(probabilities, decided, hidden)
     record = Record(
@@ -193,6 +196,14 @@ def complete_labels(
     return Completion(
         record, scored, probabilities, decisions, suspects, int((held_out.observed != UNKNOWN).sum()), files
     )
+
+
+def _groups(image_ids: Sequence[str], files: Iterable[Path]) -> list[str]:
+    """The group of each image, or the image itself."""
+    found: dict[str, str] = {}
+    for file in files:
+        found |= groups_of(load_annotation(file)[0], file)
+    return [found.get(image, image) for image in image_ids]
 
 
 def check_precision(precision: float) -> None:

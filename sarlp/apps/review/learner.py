@@ -114,7 +114,8 @@ def _work(connection: Connection, csv_file: str, device: str) -> None:
         try:
             if features is None:
                 features = fold_features(csv_file, choose_device(device))
-            learned = learn(features, record.classes, decided, record.calibration.precision)
+            groups = [record.group_of(image) for image in features.image_ids.tolist()]
+            learned = learn(features, record.classes, decided, record.calibration.precision, groups)
             answer: Any = (features.image_ids.tolist(), learned)
         except Exception as error:  # whatever it is: the review goes on without
             answer = _reason(error)

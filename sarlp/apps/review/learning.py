@@ -43,6 +43,7 @@ def learn(
     classes: tuple[str, ...],
     decided: Mapping[Pair, int],
     precision: float,
+    groups: Sequence[str] | None = None,
     l2: Sequence[float] = (3e-4, 3e-3, 3e-2),
 ) -> Learned:
     """Learn from the decisions of a person.
@@ -58,6 +59,7 @@ def learn(
         classes: C names.
         decided: 1 / 0 / -1 by image and class; those of other images or classes count nowhere.
         precision: asked for.
+        groups: N names, of :func:`~sarlp.evaluation.thresholds.calibrate`.
         l2: to choose from, see :func:`refit_scores`.
 
     Raises:
@@ -77,7 +79,7 @@ def learn(
     refitted = [refit_scores(features, labels, answered, strength) for strength in l2] if answered.any() else []
     scores = min([trained, *refitted], key=lambda found: _loss(found, given, classes))
     pool = np.where((features.observed == UNKNOWN) & ~answered, scores, np.nan)
-    fitted, expected = calibrate(scores, given, pool, classes, precision)
+    fitted, expected = calibrate(scores, given, pool, classes, precision, groups=groups)
     probabilities = fitted.probabilities(scores)
     return Learned(probabilities, fitted.decide(probabilities), fitted, expected, int(answered.sum()))
 

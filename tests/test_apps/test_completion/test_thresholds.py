@@ -6,6 +6,8 @@ from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss, precision_score, recall_score
 
 from sarlp.apps.completion import calibrate, choose_thresholds, decision_quality, format_quality
+from sarlp.evaluation import thresholds
+from sarlp.evaluation.calibration import fit_calibration
 from sarlp.evaluation.quality import calibration_error, precision_interval
 
 from .test_calibration import CLASSES, synthetic
@@ -55,6 +57,34 @@ def test_the_precision_asked_for_is_reached_on_labels_that_were_not_known(seed, 
     assert quality['negative']['precision'] >= 0.9
     assert quality['positive']['recall'] > 0.5  # of the best possible 0.85 or so
     assert abs(expected['positive']['precision'] - quality['positive']['precision']) < 0.06
+
+
+def test_a_group_is_on_one_side_of_the_cross_validation(monkeypatch):
+    """Seen from what each calibration is fitted on; without groups an image is one, to the last bit."""
+    scores, labels, _ = synthetic(images=701, known=0.3)
+    pool = np.where(labels < 0, scores, np.nan)
+    group_of = np.random.default_rng(1).integers(0, 97, len(scores))
+    groups = [f'patient {number}' for number in group_of]
+    fitted_on = []
+
+    def watched(some, *args):
+        rows = {row.tobytes() for row in some}
+        fitted_on.append(np.array([row.tobytes() in rows for row in scores]))
+        return fit_calibration(some, *args)
+
+    monkeypatch.setattr(thresholds, 'fit_calibration', watched)
+    calibrate(scores, labels, pool, CLASSES, 0.9, 'temperature', groups)
+    inside = [rows for rows in fitted_on if not rows.all()]
+    assert len(inside) == thresholds.FOLDS
+    for rows in inside:
+        assert all(len({*rows[group_of == number].tolist()}) == 1 for number in np.unique(group_of))
+    assert (sum(~rows for rows in inside) == 1).all()
+    fitted_on.clear()
+    calibrate(scores, labels, pool, CLASSES, 0.9, 'temperature')
+    assert any(len({*rows[group_of == 3].tolist()}) == 2 for rows in fitted_on)
+    plain, of_ids = (calibrate(scores, labels, pool, CLASSES, 0.9, groups=ids) for ids in (None, map(str, range(701))))
+    np.testing.assert_array_equal(plain[0].thresholds, of_ids[0].thresholds)
+    assert plain[1] == of_ids[1]
 
 
 def test_auto_takes_the_curve_where_the_scores_are_bent():
