@@ -176,6 +176,8 @@ def plain(step: dict) -> dict:
     name = step['type'].removeprefix('sarlp.')
     if name == 'RandomCutout':
         name = 'sarlp.PlainCutout'
+    elif name == 'Resize' and step.get('interpolation') == 'antialias':
+        name = 'sarlp.Resize'  # mmcv has no such law
     elif step['type'].startswith('sarlp.'):
         name = f'mmpretrain.{name}'
     step = {**step, 'type': own.get(name, name)}
@@ -188,7 +190,7 @@ def pipelines(pipeline: list[dict], size: int, cache: str) -> dict[str, list[dic
     load, resize, *rest = pipeline
     if (load['type'], resize['type']) != ('LoadImage', 'Resize'):
         raise UserError(f'the pipeline of the config must begin by LoadImage, Resize; it begins by {load}, {resize}')
-    resized = {'type': 'LoadResizedImage', 'scale': (size, size)}
+    resized = {**resize, 'type': 'LoadResizedImage', 'scale': (size, size)}
     return {
         'plain': [plain(step) for step in pipeline],
         'sarlp': pipeline,

@@ -275,6 +275,7 @@ def _picture(content: bytes) -> Response:
 
 def _item_json(review: Review, index: int) -> dict[str, Any]:
     item = review.queue.items[index]
+    held = review.log.held(item.pair)  # once: an answer that comes meanwhile must not be "seen" and yet not shown
     return {
         'index': index,
         'image': item.image,
@@ -283,8 +284,8 @@ def _item_json(review: Review, index: int) -> dict[str, Any]:
         'kind': item.kind,
         'suggestion': NAMES[item.suggestion],
         'label': NAMES[item.label],
-        'decision': NAMES[review.queue.decision(index)],
-        'seen': review.log.held(item.pair).answer,
+        'decision': NAMES[held.decision],
+        'seen': held.answer,
     }
 
 

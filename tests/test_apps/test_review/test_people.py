@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from sarlp.apps.review import DecisionLog, Review, log_path
+from sarlp.apps.review import DecisionLog, Review, log_path, server
 from sarlp.apps.review.history import History
 from sarlp.apps.review.leases import Leases
 from sarlp.apps.review.log_line import Line
@@ -180,6 +180,16 @@ def test_leases():
     for client in range(1000):
         leases.take(str(client), [client])
     assert leases.of_others(None) == set(range(1000 - 256, 1000))
+
+
+def test_an_answer_is_shown_as_soon_as_it_counts_as_seen(made):
+    """On disk already, and not yet in the queue: who is told its number is told what it is."""
+    review = Review(made.table)
+    page = server.create_app(review, 8017).test_client()
+    review.log.decide({review.queue.items[0].pair: 1}, 'x')
+    item = page.get('/api/item?at=0', base_url='http://127.0.0.1:8017').json['item']
+    review.close()
+    assert (item['index'], item['decision'], item['seen']) == (0, 'positive', 1)
 
 
 # --- real clients of a real server ------------------------------------------------------------------------
