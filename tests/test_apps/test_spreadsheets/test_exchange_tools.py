@@ -109,6 +109,7 @@ class TestDatasets:
             open_labels(tmp_path)
 
     @pytest.mark.slow
+    @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # it does not close metadata.csv
     @pytest.mark.parametrize('name', ['metadata.jsonl', 'metadata.csv', 'pandas.csv'])
     def test_imagefolder_loads_before_and_after(self, exchange, tmp_path, monkeypatch, name):
         monkeypatch.setenv('HF_HUB_OFFLINE', '1')
