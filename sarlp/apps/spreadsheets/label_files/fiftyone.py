@@ -4,12 +4,14 @@
 
     {"classes": ["cat", "dog"], "labels": {"7": [0, 1], "8": [{"label": 1, "confidence": 0.9}], "9": null}}
 
-Images are named without their suffix or with it. A target is a name, the number of a class, or an object with one of
-the two as ``label``; an image has a list of them, one, or null if nobody labelled it.
+Images are named without their suffix or with it; FiftyOne itself finds those in its folder only without, and others by
+absolute paths. A target is a name, the number of a class, or an object with one of the two as ``label``; an image has a
+list of them, one, or null if nobody labelled it. FiftyOne writes null also for an empty list.
 """
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from sarlp.apps.spreadsheets.label_files.named import NamedClasses, are_names
 from sarlp.apps.spreadsheets.label_files.tables import Changes, Notes, Statement
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
+from sarlp.io.image_files import stem_of
 from sarlp.io.json_file import read_json, show
 from sarlp.names.clean_names import clean_name
 
@@ -98,17 +101,20 @@ class FiftyOneLabels(NamedClasses):
     def rewrite(
         self, path_of: Callable[[str], str], changes: Changes, habits: Mapping[int, str], notes: Notes | None = None
     ) -> bytes:
-        """The file with other targets where labels changed; an image has a list of them then.
+        """The file with other targets where labels changed; every image has a list of them then, or null.
+
+        A field of FiftyOne has one type of label: lists, or single targets.
 
         For the arguments see :meth:`~sarlp.apps.spreadsheets.label_files.tables.Wide.rewrite`.
         There is no place for notes.
         """
         if not changes:
             return Path(self.path).read_bytes()
-        labels, seen = dict(self._labels), set()
+        labels = {image: None if found is None else _list(found) for image, found in self._labels.items()}
+        seen: dict[str, str] = {}  # image as written, by path
         for image, names in self._targets.items():
             path = path_of(image)
-            seen.add(path)
+            seen[path] = image
             if path in changes:
                 codes, targets = changes[path], _list(self._labels[image])
                 stay = [
@@ -117,9 +123,14 @@ class FiftyOneLabels(NamedClasses):
                     if self._ids[self.spellings[name]] not in codes
                 ]
                 labels[image] = stay + list(map(self._target, self._changed([], codes)))
+        # the folder of absolute paths, so that FiftyOne finds the new images as it does the others
+        folder = next((image.removesuffix(path) for path, image in seen.items() if image.endswith(f'/{path}')), None)
+        stems = Counter(stem_of(path) for path in {*seen, *changes})
         for path in changes:
             if path not in seen:
-                labels[path] = list(map(self._target, self._changed([], changes[path])))
+                bare = stem_of(path) if stems[stem_of(path)] == 1 else path
+                image = bare if folder is None else folder + path
+                labels[image] = list(map(self._target, self._changed([], changes[path])))
         return json.dumps({**self._content, 'labels': labels}, indent=1).encode()
 
     def _target(self, name: str) -> str | int:

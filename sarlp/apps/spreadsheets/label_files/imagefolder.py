@@ -7,22 +7,28 @@
     file_name,labels                                                             metadata.csv, which has no lists:
     train/1.jpg,"[""cat"", ""dog""]"                                             JSON, or as Python and pandas write one
 
-A blank, or null, is an image that nobody labelled.
+A blank, or null, is an image that nobody labelled. Numbers of classes (``ClassLabel``), whose names stand in another
+file, and what ``datasets`` saves as Parquet or Arrow, are refused.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from sarlp.apps.spreadsheets.label_files.named import NamedClasses, are_names, named_list
 from sarlp.apps.spreadsheets.label_files.tables import Changes, Notes, Sheet, Statement, rows_of_groups
+from sarlp.datasets.annotation import AnnotationError
 
 _ITEM = r"""'[^'\\]*'|"[^"\\]*\""""
 # not as Python reads it, where 'a' 'b' without a comma, which NumPy writes, is one text
 _PYTHON = re.compile(rf'\[\s*(?:(?:{_ITEM})\s*(?:,\s*(?:{_ITEM})\s*)*(?:,\s*)?)?\]')
 FILE_NAME = 'file_name'  # the column of the images
 _BLANK = ('', 'null')
+_ARROW = (b'PAR1', b'\xff\xff\xff\xff', b'ARRO')  # how Parquet, a stream and a file of Arrow begin
+_NUMBERS = re.compile(r'\[[\d\s,]+\]')
+_WRITE = 'write metadata.jsonl with lists of names (docs/your_data.md has the lines of Python)'
 
 
 class ImageFolderMetadata(NamedClasses):
@@ -56,7 +62,8 @@ class ImageFolderMetadata(NamedClasses):
             return None
         value = _list_of(cell)
         self._like_python |= value is not None and not _is_json(cell)
-        return named_list(self.path, self.sheet.place(line, self.names), cell if value is None else value)
+        place = self.sheet.place(line, self.names)
+        return named_list(self.path, place, cell if value is None else value, _hint(cell))
 
     def settings(self) -> dict[str, Any]:
         header = self.sheet.header
@@ -123,6 +130,52 @@ def list_columns(sheet: Sheet, columns: list[int]) -> list[int]:
             elif value:
                 filled.add(column)
     return sorted(possible & filled)
+
+
+def hint_of_lists(sheet: Sheet, columns: Iterable[int]) -> str:
+    """What to do about the first list in some columns, of which none has lists of names; '' if there is none."""
+    cells = (cell for _, row in sheet.rows() for column in columns for cell in sheet.cells(row, (column,)))
+    return next(filter(None, map(_hint, cells)), '')
+
+
+def refuse_arrow(path: Path) -> None:
+    """Refuse what ``datasets`` saves in binary.
+
+    Raises:
+        AnnotationError: it is that.
+    """
+    saved = path.is_dir() and (path / 'dataset_info.json').is_file()
+    if path.is_file():
+        with open(path, 'rb') as file:
+            saved = file.read(4) in _ARROW
+    if saved:
+        raise AnnotationError(f'{path}: this is a table of Arrow or Parquet, which is not read: {_WRITE}.')
+
+
+def refuse_class_label(sheet: Sheet, columns: list[int]) -> None:
+    """Refuse a column, the only one, that may have numbers of two classes as well as labels of one.
+
+    Raises:
+        AnnotationError: it is that.
+    """
+    names = [sheet.header[column] for column in columns]
+    if names not in (['label'], ['labels']) or sheet.class_columns is not None:
+        return
+    cells = {sheet.cells(row, columns)[0].strip() for _, row in sheet.rows()}
+    if cells <= {'0', '1', '0.0', '1.0', *_BLANK}:
+        raise AnnotationError(
+            f'{sheet.path}: 0 and 1 in the column {names[0]!r} may be the numbers of two classes (ClassLabel of '
+            f'datasets) or labels of one. If it is one class, name it: --class-columns {names[0]}. If two: {_WRITE}.'
+        )
+
+
+def _hint(cell: str) -> str:
+    """What to do about a cell that is no list of names."""
+    if _NUMBERS.fullmatch(cell.strip()):
+        return f' These are numbers of classes without their names: {_WRITE}.'
+    if cell.strip().startswith('[') and not are_names(_list_of(cell.strip())):
+        return f' NumPy writes lists without commas, and so does Dataset.to_csv: {_WRITE}.'
+    return ''
 
 
 def _is_json(cell: str) -> bool:

@@ -6,13 +6,14 @@
         {"from_name": "what", "to_name": "image", "type": "choices", "value": {"choices": ["cat", "dog"]}}]}]}]
 
 What is chosen is there. Tasks that were skipped, or not annotated, say nothing; predictions are those of a model and do
-not count. Labels go back as predictions, which Label Studio shows to who goes on labelling.
+not count. Labels go back as predictions, which Label Studio shows to who goes on labelling. The exports JSON-MIN, CSV
+and TSV have no place for them, and are refused.
 """
 
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,7 @@ from sarlp.io.json_file import read_json, show
 
 _CHOICES = 'choices'
 _MODEL = 'sarlp'
+_MINIMAL = {'annotation_id', 'annotator', 'created_at', 'lead_time', 'updated_at'}  # keys of JSON-MIN, columns of CSV
 
 
 class LabelStudio(NamedClasses):
@@ -53,6 +55,8 @@ class LabelStudio(NamedClasses):
             tasks = read_json(path)
         except ValueError as error:
             raise AnnotationError(f'{path}: it is no JSON ({error}). Export it anew.') from None
+        if isinstance(tasks, list) and tasks and isinstance(tasks[0], dict):
+            refuse_minimal(path, tasks[0])
         if not is_label_studio(tasks):
             raise AnnotationError(
                 f'{path}: expected JSON objects, one a line, or COCO JSON, or the JSON export of Label Studio, a list '
@@ -191,3 +195,16 @@ def is_label_studio(content: Any) -> bool:
     """Whether JSON is such an export, by its first element."""
     first = content[0] if isinstance(content, list) and content else None
     return isinstance(first, dict) and 'data' in first and bool(first.keys() & {'annotations', 'predictions'})
+
+
+def refuse_minimal(path: str | os.PathLike, keys: Iterable[str]) -> None:
+    """Refuse what Label Studio exports without the tasks, by its keys or columns.
+
+    Raises:
+        AnnotationError: it is that.
+    """
+    if _MINIMAL.issubset(keys):
+        raise AnnotationError(
+            f'{path}: this is the export JSON-MIN, CSV or TSV of Label Studio, which does not say what was skipped, '
+            'and labels can not go back in it. Export the project as JSON.'
+        )

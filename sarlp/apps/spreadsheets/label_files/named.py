@@ -107,12 +107,19 @@ def are_names(names: Any) -> bool:
     return isinstance(names, list) and all(isinstance(name, str) and clean_name(name) for name in names)
 
 
-def named_list(path: object, where: str, names: Any) -> list[str]:
+def named_list(path: object, where: str, names: Any, hint: str = '') -> list[str]:
     """What should be a list of names of classes.
+
+    Args:
+        path: the file.
+        where: the place in it.
+        names: what is there.
+        hint: what to add to the message if it is none.
 
     Raises:
         AnnotationError: it is none.
     """
     if not are_names(names):
-        raise AnnotationError(f'{path}, {where}: expected a list of class names, found {shorten([repr(names)[:120]])}.')
+        found = shorten([repr(names)[:120]])
+        raise AnnotationError(f'{path}, {where}: expected a list of class names, found {found}.{hint}')
     return names

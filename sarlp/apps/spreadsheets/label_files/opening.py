@@ -11,8 +11,15 @@ from sarlp.apps.spreadsheets.label_files.chexpert import NO_FINDINGS, CheXpert, 
 from sarlp.apps.spreadsheets.label_files.coco_verified import VerifiedCoco
 from sarlp.apps.spreadsheets.label_files.cvat import CVATImages
 from sarlp.apps.spreadsheets.label_files.fiftyone import FiftyOneLabels
-from sarlp.apps.spreadsheets.label_files.imagefolder import FILE_NAME, ImageFolderMetadata, list_columns
-from sarlp.apps.spreadsheets.label_files.labelstudio import LabelStudio
+from sarlp.apps.spreadsheets.label_files.imagefolder import (
+    FILE_NAME,
+    ImageFolderMetadata,
+    hint_of_lists,
+    list_columns,
+    refuse_arrow,
+    refuse_class_label,
+)
+from sarlp.apps.spreadsheets.label_files.labelstudio import LabelStudio, refuse_minimal
 from sarlp.apps.spreadsheets.label_files.lists import LISTS, NameLists
 from sarlp.apps.spreadsheets.label_files.named import rest_is_no
 from sarlp.apps.spreadsheets.label_files.openimages import (
@@ -93,6 +100,7 @@ def open_labels(
     path = Path(path)
     if form is not None and form not in FORMS:
         raise AnnotationError(f'expected the form to be one of {", ".join(FORMS)}, found {form!r}.')
+    refuse_arrow(path)
     if not path.is_file():
         raise AnnotationError(f'{path}: there is no such file of labels.')
     kind = workbook_kind(path)
@@ -123,6 +131,7 @@ def open_labels(
             if json_lines
             else CSVSheet(content, path, encoding, delimiter, names)
         )
+    refuse_minimal(path, table.header)
     columns = _Columns(table, ignore_columns)
     group = None if group_column is None else columns.named('--group-column', group_column)
     columns.free = [column for column in columns.free if column != group]
@@ -185,15 +194,17 @@ def _column_of_lists(table: Sheet, columns: '_Columns', image: int, given: str |
         return columns.named('--class-column', given)
     if form is None and FILE_NAME not in table.header:
         return None
-    found = list_columns(table, [column for column in columns.free if column != image])
+    free = [column for column in columns.free if column != image]
+    found = list_columns(table, free)
     if form is None:  # beside columns of labels a list may be anything
-        others = [column for column in columns.free if column not in (image, *found)]
+        refuse_class_label(table, free)
+        others = [column for column in free if column not in found]
         return found[0] if len(found) == 1 and not any(_has_labels(table, column) for column in others) else None
     if len(found) == 1:
         return found[0]
     raise AnnotationError(
         f'{table.path}: {len(found) or "no"} columns have lists of names in all cells that are not blank. Name one '
-        'with --class-column.'
+        f'with --class-column.{"" if found else hint_of_lists(table, free)}'
     )
 
 
@@ -307,6 +318,11 @@ def _begins_with(path: Path, encoding: str | None) -> str | None:
         return LabelStudio.form
     if line[:1] != '{':
         return None
+    if re.match(r'\{\s*"type":\s*"eta\.core\.datasets', text):
+        raise AnnotationError(
+            f'{path}: this is the manifest of a FiftyOneImageLabelsDataset, whose labels stand in a file an image. '
+            'Export the field as FiftyOneImageClassificationDataset and give its labels.json.'
+        )
     try:
         first = json.loads(line)
     except (ValueError, RecursionError):  # an object over several lines

@@ -95,10 +95,12 @@ class _Table:
                 + (f' (and {count - 1:,} more in this column)' if count > 1 else '')
                 for column, (line, cell, count) in self._bad.items()
             ]
+            lists = any(cell.lstrip().startswith('[') for _, cell, _ in self._bad.values())
             raise AnnotationError(
                 f'{self.path}: cells that are no label: {shorten(found)}. Understood are: {self.spelling.describe()}. '
                 'Add a spelling with --positive, --negative or --unknown; leave out a column that is no class with '
                 '--ignore-columns.'
+                + (' A column of lists of class names is read with --form imagefolder.' if lists else '')
             )
         self.spelling.check_dashes(self.used, self.path)
 
