@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from sklearn.metrics import brier_score_loss, log_loss, precision_score, recall_score
+from sklearn.neighbors import KNeighborsClassifier
 
 from sarlp.apps.completion import calibrate, choose_thresholds, decision_quality, format_quality
+from sarlp.datasets.multilabel import fold_of
 from sarlp.evaluation import thresholds
 from sarlp.evaluation.calibration import fit_calibration
 from sarlp.evaluation.quality import calibration_error, precision_interval
@@ -85,6 +87,40 @@ def test_a_group_is_on_one_side_of_the_cross_validation(monkeypatch):
     plain, of_ids = (calibrate(scores, labels, pool, CLASSES, 0.9, groups=ids) for ids in (None, map(str, range(701))))
     np.testing.assert_array_equal(plain[0].thresholds, of_ids[0].thresholds)
     assert plain[1] == of_ids[1]
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_precision_of_new_groups_is_what_folds_of_groups_promise(seed):
+    """A recogniser by neighbours knows copies by heart: folds of images promise what no new group keeps."""
+    rng = np.random.default_rng(seed)
+
+    def photographs(groups, copies):
+        labels = np.repeat(rng.random(groups) < 0.4, copies).astype(np.int8)
+        signs = rng.normal(0, 1, (groups, 7))
+        signs[:, 0] += 2.2 * labels[::copies]  # what tells the class; the rest tells the group
+        return np.repeat(signs, copies, 0) + rng.normal(0, 0.01, (groups * copies, 7)), labels
+
+    def scores_of(taught, labels, seen):
+        model = KNeighborsClassifier(13, weights='distance').fit(taught, labels)
+        return model.predict_proba(seen)[:, 1]
+
+    x, labels = photographs(503, 3)
+    new, truth = photographs(3001, 1)
+    groups = np.repeat([f'patient {number}' for number in range(503)], 3)
+    images = np.array([f'{number}.jpg' for number in range(len(x))])
+    applied = scores_of(x, labels, new)[:, None]
+    promised, measured = {}, {}
+    for name, held_together in (('groups', groups), ('images', images)):
+        fold = np.array([fold_of(one, 5) for one in held_together])
+        scores = np.empty((len(x), 1))
+        for k in range(5):
+            scores[fold == k, 0] = scores_of(x[fold != k], labels[fold != k], x[fold == k])
+        fitted, expected = calibrate(scores, labels[:, None], applied, ('cat',), 0.8, groups=held_together)
+        decisions = fitted.decide(fitted.probabilities(applied))
+        promised[name] = expected['positive']['precision']
+        measured[name] = decision_quality(applied, decisions, truth[:, None])['positive']['precision']
+    assert promised['images'] - measured['images'] > 0.12
+    assert abs(promised['groups'] - measured['groups']) < 0.09 and measured['groups'] > 0.77
 
 
 def test_auto_takes_the_curve_where_the_scores_are_bent():
