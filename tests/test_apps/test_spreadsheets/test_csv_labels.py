@@ -182,6 +182,18 @@ class TestText:
         assert convert(rows, ignore_columns=['note'])[0] == ('é',)
         assert 'read as latin-1' in capsys.readouterr().out
 
+    @pytest.mark.parametrize(
+        ('word', 'encoding'), [('кошка', 'cp1251'), ('кошка', 'koi8_r'), ('γάτα', 'cp1253'), ('고양이', 'euc_kr')]
+    )
+    def test_other_scripts_are_not_read_as_accents(self, convert, word, encoding):
+        rows = f'image,{word}\na/0.jpg,1\na/1.jpg,0\n'.encode(encoding)
+        assert 'name its encoding with --encoding, such as cp1251' in refusal(convert, rows)
+        assert convert(rows, encoding=encoding)[0] == (word,)
+
+    def test_words_of_the_west_are(self, convert):
+        rows = 'image,naïveté,Öl,à,ÄÖ,Åse\na/0.jpg,1,,,,\na/1.jpg,0,,,,\n'.encode('cp1252')
+        assert convert(rows)[0] == ('naïveté', 'Öl', 'à', 'ÄÖ', 'Åse')
+
     @pytest.mark.parametrize('delimiter', list(',;\t|'))
     @pytest.mark.parametrize('newline', ['\r\n', '\n', '\r'])
     def test_delimiters(self, convert, delimiter, newline):

@@ -4,14 +4,18 @@ import codecs
 import csv
 import io
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from types import SimpleNamespace
 
 from sarlp.datasets.annotation import AnnotationError
+from sarlp.io.json_file import show
 from sarlp.names.clean_names import clean_name
 
 DELIMITERS = (',', ';', '\t', '|')
+_WESTERN = ('cp1252', 'latin-1')
+_ACCENTED = re.compile(r'(?<![^\W\d_])[^\W\d_A-Za-z]{3,}(?![^\W\d_])')  # a whole word of three letters or more
 # UTF-32 first: its little-endian mark begins with that of UTF-16
 _MARKS = (
     (codecs.BOM_UTF32_LE, 'utf-32-le'),
@@ -26,7 +30,8 @@ def decode(data: bytes, path: str | os.PathLike, encoding: str | None = None) ->
     """Turn the bytes of a text file into text.
 
     A byte-order mark decides; without one UTF-8 is tried, then UTF-16 if every other byte is mostly zero, and what is
-    neither is taken for Windows-1252, or for Latin-1 where that has no such characters.
+    neither is taken for Windows-1252, or for Latin-1 where that has no such characters: Western languages. A word of
+    which every letter is accented is of none of them, but is what Russian or Greek looks like if it is read so.
 
     Args:
         data: the file.
@@ -37,7 +42,7 @@ def decode(data: bytes, path: str | os.PathLike, encoding: str | None = None) ->
         The text without a mark, the codec, and whether a mark was there.
 
     Raises:
-        AnnotationError: the file is no text, or not in the forced encoding.
+        AnnotationError: the file is no text, or not in the forced encoding, or in one that must be named.
     """
     mark, found = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b'', None))
     if encoding is not None:
@@ -54,14 +59,22 @@ def decode(data: bytes, path: str | os.PathLike, encoding: str | None = None) ->
         odd = data[1::2].count(0) > data[0::2].count(0)
         candidates = ['utf-16-le' if odd else 'utf-16-be']
     else:
-        candidates = ['utf-8', 'cp1252', 'latin-1']
+        candidates = ['utf-8', *_WESTERN]
     for name in candidates:
         try:
             text = data.removeprefix(mark).decode(name)
         except UnicodeDecodeError:
             continue
-        if '\0' not in text:
-            return text, name, bool(mark)
+        if '\0' in text:
+            continue
+        strange = None if encoding is not None or name not in _WESTERN else _ACCENTED.search(text)
+        if strange is not None:
+            raise AnnotationError(
+                f'{path}: expected UTF-8, found another encoding, in which {show(strange[0])} would be a word of '
+                'accented letters alone. Save the sheet as CSV (UTF-8), or name its encoding with --encoding, such as '
+                f'cp1251 (Cyrillic), cp1253 (Greek), shift_jis; {name} if the word is right.'
+            )
+        return text, name, bool(mark)
     raise AnnotationError(
         f'{path}: expected text in {" or ".join(candidates)}, found bytes that are none. Save the sheet as CSV '
         '(UTF-8), or name its encoding with --encoding.'
