@@ -427,7 +427,8 @@ def test_tool(made):
     command = [sys.executable, str(shipped('tools') / 'review_labels.py'), str(made.table), '--port', '0']
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            address = re.search(r'http://127\.0\.0\.1:(\d+)', process.stdout.readline())
+            lines = iter(process.stdout.readline, '')  # the device and whether it learns come first
+            address = next(filter(None, (re.search(r'http://127\.0\.0\.1:(\d+)', line) for line in lines)))
             with urllib.request.urlopen(f'{address[0]}/map/0', timeout=120) as answer:
                 assert answer.headers['Content-Type'] == 'image/jpeg'
             table = [line.split() for line in Path('/proc/net/tcp').read_text().splitlines()[1:]]
