@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from sarlp.datasets.annotation import AnnotationError
+from sarlp.datasets.annotation import AnnotationError, load_annotation
 
 GROUPS = 'groups'
 _SIDE = 8  # of the grid whose neighbours are compared: 64 bits
@@ -33,6 +33,14 @@ def groups_of(metainfo: Mapping[str, Any], source: str | os.PathLike) -> dict[st
     if not isinstance(groups, dict) or not all(isinstance(name, str) for name in groups.values()):
         raise AnnotationError(f'{source}: expected "metainfo.{GROUPS}" to be an object of names by image.')
     return groups
+
+
+def groups_in(files: Iterable[str | os.PathLike]) -> dict[str, str]:
+    """The groups of several annotation files together. Raises: AnnotationError, see :func:`groups_of`."""
+    found: dict[str, str] = {}
+    for file in files:
+        found |= groups_of(load_annotation(file)[0], file)
+    return found
 
 
 def join_groups(images: Sequence[str], *kinds: Iterable[Sequence[str]]) -> dict[str, str]:

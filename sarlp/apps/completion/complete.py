@@ -1,7 +1,7 @@
 """Fill in the labels that nobody knows: probabilities, decisions at a precision, suspects."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from sarlp.apps.completion.suspects import evidence_of, find_suspects
 from sarlp.apps.completion.truth import read_truth
 from sarlp.apps.completion.writing import completed_files, write_completed
 from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
-from sarlp.datasets.groups import GROUPS, groups_of
+from sarlp.datasets.groups import GROUPS, groups_in, groups_of
 from sarlp.datasets.nesting import (
     annotation_path,
     annotation_paths,
@@ -160,7 +160,8 @@ def complete_labels(
         held_out = scored
         images = {'all': scored.image_ids}
     labelled = annotation_paths(cfg.test_dataloader.dataset) if checkpoint is not None else annotations.values()
-    groups = _groups(held_out.image_ids, labelled)
+    group_of = groups_in(labelled)
+    groups = [group_of.get(image, image) for image in held_out.image_ids]
     given_labels = held_out.scores, held_out.observed, scored.pool(), classes
     fitted, expected = calibrate(*given_labels, precision, calibration, groups)
 
@@ -196,14 +197,6 @@ def complete_labels(
     return Completion(
         record, scored, probabilities, decisions, suspects, int((held_out.observed != UNKNOWN).sum()), files
     )
-
-
-def _groups(image_ids: Sequence[str], files: Iterable[Path]) -> list[str]:
-    """The group of each image, or the image itself."""
-    found: dict[str, str] = {}
-    for file in files:
-        found |= groups_of(load_annotation(file)[0], file)
-    return [found.get(image, image) for image in image_ids]
 
 
 def check_precision(precision: float) -> None:

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from sarlp.datasets.annotation import load_annotation
-from sarlp.datasets.groups import groups_of
+from sarlp.datasets.groups import groups_in
 from sarlp.datasets.multilabel import fold_of
 from sarlp.engine import load_config
 from sarlp.errors import UserError
@@ -113,10 +112,7 @@ class Record:
     @cached_property
     def _groups(self) -> dict[str, str]:
         """Of all that was completed; what is split by image id has none."""
-        found: dict[str, str] = {}
-        for file in self.annotations.values():
-            found |= groups_of(load_annotation(file)[0], file)
-        return found
+        return groups_in(self.annotations.values())
 
     def write(self, path: str | os.PathLike) -> None:
         content = {'version': VERSION, **asdict(self), 'calibration': self.calibration.to_json()}

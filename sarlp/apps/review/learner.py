@@ -51,9 +51,9 @@ class Learner:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def _count(self) -> None:
+    def _count(self, labels: int) -> None:
         with self._due:
-            self._decisions += 1
+            self._decisions += labels
             self._due.notify()
 
     def _run(self) -> None:

@@ -83,7 +83,7 @@ class Review:
         log: the decisions on disk.
         learning: whether a learner renews the queue; see :class:`~sarlp.apps.review.learner.Learner`.
         learning_status: how it stands with that, or why it does not, in one line.
-        on_decision: called after each decision and undo.
+        on_decision: called with the number of labels that were decided, or taken back, together.
         curve: blanks filled after so many decisions, at the beginning and at each renewal.
 
     Raises:
@@ -114,7 +114,7 @@ class Review:
             raise UserError(f'{csv_file}: {error}; write it anew by sarlp recover') from None
         self.log = DecisionLog(log_path(csv_file), read_only)
         self.learning, self.learning_status = False, 'The review does not learn: that is switched off.'
-        self.on_decision: Callable[[], None] = lambda: None
+        self.on_decision: Callable[[int], None] = lambda labels: None
         self.curve = [Point(0, self.queue.blanks()[0])]
         strangers = 0
         for pair, decision in self.log.decided.items():
@@ -230,7 +230,7 @@ class Review:
         """Whatever was decided before; returns once it is on disk, see :meth:`DecisionLog.decide`."""
         with self._lock:
             self._save({index: decision}, None)
-        self.on_decision()
+        self.on_decision(1)
 
     def answer(self, answers: Sequence[Answer], by: str | None) -> None:
         """Save all answers or none; returns once they are on disk, see :meth:`DecisionLog.decide`.
@@ -254,7 +254,7 @@ class Review:
             if conflicts:
                 raise Conflict(conflicts)
             self._save({one.item: one.decision for one in answers}, by)
-        self.on_decision()
+        self.on_decision(len(answers))
 
     def _save(self, decisions: Mapping[int, int | None], by: str | None) -> None:
         self.log.decide({self.queue.items[index].pair: decision for index, decision in decisions.items()}, by)
@@ -275,7 +275,7 @@ class Review:
                 if index is not None:
                     self.queue.set_decision(index, decision)
                     items.append(index)
-        self.on_decision()
+        self.on_decision(len(undone))
         return items
 
     def export(self, out_dir: str | os.PathLike | None = None, reviewed_only: bool = False) -> Exported:

@@ -192,6 +192,17 @@ def test_an_answer_is_shown_as_soon_as_it_counts_as_seen(made):
     assert (item['index'], item['decision'], item['seen']) == (0, 'positive', 1)
 
 
+def test_a_page_counts_as_its_labels(made):
+    """Who learns after every so many decisions is told of all of them."""
+    review, told = Review(made.table), []
+    review.on_decision = told.append
+    review.decide(0, 1)
+    review.answer([Answer(item, 0, 0) for item in (1, 2, 3)], 'x')
+    review.undo(review.log.undoable('x'), 'x')
+    review.close()
+    assert told == [1, 3, 3]
+
+
 # --- real clients of a real server ------------------------------------------------------------------------
 
 
