@@ -86,6 +86,11 @@ def add_label_options(parser: argparse.ArgumentParser, near_duplicates: str) -> 
         help='such as of patients, who stay on one side of split and folds',
     )
     add(
+        '--split-column',
+        metavar='NAME',
+        help='of train, val and test; default: one called split, subset or the like, with nothing else in it',
+    )
+    add(
         '--near-duplicates',
         choices=('together', 'apart'),
         help=f'images that show the same, in split and folds; default: {near_duplicates}',

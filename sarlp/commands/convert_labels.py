@@ -16,6 +16,7 @@ from sarlp.commands.arguments import add_label_options, default_of, new_parser
 
 def parse_args() -> argparse.Namespace:
     default = partial(default_of, 'apps/spreadsheets/csv_labels.py', 'convert_csv_labels')
+    fraction = default_of('apps/spreadsheets/csv_labels.py', 'write_annotations', 'val_fraction')
     # options that are not given stay unset, so that the library's defaults hold
     parser = new_parser('convert labels', __doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
@@ -31,7 +32,7 @@ def parse_args() -> argparse.Namespace:
         '--val-fraction',
         type=float,
         metavar='F',
-        help=f'share of the images for test.json; default: {default("val_fraction")}',
+        help=f'share of the images for test.json; default: the split that the file has, or else {fraction}',
     )
     add('--seed', type=int, help=f'another seed splits otherwise; default: {default("seed")}')
     add_label_options(parser, default('near_duplicates'))

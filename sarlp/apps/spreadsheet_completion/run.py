@@ -30,8 +30,6 @@ from sarlp.evaluation.calibration import require_enough
 from sarlp.io.files import atomic_write
 from sarlp.labels import UNKNOWN
 
-_VAL_FRACTION, _SEED = 0.2, 0  # of the data set; folds hold out images of both of its splits
-
 
 def complete(
     labels: str | os.PathLike,
@@ -111,7 +109,7 @@ def complete(
     moved = folder.begin(made_of)
     if moved is not None:
         print(f'what was completed before, of something else, is in {near(moved)} now')
-    write_annotations(read, data, _VAL_FRACTION, _SEED)
+    write_annotations(read, data)  # folds hold out images of both splits
     completion = complete_labels(
         backbone.config,
         None,

@@ -28,6 +28,7 @@ from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, 
 from sarlp.apps.spreadsheets.label_files.sheets import FILLED
 from sarlp.apps.spreadsheets.label_groups import find_groups
 from sarlp.apps.spreadsheets.label_source import write_source
+from sarlp.apps.spreadsheets.label_splits import SPLITS, TEST, TRAINVAL, find_splits
 from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
 from sarlp.datasets.groups import GROUPS
 from sarlp.datasets.near_names import hint
@@ -36,7 +37,6 @@ from sarlp.errors import shorten
 from sarlp.io.image_files import has_frames
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN, holdout_number
 
-SPLITS = ('trainval', 'test')
 CONFLICTS = ('refuse', 'unknown')
 
 
@@ -54,7 +54,8 @@ class ReadLabels:
         include_unlabelled: whether those are in ``labels``.
         near: which file a missing image may be, or nothing.
         groups: of the images that belong with others, by path (:mod:`sarlp.datasets.groups`).
-        described: what to say of them.
+        splits: of the images, by path, where the file says it (:func:`~.label_splits.find_splits`).
+        described: what to say of groups and splits.
         options: with which it was read, by name of the argument, for the record.
     """
 
@@ -68,6 +69,7 @@ class ReadLabels:
     include_unlabelled: bool
     near: str
     groups: dict[str, str]
+    splits: dict[str, str]
     described: list[str]
     options: dict[str, Any]
 
@@ -126,8 +128,10 @@ def read_csv_labels(
     if include_unlabelled:
         labels |= {name: np.full(len(file.classes), UNKNOWN, np.int8) for name in unlisted}
     groups, said = find_groups(file, merged, folder.root, list(labels), near_duplicates)
+    splits, of_splits = find_splits(file, merged, groups)
+    said += of_splits
     read = ReadLabels(
-        csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, said, options
+        csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, splits, said, options
     )
     validate(file.classes, read.entries, csv)
     return read
@@ -137,7 +141,7 @@ def convert_csv_labels(
     csv: str | os.PathLike,
     img_root: str | os.PathLike,
     save_dir: str | os.PathLike,
-    val_fraction: float = 0.2,
+    val_fraction: float | None = None,
     seed: int = 0,
     on_conflict: str = 'refuse',
     allow_missing: bool = False,
@@ -155,7 +159,8 @@ def convert_csv_labels(
         img_root: folder of the images, to which the file's paths are relative.
         save_dir: folder of the data set, the ``data_root`` of a config. ``img_root`` may be in it, and need not be.
         val_fraction: chance of an image to go to ``test.json``, in (0, 1). It is drawn from (seed, path) alone, so an
-            image stays in its split when others are added; a larger fraction tests on the same images and more.
+            image stays in its split when others are added; a larger fraction tests on the same images and more. None
+            for the split that the file has, and for that of :func:`write_annotations` if it has none.
         seed: of the split, any integer.
         on_conflict: labels that are positive in one row and negative in another are an error (``'refuse'``) or
             ``'unknown'``.
@@ -171,10 +176,16 @@ def convert_csv_labels(
     Raises:
         AnnotationError: the file or the folder is not as it must be.
     """
-    if not 0 < val_fraction < 1:
+    if val_fraction is not None and not 0 < val_fraction < 1:
         raise AnnotationError(f'expected the fraction of images to test on in (0, 1), found {val_fraction}.')
     read = read_csv_labels(csv, img_root, on_conflict, allow_missing, include_unlabelled, near_duplicates, **form)
-    files, entries = write_annotations(read, save_dir, val_fraction, seed)
+    if val_fraction is not None and read.splits:
+        raise AnnotationError(
+            f'{csv}: it says which images are to test on. Leave --val-fraction out; or draw a split, by '
+            '--ignore-columns with the column of the split.'
+        )
+    drawn = {} if val_fraction is None else {'val_fraction': val_fraction}
+    files, entries = write_annotations(read, save_dir, **drawn, seed=seed)
     classes = read.file.classes
     print(read.describe())
     print(f'\nboth splits: {summary({"classes": classes}, read.entries)}\n')
@@ -183,13 +194,13 @@ def convert_csv_labels(
 
 
 def write_annotations(
-    read: ReadLabels, save_dir: str | os.PathLike, val_fraction: float, seed: int
+    read: ReadLabels, save_dir: str | os.PathLike, val_fraction: float = 0.2, seed: int = 0
 ) -> tuple[dict[str, Path], dict[str, list[dict]]]:
     """Write the data set of what was read; see :func:`convert_csv_labels`.
 
     Args:
         read: of :func:`read_csv_labels`.
-        save_dir, val_fraction, seed: see there.
+        save_dir, val_fraction, seed: see there; the last two are for what has no split.
 
     Returns:
         The files by split, and what is in them.
@@ -200,7 +211,11 @@ def write_annotations(
     entries: dict[str, list[dict]] = {split: [] for split in SPLITS}
     for entry in read.entries:
         path = entry['img_path']
-        entries[split_of(read.groups.get(path, path), val_fraction, seed)].append(entry)
+        if read.splits:  # on an image without a row, or with a blank in it, nothing is to be measured
+            split = read.splits.get(path, TRAINVAL)
+        else:
+            split = split_of(read.groups.get(path, path), val_fraction, seed)
+        entries[split].append(entry)
     for split, other in (SPLITS, SPLITS[::-1]):
         if not entries[split]:
             raise AnnotationError(
@@ -208,7 +223,7 @@ def write_annotations(
                 'Choose another --val-fraction or --seed, or label more images.'
             )
     save_dir = Path(save_dir)
-    drawn = dict(val_fraction=val_fraction, seed=seed)
+    drawn = {} if read.splits else dict(val_fraction=val_fraction, seed=seed)
     source = write_source(save_dir, read.csv, read.img_root, read.file, read.merged, {**drawn, **read.options})
     files = {split: save_dir / 'labels' / f'{split}.json' for split in SPLITS}
     for split in SPLITS:
@@ -221,7 +236,7 @@ def write_annotations(
 
 def split_of(path: str, val_fraction: float, seed: int = 0) -> str:
     """The split of an image, ``'trainval'`` or ``'test'``, from its path, or its group, alone."""
-    return SPLITS[holdout_number(seed, path, 'test split') < val_fraction]
+    return TEST if holdout_number(seed, path, 'test split') < val_fraction else TRAINVAL
 
 
 def _entry(path: str, codes: np.ndarray) -> dict[str, Any]:

@@ -27,12 +27,12 @@ class CheXpert(Wide):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        if self.group is None:
+        if self.beside.group is None:
             self.groups_of = 'patients, by their folders'
 
     def groups(self) -> Iterator[tuple[int, str, str]]:
         """As those of other tables; the patients where no column is named."""
-        if self.group is not None:
+        if self.beside.group is not None:
             yield from super().groups()
             return
         for line, row in self.sheet.rows():

@@ -7,7 +7,8 @@
       <image id="0" name="1.jpg" width="640" height="480"><tag label="cat" source="manual"></tag></image>
     </annotations>
 
-A class with a tag is there. An image without any says nothing, since CVAT lists those too that nobody looked at.
+A class with a tag is there. An image without any says nothing, since CVAT lists those too that nobody looked at. An
+export of a project says in which ``subset`` an image is.
 """
 
 import os
@@ -18,6 +19,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from sarlp.apps.spreadsheets.label_files.columns import SPLIT_WORDS
 from sarlp.apps.spreadsheets.label_files.named import NamedClasses
 from sarlp.apps.spreadsheets.label_files.tables import Changes, Notes, Statement
 from sarlp.datasets.annotation import AnnotationError
@@ -57,6 +59,8 @@ class CVATImages(NamedClasses):
                 f'{path}: expected <annotations> with <image> in it, found <{root.tag}>{video}. Export the task as '
                 '"CVAT for images 1.1".'
             )
+        subsets = [(image.get('subset') or '').strip() for image in root.iterfind('image')]
+        self._subsets = subsets if all(subset.lower() in SPLIT_WORDS for subset in subsets) else []
         nameless = [number for number, (name, _) in enumerate(self._images, 1) if not clean_name(name or '')]
         if nameless:
             raise AnnotationError(f'{path}: {self.place(nameless[0] - 1)} has no name.')
@@ -87,6 +91,11 @@ class CVATImages(NamedClasses):
     def place(self, number: Any) -> str:
         """Where a statement stands, for messages."""
         return f'<image> number {number + 1}'
+
+    def splits(self) -> Iterator[tuple[int, str, str]]:
+        """Number, image as written and subset of each image, where all are names of splits."""
+        for number, ((name, _), subset) in enumerate(zip(self._images, self._subsets, strict=False)):
+            yield number, name or '', subset
 
     def notes(self) -> list[str]:
         lines = super().notes()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sarlp.apps.spreadsheets.label_files.named import NamedClasses, are_names, named_list
-from sarlp.apps.spreadsheets.label_files.tables import Changes, Notes, Sheet, Statement, rows_of_groups
+from sarlp.apps.spreadsheets.label_files.tables import Beside, Changes, Notes, OfImages, Sheet, Statement
 from sarlp.datasets.annotation import AnnotationError
 
 _ITEM = r"""'[^'\\]*'|"[^"\\]*\""""
@@ -31,7 +31,7 @@ _NUMBERS = re.compile(r'\[[\d\s,]+\]')
 _WRITE = 'write metadata.jsonl with lists of names (docs/your_data.md has the lines of Python)'
 
 
-class ImageFolderMetadata(NamedClasses):
+class ImageFolderMetadata(OfImages, NamedClasses):
     """A table with a column of lists. The classes are those that occur, in alphabetical order.
 
     Args:
@@ -39,7 +39,7 @@ class ImageFolderMetadata(NamedClasses):
         image: the column of the images.
         names: that of the lists.
         rest_is_no: see :class:`~.named.NamedClasses`.
-        group: the column of the groups, or None.
+        beside: its other columns.
 
     Raises:
         AnnotationError: a cell is no list of names.
@@ -47,9 +47,9 @@ class ImageFolderMetadata(NamedClasses):
 
     form = 'imagefolder'
 
-    def __init__(self, sheet: Sheet, image: int, names: int, rest_is_no: bool, group: int | None = None) -> None:
+    def __init__(self, sheet: Sheet, image: int, names: int, rest_is_no: bool, beside: Beside) -> None:
         super().__init__(sheet.path, rest_is_no)
-        self.sheet, self.image, self.names, self.group = sheet, image, names, group
+        self.sheet, self.image, self.names, self.beside = sheet, image, names, beside
         self._like_python = False
         found = {self.spellings[name] for line, row in sheet.rows() for name in self._written(line, row) or ()}
         self._take_classes(sorted(found))
@@ -73,10 +73,6 @@ class ImageFolderMetadata(NamedClasses):
     def place(self, line: Any) -> str:
         """Where a statement stands, for messages."""
         return self.sheet.place(line)
-
-    def groups(self) -> Iterator[tuple[int, str, str]]:
-        """Line, image as written and group of each row that names one."""
-        yield from rows_of_groups(self.sheet, self.image, self.group)
 
     def statements(self) -> Iterator[Statement]:
         """Line, image as written, and (class id, code) of each label that is known, of each row."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sarlp.apps.spreadsheets.label_files.sheets import JSONLinesSheet
-from sarlp.apps.spreadsheets.label_files.tables import Changes, Notes, Statement, rows_of_groups
+from sarlp.apps.spreadsheets.label_files.tables import Beside, Changes, Notes, OfImages, Statement
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.labels import NEGATIVE, POSITIVE
 from sarlp.names.clean_names import Spellings
@@ -12,13 +12,13 @@ from sarlp.names.clean_names import Spellings
 LISTS = {'positive': POSITIVE, 'negative': NEGATIVE}
 
 
-class NameLists:
+class NameLists(OfImages):
     """Two lists of class names an image. The classes are those that occur, in alphabetical order.
 
     Args:
         sheet: the file.
         image: the column of the images.
-        group: that of the groups, or None.
+        beside: its other columns.
 
     Raises:
         AnnotationError: a list is none, or holds something else than names.
@@ -26,9 +26,10 @@ class NameLists:
 
     form = 'lists'
     once = True  # an image has one row
+    sheet: JSONLinesSheet
 
-    def __init__(self, sheet: JSONLinesSheet, image: int, group: int | None = None) -> None:
-        self.sheet, self.image, self.path, self.group = sheet, image, sheet.path, group
+    def __init__(self, sheet: JSONLinesSheet, image: int, beside: Beside) -> None:
+        self.sheet, self.image, self.path, self.beside = sheet, image, sheet.path, beside
         self.spellings = Spellings()
         names = {
             self.spellings[n] for line, row in sheet.rows() for key in LISTS for n in self._written(line, row, key)
@@ -51,10 +52,6 @@ class NameLists:
     def place(self, line: Any) -> str:
         """Where a statement stands, for messages."""
         return f'line {line}'
-
-    def groups(self) -> Iterator[tuple[int, str, str]]:
-        """Line, image as written and group of each row that names one."""
-        yield from rows_of_groups(self.sheet, self.image, self.group)
 
     def habits(self) -> dict[int, str]:
         """There is one way only."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sarlp.apps.spreadsheets.label_files.spelling import Spelling
-from sarlp.apps.spreadsheets.label_files.tables import Long, Sheet
+from sarlp.apps.spreadsheets.label_files.tables import Beside, Long, Sheet
 from sarlp.apps.spreadsheets.label_files.text import CSVText, decode
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.io.json_file import show
@@ -49,7 +49,7 @@ class OpenImages(Long):
     Labels that are written have the source ``sarlp``; a row whose label becomes unknown is left out.
 
     Args:
-        sheet, image, spelling, name, value, group: as for :class:`~.tables.Long`.
+        sheet, image, spelling, name, value, beside: as for :class:`~.tables.Long`.
         source: the column of the sources.
         names: of the classes by what the file calls them; who is in none keeps what it is called.
     """
@@ -64,12 +64,12 @@ class OpenImages(Long):
         name: int,
         value: int,
         source: int,
-        group: int | None = None,
+        beside: Beside,
         names: Mapping[str, str] | None = None,
     ) -> None:
         self.source, self._names = source, names or {}
         self._ids_of: dict[str, str] = {}  # as the file calls them, by name of the class
-        super().__init__(sheet, image, spelling, name, value, group)
+        super().__init__(sheet, image, spelling, name, value, beside)
 
     def _class_of(self, line: int, row: Any) -> str:
         called = super()._class_of(line, row)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sarlp.apps.spreadsheets.label_files.chexpert import NO_FINDINGS, CheXpert, chexpert_spelling, is_chexpert
 from sarlp.apps.spreadsheets.label_files.coco_verified import VerifiedCoco
+from sarlp.apps.spreadsheets.label_files.columns import Columns
 from sarlp.apps.spreadsheets.label_files.cvat import CVATImages
 from sarlp.apps.spreadsheets.label_files.fiftyone import FiftyOneLabels
 from sarlp.apps.spreadsheets.label_files.imagefolder import (
@@ -30,7 +31,7 @@ from sarlp.apps.spreadsheets.label_files.openimages import (
     read_class_names,
 )
 from sarlp.apps.spreadsheets.label_files.roboflow import Roboflow, is_roboflow
-from sarlp.apps.spreadsheets.label_files.sheets import FILLED, CSVSheet, JSONLinesSheet
+from sarlp.apps.spreadsheets.label_files.sheets import CSVSheet, JSONLinesSheet
 from sarlp.apps.spreadsheets.label_files.spelling import Spelling
 from sarlp.apps.spreadsheets.label_files.tables import (
     CLASS_COLUMNS,
@@ -43,7 +44,6 @@ from sarlp.apps.spreadsheets.label_files.tables import (
 from sarlp.apps.spreadsheets.label_files.text import decode
 from sarlp.apps.spreadsheets.label_files.workbooks import open_workbook, workbook_kind
 from sarlp.datasets.annotation import AnnotationError
-from sarlp.errors import shorten
 from sarlp.labels import UNKNOWN
 from sarlp.names.clean_names import clean_name
 
@@ -69,6 +69,7 @@ def open_labels(
     unknown: Sequence[str] = (),
     sheet: str | None = None,
     group_column: str | None = None,
+    split_column: str | None = None,
     class_names: str | os.PathLike | Mapping[str, str] | None = None,
 ) -> LabelFile:
     """Open a file of labels in the form that it has.
@@ -89,6 +90,8 @@ def open_labels(
         sheet: of a workbook, by name; None for the first.
         group_column: name of the column, or key, that says which images belong together; its values are those of
             ``groups()``.
+        split_column: that which says on which side of the split an image is; its values are those of ``splits()``. None
+            for one that is called so (:data:`~.columns.SPLIT_COLUMNS`) and has nothing else.
         class_names: of Open Images, the file that has names of its classes, or these by what it calls them.
 
     Returns:
@@ -114,7 +117,8 @@ def open_labels(
         if form is None and not json_lines and begins in _WHOLE:
             form = begins
         if form in _WHOLE:
-            for option, value in {'--group-column': group_column, '--class-names': class_names}.items():
+            of_tables = {'--group-column': group_column, '--split-column': split_column, '--class-names': class_names}
+            for option, value in of_tables.items():
                 if value is not None:
                     raise AnnotationError(f'{path}: {option} does not go with the form {form}. Leave it out.')
             if form == VerifiedCoco.form:
@@ -132,22 +136,21 @@ def open_labels(
             else CSVSheet(content, path, encoding, delimiter, names)
         )
     refuse_minimal(path, table.header)
-    columns = _Columns(table, ignore_columns)
-    group = None if group_column is None else columns.named('--group-column', group_column)
-    columns.free = [column for column in columns.free if column != group]
+    columns = Columns(table, ignore_columns)
+    beside = columns.beside(group_column, split_column, class_columns)
     if form is None and class_column is None and value_column is None:
         form = _known_table(path, table)
     if form == Roboflow.form and image_column is None:
         image_column = table.header[0]  # whatever its classes are called
     image = columns.named('--image-column', image_column) if image_column is not None else columns.image(is_image)
     if isinstance(table, JSONLinesSheet) and (form == 'lists' or (form is None and _has_lists(table))):
-        return NameLists(table, image, group)
+        return NameLists(table, image, beside)
     free = form is None and class_column is None and value_column is None and class_columns is None
     if form == ImageFolderMetadata.form or free:
         names_column = _column_of_lists(table, columns, image, class_column, form)
         if names_column is not None:
             told = rest_is_no(path, positive, negative, unknown)
-            return ImageFolderMetadata(table, image, names_column, told, group)
+            return ImageFolderMetadata(table, image, names_column, told, beside)
 
     if class_names is not None and form != OpenImages.form:
         raise AnnotationError(f'{path}: --class-names goes with the form openimages, and this file is none.')
@@ -155,7 +158,7 @@ def open_labels(
         place = {name: columns.named(f'--form {form}', name) for name in COLUMNS}
         called = class_names if isinstance(class_names, Mapping | None) else read_class_names(class_names)
         words = Confidence(positive, negative, unknown, quoted=bool(json_lines))
-        return OpenImages(table, image, words, place['LabelName'], place['Confidence'], place['Source'], group, called)
+        return OpenImages(table, image, words, place['LabelName'], place['Confidence'], place['Source'], beside, called)
     spelling = Spelling(positive, negative, unknown, quoted=bool(json_lines))
     if form == CheXpert.form:
         spelling = chexpert_spelling(positive, negative, unknown, quoted=bool(json_lines))
@@ -169,14 +172,14 @@ def open_labels(
         for option, name, usual in given:
             used.append(columns.named(option, name) if name is not None else columns.first(usual, used, option))
         of_class, of_value = used[1:]
-        return Long(table, image, spelling, of_class, of_value, group)
+        return Long(table, image, spelling, of_class, of_value, beside)
     possible = [column for column in table.class_columns or columns.free if column in columns.free and column != image]
     for name in class_columns or ():
         columns.named('--class-columns', name)
     wanted = None if class_columns is None else set(map(clean_name, class_columns))
     chosen = [column for column in possible if wanted is None or table.header[column] in wanted]
     kinds: dict[str | None, type[Wide]] = {kind.form: kind for kind in (Roboflow, CheXpert)}
-    return kinds.get(form, Wide)(table, image, spelling, chosen, group)
+    return kinds.get(form, Wide)(table, image, spelling, chosen, beside)
 
 
 def _known_table(path: Path, table: Sheet) -> str | None:
@@ -188,7 +191,7 @@ def _known_table(path: Path, table: Sheet) -> str | None:
     return OpenImages.form if is_open_images(table.header) else None
 
 
-def _column_of_lists(table: Sheet, columns: '_Columns', image: int, given: str | None, form: str | None) -> int | None:
+def _column_of_lists(table: Sheet, columns: 'Columns', image: int, given: str | None, form: str | None) -> int | None:
     """The column of lists of names; None if there is none, where the form is not told."""
     if given is not None:
         return columns.named('--class-column', given)
@@ -227,72 +230,6 @@ def _check_workbook(path: Path, form: str | None, **of_text: Any) -> None:
         given.append(f'--form {form}')
     if given:
         raise AnnotationError(f'{path}: this is a workbook, and {" and ".join(given)} goes with text. Leave it out.')
-
-
-class _Columns:
-    """Columns of a sheet by name."""
-
-    def __init__(self, sheet: Sheet, ignored: Sequence[str]) -> None:
-        self.sheet = sheet
-        self.free = [*range(len(sheet.header))]
-        for name in ignored:
-            self.named('--ignore-columns', name, once=False)
-        left_out = {FILLED, *map(clean_name, ignored)}
-        self.free = [column for column in self.free if sheet.header[column] not in left_out]
-        self._lower = [name.lower() for name in sheet.header]
-
-    def named(self, option: str, name: str, once: bool = True) -> int:
-        """The column that an option names."""
-        found = [column for column in self.free if self.sheet.header[column] == clean_name(name)]
-        if not found or (once and len(found) > 1):
-            raise AnnotationError(
-                f'{self.sheet.path}: {len(found) or "no"} columns are called {name!r}, which {option} names; there are '
-                f'{shorten([repr(self.sheet.header[column]) for column in self.free])}.'
-            )
-        return found[0]
-
-    def first(self, names: Sequence[str], but: Sequence[int], option: str) -> int:
-        """The column with the first of some names."""
-        for name in names:
-            for column in self.free:
-                if self._lower[column] == name and column not in but:
-                    return column
-        raise AnnotationError(
-            f'{self.sheet.path}: none of the columns {shorten(list(map(repr, self.sheet.header)))} has a name such as '
-            f'{shorten(names)}. Name the column with {option}.'
-        )
-
-    def image(self, is_image: Callable[[str], bool]) -> int:
-        """The column of the images: by its name, or else the first one that names images that are there."""
-        classes = self.sheet.class_columns or ()
-        found = [column for column in self.free if self._lower[column] in IMAGE_COLUMNS and column not in classes]
-        if found:
-            return min(found, key=lambda column: IMAGE_COLUMNS.index(self._lower[column]))
-        if any(is_image(name) for name in self.sheet.header):
-            raise AnnotationError(
-                f'{self.sheet.path}: the first line must name the columns, such as image,cat,dog, but it has the image '
-                f'{next(name for name in self.sheet.header if is_image(name))!r}.'
-            )
-        for column in self.free:
-            for _, row in self.sheet.rows():
-                text = self.sheet.text(row, column)
-                if text.strip() and is_image(text):
-                    return column
-        raise AnnotationError(
-            f'{self.sheet.path}: which of the columns {shorten(list(map(repr, self.sheet.header)))} has the images? '
-            'None is called image, file_name or the like, and no cell names a file below the folder of the images. '
-            'Name it with --image-column, or correct --img-root.'
-        )
-
-    def looks_long(self, image: int, spelling: Spelling) -> bool:
-        """Whether there are columns of class and value, and the classes are no labels: a class may be called "tag"."""
-        try:
-            name = self.first(CLASS_COLUMNS, [image], '')
-            self.first(VALUE_COLUMNS, [image, name], '')
-        except AnnotationError:
-            return False
-        cells = (self.sheet.cells(row, (name,))[0] for _, row in self.sheet.rows())
-        return any(spelling[cell] is None for cell in cells)
 
 
 def _lower(name: str | None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sarlp.apps.spreadsheets.label_files.sheets import CSVSheet, JSONLinesSheet
@@ -26,27 +27,59 @@ Notes = Mapping[str, Mapping[int, str]]
 Sheet = CSVSheet | JSONLinesSheet | WorkbookSheet
 
 
-def rows_of_groups(sheet: Sheet, image: int, group: int | None) -> Iterator[tuple[int, str, str]]:
-    """Line, image as written and group of each row that names one."""
-    if group is not None:
-        for line, row in sheet.rows():
-            name = sheet.text(row, group).strip()
-            if name:
-                yield line, sheet.text(row, image), name
+@dataclass(frozen=True)
+class Beside:
+    """Columns with what a table says of images beside their labels.
+
+    Attributes:
+        group: of the groups, or None.
+        split: of the splits, or None.
+        told: whether a person named the column of the splits.
+    """
+
+    group: int | None = None
+    split: int | None = None
+    told: bool = False
 
 
-class _Table:
+class OfImages:
+    """A table in which a row is of an image."""
+
+    sheet: Sheet
+    image: int
+    beside: Beside
+
+    @property
+    def splits_told(self) -> bool:
+        """Whether a person named the column of the splits."""
+        return self.beside.told
+
+    def groups(self) -> Iterator[tuple[int, str, str]]:
+        """Line, image as written and group of each row that names one."""
+        if self.beside.group is not None:
+            for line, row in self.sheet.rows():
+                if name := self.sheet.text(row, self.beside.group).strip():
+                    yield line, self.sheet.text(row, self.image), name
+
+    def splits(self) -> Iterator[tuple[int, str, str]]:
+        """Line, image as written and split as written, or nothing, of each row, if there is a column of them."""
+        if self.beside.split is not None:
+            for line, row in self.sheet.rows():
+                yield line, self.sheet.text(row, self.image), self.sheet.text(row, self.beside.split).strip()
+
+
+class _Table(OfImages):
     """What the two kinds of tables have in common.
 
     Args:
         sheet: the file.
         image: its column of the images.
         spelling: what its cells mean.
-        group: the column of the groups, or None.
+        beside: its other columns.
     """
 
-    def __init__(self, sheet: Sheet, image: int, spelling: Spelling, group: int | None) -> None:
-        self.sheet, self.image, self.spelling, self.group = sheet, image, spelling, group
+    def __init__(self, sheet: Sheet, image: int, spelling: Spelling, beside: Beside) -> None:
+        self.sheet, self.image, self.spelling, self.beside = sheet, image, spelling, beside
         self.classes: tuple[str, ...] = ()
         self.spellings = Spellings()  # of the classes
         self.used: Counter[str] = Counter()
@@ -63,10 +96,6 @@ class _Table:
     def place(self, line: Any) -> str:
         """Where a statement stands, for messages."""
         return self.sheet.place(line)
-
-    def groups(self) -> Iterator[tuple[int, str, str]]:
-        """Line, image as written and group of each row that names one."""
-        yield from rows_of_groups(self.sheet, self.image, self.group)
 
     def habits(self) -> dict[int, str]:
         """How the file spells each code, once :meth:`statements` were gone through."""
@@ -99,7 +128,7 @@ class _Table:
             raise AnnotationError(
                 f'{self.path}: cells that are no label: {shorten(found)}. Understood are: {self.spelling.describe()}. '
                 'Add a spelling with --positive, --negative or --unknown; leave out a column that is no class with '
-                '--ignore-columns.'
+                '--ignore-columns; --split-column and --group-column are for those of a split and of groups.'
                 + (' A column of lists of class names is read with --form imagefolder.' if lists else '')
             )
         self.spelling.check_dashes(self.used, self.path)
@@ -109,7 +138,7 @@ class Wide(_Table):
     """A column of images and a column for each class.
 
     Args:
-        sheet, image, spelling, group: see above.
+        sheet, image, spelling, beside: see above.
         columns: those of the classes.
 
     Raises:
@@ -119,10 +148,8 @@ class Wide(_Table):
     form = 'wide'
     once = True  # an image has one row
 
-    def __init__(
-        self, sheet: Sheet, image: int, spelling: Spelling, columns: Sequence[int], group: int | None = None
-    ) -> None:
-        super().__init__(sheet, image, spelling, group)
+    def __init__(self, sheet: Sheet, image: int, spelling: Spelling, columns: Sequence[int], beside: Beside) -> None:
+        super().__init__(sheet, image, spelling, beside)
         self.columns = list(columns)
         self.classes = tuple(sheet.header[column] for column in self.columns)
         nameless = [sheet.column_name(column) for column in self.columns if not sheet.header[column]]
@@ -200,7 +227,7 @@ class Long(_Table):
     """A row for each label: image, class and value. The classes are those that occur, in alphabetical order.
 
     Args:
-        sheet, image, spelling, group: see above.
+        sheet, image, spelling, beside: see above.
         name: the column of the classes, which may spell one in several ways.
         value: the column of the values.
 
@@ -211,10 +238,8 @@ class Long(_Table):
     form = 'long'
     once = False
 
-    def __init__(
-        self, sheet: Sheet, image: int, spelling: Spelling, name: int, value: int, group: int | None = None
-    ) -> None:
-        super().__init__(sheet, image, spelling, group)
+    def __init__(self, sheet: Sheet, image: int, spelling: Spelling, name: int, value: int, beside: Beside) -> None:
+        super().__init__(sheet, image, spelling, beside)
         self.name, self.value = name, value
         names = {self._class_of(line, row) for line, row in sheet.rows()}
         self.classes = tuple(sorted(names))
