@@ -157,6 +157,15 @@ def with_options(dataset: Mapping, **options: Any) -> ConfigDict:
     return dataset
 
 
+def whole(dataset: Mapping) -> ConfigDict:
+    """A copy with all images and known labels, also those that training leaves to select an epoch by."""
+    dataset = with_options(dataset)
+    for leaf in leaves(dataset):
+        for name in ('holdout', 'label_fold'):
+            leaf.pop(name, None)
+    return dataset
+
+
 def each_once(dataset: Mapping) -> ConfigDict:
     """A copy without what repeats images: for measuring, where an image counts once."""
     kind = _kind(dataset)

@@ -35,6 +35,7 @@ from sarlp.datasets.nesting import (
     image_folder,
     leaves,
     name_files,
+    whole,
     with_options,
 )
 from sarlp.engine import load_config
@@ -130,7 +131,7 @@ def complete_labels(
         raise UserError(f'--out must be a file ending in .csv, got {out}')
     cfg_options = read_options(cfg_options)
     cfg = load_config(config, cfg_options)
-    datasets = {name: cfg[f'{name}_dataloader'].dataset for name in SPLITS[split]}
+    datasets = {name: whole(cfg[f'{name}_dataloader'].dataset) for name in SPLITS[split]}
     completed = _completed_splits(datasets)
     first = next(iter(completed.values()))
     img_root = image_folder(first).absolute()

@@ -17,7 +17,7 @@ from mmengine.registry import init_default_scope
 from sarlp.apps.completion import Record, record_path
 from sarlp.apps.completion.complete import UNION, folds_dir
 from sarlp.apps.completion.scoring import LabelledBatches
-from sarlp.datasets.nesting import annotation_paths, with_options
+from sarlp.datasets.nesting import annotation_paths, whole, with_options
 from sarlp.engine.kept_tokens import keep_tokens
 from sarlp.engine.testing import loader_for_testing
 from sarlp.errors import UserError
@@ -77,7 +77,7 @@ def fold_features(
     path = features_path(csv_file)
     cfg = record.load_config()
     init_default_scope(cfg.get('default_scope', 'sarlp'))
-    dataset = cfg.train_dataloader.dataset
+    dataset = whole(cfg.train_dataloader.dataset)
     if len(record.annotations) > 1:  # folds of both splits
         dataset = with_options(dataset, ann_file=str((folds_dir(Path(csv_file)) / UNION).absolute()))
     loader = loader_for_testing(cfg, dataset)

@@ -20,7 +20,7 @@ from sarlp.apps.spreadsheet_completion.result import CompletedSpreadsheet
 from sarlp.apps.spreadsheets.csv_labels import ReadLabels, read_csv_labels, write_annotations
 from sarlp.apps.spreadsheets.label_source import write_labels_like_source
 from sarlp.datasets.multilabel import fold_of
-from sarlp.datasets.nesting import with_options
+from sarlp.datasets.nesting import whole, with_options
 from sarlp.engine import load_config
 from sarlp.engine.devices import AUTO, describe_device, use_device
 from sarlp.engine.options import read_options
@@ -154,7 +154,7 @@ def _keep_tokens(config: str, folder: Path) -> dict[str, str]:
 def _train_on_all(config: str, options: Mapping[str, Any], recovered: Path) -> Path:
     """One model of all photographs and what is known of them; returns its checkpoint."""
     cfg = load_config(config, options)
-    images = with_options(cfg.train_dataloader.dataset, ann_file=str((folds_dir(recovered) / UNION).absolute()))
+    images = with_options(whole(cfg.train_dataloader.dataset), ann_file=str((folds_dir(recovered) / UNION).absolute()))
     return train_to_the_end(cfg, images, recovered.with_name('model'), 'model')
 
 

@@ -74,6 +74,36 @@ def test_every_unknown_label_has_one_line(completion, known):
     assert {line.decision for line in lines} <= CODES.keys()
 
 
+@pytest.mark.parametrize(
+    'protocol',
+    [{'label_fold': dict(part='train', number=3)}, {'holdout': dict(part='train', share=0.3)}],
+    ids=['held-out labels', 'held-out images'],
+)
+def test_what_selected_the_epoch_is_known_and_completed_all_the_same(
+    protocol, options, checkpoint, known, tmp_path, monkeypatch
+):
+    (name, value) = next(iter(protocol.items()))
+    options = {**options, f'train_dataloader.dataset.{name}': value}
+    classes, labels = known
+    unknown = {(i, classes[c]) for i, codes in labels.items() for c in np.flatnonzero(codes == -1)}
+    done = complete_labels(CONFIG, checkpoint, tmp_path / 'a.csv', 'all', 0.5, cfg_options=options)
+    assert {(line.image, line.cls) for line in read_recovered(done.files['recovered'])} == unknown
+    _, after = label_arrays([done.files['train'], done.files['test']])
+    assert all((after[i][codes != -1] == codes[codes != -1]).all() for i, codes in labels.items())
+
+    seen = {}
+
+    def no_training(cfg, dataset, *rest):
+        data = DATASETS.build(dataset)
+        seen.update({image: observed for image, observed, *_ in map(data.get_labels, range(len(data)))})
+        return Path(checkpoint)
+
+    monkeypatch.setattr('sarlp.apps.completion.folds.train_to_the_end', no_training)
+    done = complete_labels(CONFIG, None, tmp_path / 'b.csv', 'all', 0.5, 2, cfg_options=options)
+    assert {(line.image, line.cls) for line in read_recovered(done.files['recovered'])} == unknown
+    assert all((seen[i] == codes).all() for i, codes in labels.items()) and seen.keys() == labels.keys()
+
+
 def test_probabilities_are_those_of_the_model(completion, options, checkpoint, scenes):
     model = init_model(load_config(CONFIG, options), checkpoint)
     lines = [line for line in read_recovered(completion.files['recovered']) if line.image == '000007.jpg']
