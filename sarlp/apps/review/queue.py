@@ -29,6 +29,7 @@ class Item(NamedTuple):
             model decided; ``'suspect'``, one that is known and that the model contradicts.
         suggestion: 1 / 0, what the model says; None where it says nothing.
         label: 1 / 0, what is known of a suspect; None otherwise.
+        evidence: whose word it is against a suspect, see :class:`~sarlp.apps.completion.record.Suspect`; else nothing.
     """
 
     image: str
@@ -37,6 +38,7 @@ class Item(NamedTuple):
     kind: str
     suggestion: int | None
     label: int | None
+    evidence: str = ''
 
     @property
     def pair(self) -> Pair:
@@ -162,7 +164,8 @@ class ReviewQueue:
             self.items.append(Item(row.image, row.cls, row.probability, kind, suggestion, None))
         for suspect in suspects:
             label = CODES[suspect.label]
-            self.items.append(Item(suspect.image, suspect.cls, suspect.probability, 'suspect', 1 - label, label))
+            of_label = ('suspect', 1 - label, label, suspect.evidence)
+            self.items.append(Item(suspect.image, suspect.cls, suspect.probability, *of_label))
 
         self.classes = tuple(classes)
         self._class_of = {name: index for index, name in enumerate(self.classes)}

@@ -284,6 +284,7 @@ def _item_json(review: Review, index: int) -> dict[str, Any]:
         'kind': item.kind,
         'suggestion': NAMES[item.suggestion],
         'label': NAMES[item.label],
+        'evidence': item.evidence,
         'decision': NAMES[held.decision],
         'seen': held.answer,
     }

@@ -15,7 +15,7 @@ import torch
 
 from sarlp.apps.completion import Calibration, Record, record_path, suspects_path
 from sarlp.apps.completion.complete import UNION
-from sarlp.apps.completion.record import HEADER, SUSPECTS_HEADER, write_table
+from sarlp.apps.completion.record import EVIDENCE_HEADER, HEADER, SUSPECTS_HEADER, write_table
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
 from sarlp.datasets.annotation import dump_annotation, load_annotation
@@ -85,7 +85,8 @@ def make(place, monkeypatch, capsys, images, folds=None):
                 suspects.append((name_of(index), name, ('negative', 'positive')[label], 0.03 if label else 0.97))
     table = place.root / 'recovered.csv'
     write_table(table, HEADER, recovered)
-    write_table(suspects_path(table), SUSPECTS_HEADER, suspects)
+    evidence = [(*row, 0.97, 'fold 2 of 3' if folds else 'in sample') for row in suspects]
+    write_table(suspects_path(table), (*SUSPECTS_HEADER, *EVIDENCE_HEADER), evidence)
     options = {'train_dataloader.dataset.label_mask': None}  # of the config; nothing else is hidden
     if folds:
         options['train_dataloader.dataset.data_prefix'] = dict(img_path='data/photos')

@@ -119,7 +119,8 @@ def test_a_session(made, serve, person):
     label = next(row[2] for row in made.suspects if row[:2] == pair)
     assert (
         page.inner_text('#says')
-        == f'Suspect: it is labelled as {words[label]}, the model suggests {words[other[label]]}.'
+        == f'Suspect: it is labelled as {words[label]}, the model suggests {words[other[label]]}. '
+        'It was trained on this very label, and may know it by heart.'
     )
     page.click('h1')
     decided[me.decide(lambda: me.press('a'), words[other[label]])] = other[label]

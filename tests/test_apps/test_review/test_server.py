@@ -159,6 +159,7 @@ class TestMany:
         while True:
             answer = get('/api/grid?' + urllib.parse.urlencode({**query, **at})).json
             page = [item['index'] for item in answer['items']]
+            assert all((item['evidence'] == 'in sample') == (item['kind'] == 'suspect') for item in answer['items'])
             if not page:
                 break
             assert len(page) <= 3 and answer['ahead'] == answer['total'] - len(seen)

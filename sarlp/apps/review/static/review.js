@@ -212,7 +212,14 @@ function place() {
 function says(item) {
   if (item.kind === 'undecided') return 'The model is undecided.';
   if (item.kind === 'suggested') return `The model suggests: ${WORDS[item.suggestion]}.`;
-  return `Suspect: it is labelled as ${WORDS[item.label]}, the model suggests ${WORDS[item.suggestion]}.`;
+  return `Suspect: it is labelled as ${WORDS[item.label]}, the model suggests ${WORDS[item.suggestion]}.${evidence(item)}`;
+}
+
+// what the word of the model is worth (sarlp/apps/completion/record.py)
+function evidence({ evidence: whose }) {
+  if (!whose) return '';
+  if (whose === 'in sample') return ' It was trained on this very label, and may know it by heart.';
+  return ` It was trained without this image (${whose}).`;
 }
 
 function showEnd() {
