@@ -50,7 +50,7 @@ def score_out_of_fold(
     for index in range(number):
         fold, name = dict(index=index, number=number, seed=seed), f'fold {index + 1} of {number}'
         rest = with_options(dataset, fold=dict(fold, part='rest'))
-        left = f', {timedelta(seconds=round(np.mean(taken) * (number - index)))} left for all' if taken else ''
+        left = f', {timedelta(seconds=round(np.mean(taken) * (number - index)))} left for the folds' if taken else ''
         started = time.monotonic()
         checkpoint = train_to_the_end(cfg, rest, folder / f'fold{index}', name, left)
         with brief(name):

@@ -11,6 +11,7 @@ import socket
 import webbrowser
 from typing import Any
 
+from sarlp.apps.other_sites import is_of_other_site
 from sarlp.apps.review.leases import Leases
 from sarlp.apps.review.log_line import NAMES
 from sarlp.apps.review.maps import AttentionMaps, PictureError, encode, read_picture
@@ -69,10 +70,7 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
             abort(403, f'this review is at http://{HOST}:{port} only')
         if request.method in ('GET', 'HEAD'):
             return
-        # a browser says where a request comes from; programs, which need no page to do harm, may leave it out
-        origin = request.headers.get('Origin')
-        foreign = request.headers.get('Sec-Fetch-Site', 'same-origin') != 'same-origin'
-        if foreign or (origin is not None and origin != f'http://{request.host}'):
+        if is_of_other_site(request):
             abort(403, 'the request comes from a page of another site')
         if request.mimetype != 'application/json':
             abort(415, 'expected application/json')

@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from sarlp.apps.other_sites import is_of_other_site
 from sarlp.apps.serve.batches import Batcher, BusyError
 from sarlp.apps.serve.images import ImageRefused, read_image
 from sarlp.apps.serve.models import Model, Seen, check_threshold
@@ -123,10 +124,7 @@ def create_app(
             given = request.headers.get('Authorization', '').removeprefix('Bearer ')
             if not hmac.compare_digest(given.encode(), token.encode()):
                 abort(401, 'give the token of this server as the header Authorization: Bearer TOKEN')
-        # a browser says where a request comes from; programs leave it out
-        if request.headers.get('Sec-Fetch-Site', 'same-origin') not in ('same-origin', 'none') or (
-            request.headers.get('Origin') not in (None, f'http://{request.host}')
-        ):
+        if is_of_other_site(request):
             abort(403, 'the request comes from a page of another site')
 
     @app.after_request
