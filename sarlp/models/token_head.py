@@ -21,6 +21,9 @@ class TokenHead(MultiLabelHead):
         normalize: scale each channel of the tokens to mean 0 and variance 1, those of all places together.
         dropout: share of the channels of a token that are left out, in [0, 1).
         sharpness: of the attention, >= 0; 0 is the mean over the places, 1 that of ``BaselineHead``.
+        places: so many tokens of an image, at least 1, are drawn anew for each step of training, where the backbone is
+            frozen: those of neighbouring places say nearly the same, and a step takes as long as its tokens are many.
+            None takes all of them, as evaluation does and the training of a backbone.
     """
 
     last_layer = 'score'
@@ -33,6 +36,7 @@ class TokenHead(MultiLabelHead):
         normalize: bool = True,
         dropout: float = 0.5,
         sharpness: float = 0.25,
+        places: int | None = None,
         init_cfg: dict | None = None,
     ):
         super().__init__(num_classes, in_channels, init_cfg)
@@ -40,7 +44,9 @@ class TokenHead(MultiLabelHead):
             raise UserValueError(
                 f'TokenHead: dropout must be in [0, 1) and sharpness at least 0, got {dropout!r} and {sharpness!r}'
             )
-        self.sharpness = sharpness
+        if places is not None and places < 1:
+            raise UserValueError(f'TokenHead: places must be at least 1, got {places!r}')
+        self.sharpness, self.places = sharpness, places
         self.norm = nn.BatchNorm1d(in_channels) if normalize else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.hidden = None if hidden_dim is None else nn.Linear(in_channels, hidden_dim)
@@ -57,8 +63,18 @@ class TokenHead(MultiLabelHead):
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
         """Args: tokens (B, P, D), row-major over ``grid`` (H, W)."""
         self.check_tokens(tokens, grid)
+        if self.training and self.places is not None and not tokens.requires_grad:
+            tokens = _draw(tokens, self.places)
         features = self.dropout(self.norm(tokens.transpose(1, 2)).transpose(1, 2))
         if self.hidden is not None:
             features = self.dropout(self.hidden(features).relu())
         token_scores = self.score(features)
         return {'logits': self.pool(token_scores), 'token_scores': token_scores}
+
+
+def _draw(tokens: Tensor, number: int) -> Tensor:
+    """(B, number, D) of the tokens (B, P, D), each image's own; all of them if there are no more."""
+    if tokens.shape[1] <= number:
+        return tokens
+    drawn = torch.rand(tokens.shape[:2], device=tokens.device).topk(number, 1).indices
+    return tokens.gather(1, drawn[..., None].expand(-1, -1, tokens.shape[2]))

@@ -37,7 +37,43 @@ def test_with_everything_off_it_is_the_baseline():
     assert torch.equal(head(tokens, (H, W))['logits'], baseline(tokens, (H, W))['logits'])
 
 
+def test_a_step_of_training_takes_some_places_of_a_frozen_backbone():
+    head = TokenHead(C, D, None, normalize=False, dropout=0, places=3)
+    tokens = torch.randn(B, H * W, D)
+    everywhere = head.score(tokens)
+    counts = np.zeros((B, H * W))
+    steps = 2000
+    torch.manual_seed(0)
+    for _ in range(steps):
+        scores = head(tokens, (H, W))['token_scores']
+        assert scores.shape == (B, 3, C)
+        same = torch.isclose(scores[:, :, None], everywhere[:, None]).all(-1)  # (B, 3, P)
+        assert (same.sum(2) == 1).all() and (same.sum(1) <= 1).all()  # of its own image, none twice
+        counts += same.sum(1).numpy()
+    expected = steps * 3 / (H * W)
+    assert np.abs(counts - expected).max() < 5 * np.sqrt(expected * (1 - 3 / (H * W)))
+    # the pool is over what was drawn
+    outputs = head(tokens, (H, W))
+    assert torch.equal(outputs['logits'], head.pool(outputs['token_scores']))
+
+
+def test_all_places_are_taken_otherwise():
+    torch.manual_seed(0)
+    tokens = torch.randn(B, H * W, D)
+    some, all_of_them = (TokenHead(C, D, 5, dropout=0, places=places) for places in (3, None))
+    some.load_state_dict(all_of_them.state_dict())
+    trained = tokens.clone().requires_grad_()  # of a backbone that learns
+    assert torch.equal(some(trained, (H, W))['logits'], all_of_them(tokens, (H, W))['logits'])
+    assert torch.equal(some.eval()(tokens, (H, W))['logits'], all_of_them.eval()(tokens, (H, W))['logits'])
+    enough = TokenHead(C, D, 5, dropout=0, places=H * W)
+    state = torch.get_rng_state()
+    enough(tokens, (H, W))
+    assert torch.equal(torch.get_rng_state(), state)  # nothing is drawn where there are no more
+
+
 def test_values_that_mean_nothing():
     for options in (dict(dropout=1.0), dict(sharpness=-0.5)):
         with pytest.raises(UserError, match='dropout must be in .0, 1. and sharpness at least 0'):
             TokenHead(C, D, **options)
+    with pytest.raises(UserError, match='places must be at least 1, got 0'):
+        TokenHead(C, D, places=0)
