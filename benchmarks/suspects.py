@@ -26,7 +26,7 @@ from sarlp.apps.completion.scoring import score
 from sarlp.apps.completion.suspects import doubts
 from sarlp.commands.friendly import friendly_errors
 from sarlp.datasets.annotation import dump_annotation, labels_of, load_annotation
-from sarlp.datasets.nesting import annotation_path, leaves
+from sarlp.datasets.nesting import annotation_path, digest_of_images, leaves
 from sarlp.engine import load_config
 from sarlp.engine.options import read_options
 from sarlp.engine.testing import loader_for_testing
@@ -111,7 +111,8 @@ def average_precision(doubt: np.ndarray, observed: np.ndarray, wrong: np.ndarray
 def in_sample(cfg: Config, image_ids: list[str], work_dir: Path) -> np.ndarray:
     """(N, C) scores of a model that was trained on all of the images."""
     dataset = cfg.train_dataloader.dataset
-    model = init_model(cfg.copy(), train_to_the_end(cfg, dataset, work_dir, 'in sample'), 'cpu')
+    checkpoint = train_to_the_end(cfg, dataset, digest_of_images(dataset), work_dir, 'in sample')
+    model = init_model(cfg.copy(), checkpoint, 'cpu')
     found = score(model, loader_for_testing(cfg, dataset), 'train')
     place = {image: row for row, image in enumerate(found.image_ids)}
     return found.scores[[place[image] for image in image_ids]]

@@ -45,7 +45,8 @@ def main() -> None:
         from sarlp.apps.spreadsheet_completion import complete
 
         done = complete(**options)
-        print(f'\n{done.report.split("## ")[0].strip()}\n')
+        head, *_ = done.report.split('\n## ')
+        print(f'\n{head.strip()}\n')
         for name, file in done.files.items():
             print(f'{name:<12} {file}')
         print(f'\ngo on with:\n{done.next}')

@@ -15,6 +15,7 @@ from mmengine.config import ConfigDict
 
 from sarlp.datasets.annotation import load_annotation
 from sarlp.errors import UserError, shorten
+from sarlp.io.files import digest_of_contents
 from sarlp.names.class_names import check_names, columns_by_name
 from sarlp.registry import DATASETS
 
@@ -141,6 +142,15 @@ def annotation_paths(dataset: Mapping) -> list[Path]:
 def image_folder(leaf: Mapping) -> Path:
     """The folder that the paths of a leaf's images are relative to."""
     return Path(leaf.get('data_root') or '') / (leaf.get('data_prefix') or {}).get('img_path', '')
+
+
+def digest_of_images(dataset: Mapping) -> str:
+    """In hexadecimal digits, of what is in the image files of a data set, whichever part of them it takes."""
+    return digest_of_contents(
+        image_folder(leaf) / entry['img_path']
+        for leaf in leaves(dataset)
+        for entry in load_annotation(annotation_path(leaf))[1]
+    )
 
 
 def name_files(dataset: Mapping) -> str:

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 from sarlp.engine.terminal import say
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError, UserValueError, shorten
-from sarlp.io.files import atomic_write
+from sarlp.io.files import atomic_write, content_digest
 from sarlp.io.token_store import TokenStore
 from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.frozen import Frozen
@@ -184,7 +184,7 @@ class TokenKeeper:
 
     def _content(self, path: Path) -> str:
         if path not in self._contents:
-            self._contents[path] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+            self._contents[path] = content_digest(path)
         return self._contents[path]
 
     def _compute(self, images: _Images, store: TokenStore, workers: int) -> dict[str, str]:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,4 +74,27 @@ def sha256_of(stream: IO[bytes]) -> str:
     digest = hashlib.sha256()
     while block := stream.read(1 << 20):
         digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of_file(path: str | os.PathLike) -> str:
+    """In hexadecimal digits."""
+    with open(path, 'rb') as file:
+        return sha256_of(file)
+
+
+def content_digest(path: str | os.PathLike) -> str:
+    """In hexadecimal digits, of what is in a file."""
+    with open(path, 'rb') as file:
+        return hashlib.blake2b(file.read(), digest_size=16).hexdigest()
+
+
+def digest_of_contents(paths: Iterable[str | os.PathLike]) -> str:
+    """In hexadecimal digits, of what is in files, in this order; one that can not be read counts as such."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            digest.update(content_digest(path).encode())
+        except OSError:
+            digest.update(b'unread')
     return digest.hexdigest()

@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 
 from sarlp.apps.completion.scoring import Scored, score, stack
-from sarlp.datasets.nesting import annotation_paths, with_options
+from sarlp.datasets.nesting import annotation_paths, digest_of_images, with_options
 from sarlp.engine import build_runner
 from sarlp.engine.terminal import brief
 from sarlp.engine.testing import loader_for_testing
@@ -31,7 +31,7 @@ def score_out_of_fold(
     """Train a model for each fold of the images, without that fold, and score the fold by it.
 
     No epoch is selected, since that would look at the fold: the last one counts. What is trained already in ``folder``
-    with the same config and labels is not trained again, and a training that was cut off goes on.
+    with the same config, labels and images is not trained again, and a training that was cut off goes on.
 
     Args:
         cfg: of :func:`~sarlp.engine.load_config`; not changed.
@@ -47,12 +47,13 @@ def score_out_of_fold(
     folder = Path(folder)
     parts, checkpoints = [], []
     taken: list[float] = []
+    images = digest_of_images(dataset)
     for index in range(number):
         fold, name = dict(index=index, number=number, seed=seed), f'fold {index + 1} of {number}'
         rest = with_options(dataset, fold=dict(fold, part='rest'))
         left = f', {timedelta(seconds=round(np.mean(taken) * (number - index)))} left for the folds' if taken else ''
         started = time.monotonic()
-        checkpoint = train_to_the_end(cfg, rest, folder / f'fold{index}', name, left)
+        checkpoint = train_to_the_end(cfg, rest, images, folder / f'fold{index}', name, left)
         with brief(name):
             model = init_model(cfg.copy(), checkpoint, device)
             loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
@@ -62,11 +63,12 @@ def score_out_of_fold(
     return stack(parts), checkpoints
 
 
-def train_to_the_end(cfg: Config, dataset: Mapping, work_dir: Path, name: str, more: str = '') -> Path:
+def train_to_the_end(cfg: Config, dataset: Mapping, images: str, work_dir: Path, name: str, more: str = '') -> Path:
     """Train on a data set without looking at another: the last epoch counts.
 
     Args:
         cfg, dataset: see :func:`score_out_of_fold`.
+        images: what they are, of :func:`~sarlp.datasets.nesting.digest_of_images`.
         work_dir: if a training in there has ended it is not done again, and one that was cut off goes on.
         name: in front of each line on the terminal.
         more: to say when it starts.
@@ -75,7 +77,7 @@ def train_to_the_end(cfg: Config, dataset: Mapping, work_dir: Path, name: str, m
         The checkpoint.
     """
     train_cfg = _training(cfg, dataset)
-    checkpoint = _finished(train_cfg, work_dir)
+    checkpoint = _finished(train_cfg, images, work_dir)
     if checkpoint is not None:
         print(f'{name}: trained before, {checkpoint}', flush=True)
         return checkpoint
@@ -104,21 +106,22 @@ def _training(cfg: Config, dataset: Mapping) -> Config:
     return cfg
 
 
-def _fingerprint(cfg: Config) -> str:
+def _fingerprint(cfg: Config, images: str) -> str:
     """Of what the weights depend on."""
     digest = hashlib.sha256(json.dumps(cfg.to_dict(), sort_keys=True, default=str).encode())
     for file in annotation_paths(cfg.train_dataloader.dataset):
         digest.update(file.read_bytes())
+    digest.update(images.encode())
     return digest.hexdigest()
 
 
-def _finished(cfg: Config, work_dir: Path) -> Path | None:
+def _finished(cfg: Config, images: str, work_dir: Path) -> Path | None:
     """The checkpoint of a training that has ended; None if there is none, or it was cut off."""
-    mark, started, fingerprint = work_dir / FINISHED, work_dir / 'started.json', _fingerprint(cfg)
+    mark, started, fingerprint = work_dir / FINISHED, work_dir / 'started.json', _fingerprint(cfg, images)
     if started.is_file() and read_json(started) != fingerprint:
         raise UserError(
-            f'{work_dir}: this was trained with another config, or on other labels. Remove {work_dir.parent}, or '
-            'choose another --out'
+            f'{work_dir}: this was trained with another config, or on other labels or images. Remove '
+            f'{work_dir.parent}, or choose another --out'
         )
     _write(started, fingerprint)
     return work_dir / read_json(mark) if mark.is_file() else None

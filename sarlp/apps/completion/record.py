@@ -19,6 +19,7 @@ from sarlp.errors import UserError
 from sarlp.evaluation.calibration import Calibration
 from sarlp.io.files import atomic_write
 from sarlp.io.json_file import plain, read_json
+from sarlp.io.moved import follow
 from sarlp.io.outputs import check_output, has_keys, is_table
 from sarlp.labels import CODES, DECISIONS, NEGATIVE, POSITIVE
 
@@ -26,6 +27,7 @@ VERSION = 1
 HEADER = ('image', 'class', 'probability', 'decision')
 SUSPECTS_HEADER = ('image', 'class', 'label', 'probability')
 EVIDENCE_HEADER = ('doubt', 'evidence')  # behind it; tables of earlier versions end before
+_PATHS = ('config', 'cfg_options', 'data_root', 'img_root', 'annotations', 'checkpoints')  # what has paths in it
 HELD_OUT, IN_SAMPLE = 'held out', 'in sample'
 
 
@@ -116,17 +118,21 @@ class Record:
 
     def write(self, path: str | os.PathLike) -> None:
         content = {'version': VERSION, **asdict(self), 'calibration': self.calibration.to_json()}
+        content['folder'] = os.path.dirname(os.path.abspath(path))
         with atomic_write(path) as file:
             json.dump(plain(content), file, indent=1, ensure_ascii=False, allow_nan=False)
             file.write('\n')
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> 'Record':
-        """Raises :class:`UserError` if the file is missing or damaged."""
+        """Raises :class:`UserError` if the file is missing or damaged. Paths lead to what was moved with it, too."""
         calibration = Calibration.read(path)
         content = read_json(path)
         if content.get('version') != VERSION:
             raise UserError(f'{path}: expected a record of version {VERSION}; write it anew by sarlp recover')
+        if isinstance(was := content.get('folder'), str):  # records of earlier versions do not say it
+            here = os.path.dirname(os.path.abspath(path))
+            content |= {key: _follow(content[key], was, here) for key in _PATHS if key in content}
         try:
             folds = content['folds']
             record = cls(
@@ -149,6 +155,15 @@ class Record:
             reason = f'no {error}' if isinstance(error, KeyError) else error
             raise UserError(f'{path}: is no record of sarlp recover ({reason})') from None
         return record
+
+
+def _follow(value: Any, was: str, here: str) -> Any:
+    """A value of JSON whose paths follow the record."""
+    if isinstance(value, Mapping):
+        return {key: _follow(inner, was, here) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_follow(inner, was, here) for inner in value]
+    return follow(value, was, here) if isinstance(value, str) else value
 
 
 def _quality(content: Mapping[str, Any]) -> dict[str, Any]:

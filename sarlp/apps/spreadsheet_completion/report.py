@@ -12,6 +12,7 @@ from sarlp.engine.terminal import near
 from sarlp.evaluation.quality import precision_interval
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
+_KINDS = {'yes': 'positive', 'no': 'negative'}
 _ENOUGH = 5  # known labels of a kind below which a class is said to have few
 
 
@@ -61,6 +62,7 @@ def format_report(
         f'({filled.sum() / unknown.sum():.1%}), {int((unknown & ~filled).sum()):,} are left blank. '
         'What was known stays as it was.',
         '',
+        *_not_reached(completion),
         *(f'    {line}' for line in format_summary(read, observed).splitlines()),
         f'    trained: {backbone.config}, {backbone.reason}',
         f'    folds: {completion.record.folds}, each filled in by a model that has not seen it',
@@ -96,32 +98,41 @@ def format_report(
 def _promise(completion: Completion) -> list[str]:
     asked, expected = completion.record.calibration.precision, completion.record.expected
     lines = [
-        f'Asked for were {asked:.0%}: so many of the cells filled in as yes are to be right, and a cell is filled in '
-        f'as no where that has a probability of at least {asked:.0%}. The evidence is a cross-validation on '
+        f'Asked for were {_share(asked)}: so many of the cells filled in as yes are to be right, and a cell is filled '
+        f'in as no where that has a probability of at least {_share(asked)}. The evidence is a cross-validation on '
         f'{completion.held_out:,} known cells, each looked at by a model that was not trained on its photograph:',
         '',
         '| filled in as | known cells | right | | 95 % interval |',
         '|---|---|---|---|---|',
     ]
-    for word, kind in (('yes', 'positive'), ('no', 'negative')):
+    for word, kind in _KINDS.items():
         part = expected[kind]
-        low, shown = 0.0, '- | -'
+        shown = '- | -'
         if part['decided']:
             low, high = precision_interval(part)
             shown = f'{part["precision"]:.1%} | {low:.1%} to {high:.1%}'
         lines.append(f'| {word} | {part["decided"]:,} | {part["right"]:,} | {shown} |')
-        if kind == 'positive':
-            least = low
-    if not expected['positive']['precision'] >= asked:
-        lines += ['', f'**The {asked:.0%} of yes were not reached there. Fill in more cells.**']
-    elif least < asked:
-        lines += ['', f'So few known cells can not rule out {least:.0%} for yes; more of them narrow that down.']
+    if expected['positive']['precision'] >= asked > (low := precision_interval(expected['positive'])[0]):
+        lines += ['', f'So few known cells can not rule out {low:.1%} for yes; more of them narrow that down.']
     lines += [
         '',
         'This holds for cells like those that were known. Where people filled in only what was easy, it is what is '
         'easy that it holds for.',
     ]
     return lines
+
+
+def _not_reached(completion: Completion) -> list[str]:
+    """What the precision that was asked for is not promised of, for who reads the first lines alone."""
+    asked, expected = completion.record.calibration.precision, completion.record.expected
+    words = [word for word, kind in _KINDS.items() if not expected[kind]['precision'] >= asked]
+    if not words:
+        return []
+    return [
+        f'**The {_share(asked)} of {" and of ".join(words)} that were asked for were not reached on known cells '
+        '(below). Fill in more cells.**',
+        '',
+    ]
 
 
 def _classes(completion: Completion, unknown: np.ndarray) -> list[str]:
@@ -147,7 +158,7 @@ def _classes(completion: Completion, unknown: np.ndarray) -> list[str]:
 def _left_blank(completion: Completion, unknown: np.ndarray) -> list[str]:
     asked = completion.record.calibration.precision
     lines = [
-        f'A cell is left blank where its probability is above {1 - asked:.2f}, so that it is no safe no, and below '
+        f'A cell is left blank where its probability is above {_share(1 - asked)}, so that it is no safe no, and below '
         'what a yes of its class takes.',
     ]
     never: list[str] = []
@@ -162,7 +173,7 @@ def _left_blank(completion: Completion, unknown: np.ndarray) -> list[str]:
     if never:
         lines += [
             '',
-            f'Never filled in as yes, since no probability of theirs has a precision of {asked:.0%}: '
+            f'Never filled in as yes, since no probability of theirs has a precision of {_share(asked)}: '
             f'{", ".join(map(_cell, never))}.',
         ]
     if few:
@@ -177,6 +188,11 @@ def _left_blank(completion: Completion, unknown: np.ndarray) -> list[str]:
         f'{int(between.sum()):,} cells are left blank: the review page shows them, the most informative first.',
     ]
     return lines
+
+
+def _share(value: float) -> str:
+    """As it was asked for, to the last digit: 99.9 % are not 100 %."""
+    return f'{100 * value:.10g}%'
 
 
 def _cell(text: str) -> str:

@@ -1,6 +1,5 @@
 """From a spreadsheet with blanks and a folder of photographs to a completed spreadsheet."""
 
-import hashlib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -20,14 +19,14 @@ from sarlp.apps.spreadsheet_completion.result import CompletedSpreadsheet
 from sarlp.apps.spreadsheets.csv_labels import ReadLabels, read_csv_labels, write_annotations
 from sarlp.apps.spreadsheets.label_source import write_labels_like_source
 from sarlp.datasets.multilabel import fold_of
-from sarlp.datasets.nesting import whole, with_options
+from sarlp.datasets.nesting import digest_of_images, whole, with_options
 from sarlp.engine import load_config
 from sarlp.engine.devices import AUTO, describe_device, use_device
 from sarlp.engine.options import read_options
 from sarlp.engine.terminal import near
 from sarlp.errors import UserError
 from sarlp.evaluation.calibration import require_enough
-from sarlp.io.files import atomic_write
+from sarlp.io.files import atomic_write, digest_of_contents
 from sarlp.labels import UNKNOWN
 
 
@@ -98,10 +97,11 @@ def complete(
     }
     load_config(backbone.config, options)  # what is wrong with it is told before anything is written
     made_of = dict(
-        labels=hashlib.sha256(labels.read_bytes()).hexdigest(),
+        labels=read.sha256,
         photos=str(Path(photos).resolve()),
         read={**read.options, **form, **read.file.settings()},  # settings: also what is in a file of class names
         images=sorted(read.labels),
+        contents=digest_of_contents(read.folder.root / image for image in sorted(read.labels)),
         folds=folds,
         config=backbone.config,
         options={name: str(value) for name, value in options.items()},
@@ -109,7 +109,7 @@ def complete(
     moved = folder.begin(made_of)
     if moved is not None:
         print(f'what was completed before, of something else, is in {near(moved)} now')
-    write_annotations(read, data)  # folds hold out images of both splits
+    write_annotations(read, data, seed=None)  # folds hold out images of both splits
     completion = complete_labels(
         backbone.config,
         None,
@@ -155,7 +155,7 @@ def _train_on_all(config: str, options: Mapping[str, Any], recovered: Path) -> P
     """One model of all photographs and what is known of them; returns its checkpoint."""
     cfg = load_config(config, options)
     images = with_options(whole(cfg.train_dataloader.dataset), ann_file=str((folds_dir(recovered) / UNION).absolute()))
-    return train_to_the_end(cfg, images, recovered.with_name('model'), 'model')
+    return train_to_the_end(cfg, images, digest_of_images(images), recovered.with_name('model'), 'model')
 
 
 def _write_spreadsheet(completion: Completion, data: Path, path: Path) -> None:

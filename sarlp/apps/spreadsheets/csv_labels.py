@@ -27,16 +27,18 @@ import numpy as np
 from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge_images, open_labels
 from sarlp.apps.spreadsheets.label_files.sheets import FILLED
 from sarlp.apps.spreadsheets.label_groups import find_groups
-from sarlp.apps.spreadsheets.label_source import write_source
+from sarlp.apps.spreadsheets.label_source import changed_meanwhile, write_source
 from sarlp.apps.spreadsheets.label_splits import SPLITS, TEST, TRAINVAL, find_splits
 from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
 from sarlp.datasets.groups import GROUPS
 from sarlp.datasets.near_names import hint
 from sarlp.datasets.statistics import count_labels, summary
 from sarlp.errors import shorten
+from sarlp.io.files import sha256_of_file
 from sarlp.io.image_files import has_frames
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN, holdout_number
 
+_SEEDS = 1000  # that are tried; of two images that are drawn apart a third of them do
 CONFLICTS = ('refuse', 'unknown')
 
 
@@ -56,6 +58,7 @@ class ReadLabels:
         groups: of the images that belong with others, by path (:mod:`sarlp.datasets.groups`).
         splits: of the images, by path, where the file says it (:func:`~.label_splits.find_splits`).
         described: what to say of groups and splits.
+        sha256: of the file of labels.
         options: with which it was read, by name of the argument, for the record.
     """
 
@@ -71,6 +74,7 @@ class ReadLabels:
     groups: dict[str, str]
     splits: dict[str, str]
     described: list[str]
+    sha256: str
     options: dict[str, Any]
 
     @property
@@ -113,6 +117,7 @@ def read_csv_labels(
     if on_conflict not in CONFLICTS:
         raise AnnotationError(f'on_conflict must be one of {", ".join(CONFLICTS)}, found {on_conflict!r}.')
     folder = ImageFolder(img_root)
+    sha256 = sha256_of_file(csv) if os.path.isfile(csv) else ''
     file = open_labels(csv, is_image=folder.has, **form)
     merged = merge_images(file, folder)
     near = hint(list(merged.missing), folder.images) if merged.missing else ''
@@ -131,9 +136,12 @@ def read_csv_labels(
     splits, of_splits = find_splits(file, merged, groups)
     said += of_splits
     read = ReadLabels(
-        csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, splits, said, options
+        *(csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, splits, said),
+        *(sha256, options),
     )
     validate(file.classes, read.entries, csv)
+    if sha256_of_file(csv) != sha256:
+        raise AnnotationError(changed_meanwhile(csv))
     return read
 
 
@@ -194,20 +202,25 @@ def convert_csv_labels(
 
 
 def write_annotations(
-    read: ReadLabels, save_dir: str | os.PathLike, val_fraction: float = 0.2, seed: int = 0
+    read: ReadLabels, save_dir: str | os.PathLike, val_fraction: float = 0.2, seed: int | None = 0
 ) -> tuple[dict[str, Path], dict[str, list[dict]]]:
     """Write the data set of what was read; see :func:`convert_csv_labels`.
 
     Args:
         read: of :func:`read_csv_labels`.
-        save_dir, val_fraction, seed: see there; the last two are for what has no split.
+        save_dir, val_fraction, seed: see there; the last two are for what has no split. A seed of None is the first
+            that leaves neither split empty, for who takes both together.
 
     Returns:
         The files by split, and what is in them.
 
     Raises:
-        AnnotationError: a split would be empty.
+        AnnotationError: a split would be empty, or the file of labels was changed since it was read.
     """
+    if seed is None:
+        groups = {read.groups.get(path, path) for path in read.labels}
+        splits = ({split_of(group, val_fraction, number) for group in groups} for number in range(_SEEDS))
+        seed = next((number for number, found in enumerate(splits) if len(found) == len(SPLITS)), 0)
     entries: dict[str, list[dict]] = {split: [] for split in SPLITS}
     for entry in read.entries:
         path = entry['img_path']
@@ -224,7 +237,8 @@ def write_annotations(
             )
     save_dir = Path(save_dir)
     drawn = {} if read.splits else dict(val_fraction=val_fraction, seed=seed)
-    source = write_source(save_dir, read.csv, read.img_root, read.file, read.merged, {**drawn, **read.options})
+    options = {**drawn, **read.options}
+    source = write_source(save_dir, read.csv, read.sha256, read.img_root, read.file, read.merged, options)
     files = {split: save_dir / 'labels' / f'{split}.json' for split in SPLITS}
     for split in SPLITS:
         inside = {entry['img_path'] for entry in entries[split]}

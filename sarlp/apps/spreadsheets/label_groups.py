@@ -51,7 +51,7 @@ def find_groups(
     if pairs:
         shown = [f'{one} and {other}' for one, other in pairs]
         said.append(
-            'images that show the same, kept on one side of split and folds (--near-duplicates apart draws them one '
-            f'by one): {len(pairs):,} pairs: {shorten(shown)}'
+            'images that show the same, kept on one side of folds, and of a split that is drawn (--near-duplicates '
+            f'apart draws them one by one): {len(pairs):,} pairs: {shorten(shown)}'
         )
     return join_groups(images, by_name.values(), pairs), said

@@ -5,9 +5,9 @@
 spreadsheet: its columns, rows, encoding, delimiter and ways to spell yes and no stay as they are.
 """
 
+import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sarlp.apps.spreadsheets.label_files import LabelFile, Merged, merge, open_l
 from sarlp.apps.spreadsheets.label_files.named import NamedClasses
 from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation, put_in_order
 from sarlp.datasets.source_record import RECORD, VERSION, read_source
-from sarlp.io.files import atomic_write, sha256_of
+from sarlp.io.files import atomic_write, sha256_of_file
 from sarlp.io.outputs import check_output
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.names.class_names import columns_by_name
@@ -27,6 +27,7 @@ from sarlp.names.class_names import columns_by_name
 def write_source(
     root: str | os.PathLike,
     path: str | os.PathLike,
+    sha256: str,
     img_root: str | os.PathLike,
     file: LabelFile,
     merged: Merged,
@@ -37,6 +38,7 @@ def write_source(
     Args:
         root: folder of the data set, with ``labels`` in it.
         path: the file of labels.
+        sha256: of it when it was opened.
         img_root: folder of the images.
         file: the file as it was opened.
         merged: what was found in it.
@@ -44,15 +46,19 @@ def write_source(
 
     Returns:
         ``file`` (name), ``sha256`` and ``form``, for the annotation files.
+
+    Raises:
+        AnnotationError: the file was changed since.
     """
     root, path = Path(root), Path(path)
     copy = f'source{path.suffix.lower()}' if path.suffix.lower() != '.json' else 'source_labels.json'
     # a spreadsheet does not tell who wrote it, but the record beside it does
     check_output(root / 'labels' / copy, (), lambda file: (root / RECORD).is_file() or file.samefile(path))
-    with open(path, 'rb') as source, atomic_write(root / 'labels' / copy, 'wb') as target:
-        shutil.copyfileobj(source, target)
-    with open(root / 'labels' / copy, 'rb') as stream:
-        sha256 = sha256_of(stream)
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise AnnotationError(changed_meanwhile(path))
+    with atomic_write(root / 'labels' / copy, 'wb') as target:
+        target.write(content)
     inside = Path(os.path.abspath(img_root)).is_relative_to(os.path.abspath(root))
     record = {
         'version': VERSION,
@@ -61,6 +67,7 @@ def write_source(
         'sha256': sha256,
         # relative where the two can be moved together
         'img_root': os.path.relpath(img_root, root) if inside else os.path.abspath(img_root),
+        'root': os.path.abspath(root),
         'settings': settings_of(file),
         'classes': list(file.classes),
         'spelling': {str(code): cell for code, cell in file.habits().items()},
@@ -70,6 +77,11 @@ def write_source(
     with atomic_write(root / RECORD) as target:
         target.write(json.dumps(record, ensure_ascii=False, indent=1) + '\n')
     return {'file': path.name, 'sha256': sha256, 'form': file.form}
+
+
+def changed_meanwhile(path: str | os.PathLike) -> str:
+    """What to say where a file of labels is no longer what was read."""
+    return f'{path}: it was changed while it was read. Save it, close it, and start the same command again.'
 
 
 def label_arrays(ann_files: Iterable[str | os.PathLike]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
@@ -129,8 +141,7 @@ def write_labels_like_source(
         )
     copy = Path(source) / 'labels' / record['copy']
     try:
-        with open(copy, 'rb') as stream:
-            unchanged = sha256_of(stream) == record['sha256']
+        unchanged = sha256_of_file(copy) == record['sha256']
     except FileNotFoundError:
         unchanged = False
     if not unchanged:

@@ -46,11 +46,17 @@ def find_splits(file: LabelFile, merged: Merged, groups: Mapping[str, str]) -> t
                 f'{place}: {path} is to {kind} here, and to {said[path][0]} in {said[path][1]}. Correct the column.'
             )
     if not said:
+        if file.splits_told:
+            raise AnnotationError(
+                f'{file.path}: the column of splits is blank. Leave --split-column out, and a split is drawn; or fill '
+                'it in.'
+            )
         return {}, []
+    blank = [path for path in merged.labels if path not in said]
     counts = Counter(kind for kind, _ in said.values())
     side = {'train': TRAINVAL, 'val': TRAINVAL if counts['test'] else TEST, 'test': TEST}
     shown = ', '.join(f'{kind} {counts[kind]:,} in {side[kind]}.json' for kind in side if counts[kind])
-    if len({side[kind] for kind in counts}) < len(SPLITS):
+    if len({*(side[kind] for kind in counts), *[TRAINVAL] * bool(blank)}) < len(SPLITS):
         if file.splits_told:
             raise AnnotationError(
                 f'{file.path}: all images of the column of splits are to {"".join(counts)}. Leave --split-column out, '
@@ -58,20 +64,20 @@ def find_splits(file: LabelFile, merged: Merged, groups: Mapping[str, str]) -> t
             )
         return {}, [f'note: the file names one split only ({shown}), so that one is drawn']
     splits = {path: side[kind] for path, (kind, _) in said.items()}
-    lines = [f'split that the file has: {shown}', *_on_both_sides(file, merged, splits, groups)]
-    blank = [path for path in merged.labels if path not in splits]
+    sides = dict.fromkeys([*merged.labels, *groups], TRAINVAL) | splits
+    lines = [f'split that the file has: {shown}', *_on_both_sides(file, merged, sides, groups)]
     if blank:
         lines.append(f'note: images whose split is blank, in {TRAINVAL}.json: {len(blank):,}: {shorten(blank)}')
     return splits, lines
 
 
-def _on_both_sides(file: LabelFile, merged: Merged, splits: Mapping[str, str], groups: Mapping[str, str]) -> list[str]:
+def _on_both_sides(file: LabelFile, merged: Merged, sides: Mapping[str, str], groups: Mapping[str, str]) -> list[str]:
     """Lines about images that belong together, and are on both sides."""
     named: dict[str, dict[str, str]] = {}
     for _, written, group in file.groups():
         path = merged.names.get(written, written)
-        if path in splits:
-            named.setdefault(group, {}).setdefault(splits[path], path)
+        if path in sides:
+            named.setdefault(group, {}).setdefault(sides[path], path)
     torn = [f'{group!r} ({", ".join(found.values())})' for group, found in named.items() if len(found) > 1]
     if torn:
         raise AnnotationError(
@@ -80,8 +86,7 @@ def _on_both_sides(file: LabelFile, merged: Merged, splits: Mapping[str, str], g
         )
     alike: dict[str, dict[str, str]] = {}
     for path, group in groups.items():
-        if path in splits:
-            alike.setdefault(group, {}).setdefault(splits[path], path)
+        alike.setdefault(group, {}).setdefault(sides[path], path)
     leaks = [' and '.join(found.values()) for found in alike.values() if len(found) > 1]
     if not leaks:
         return []

@@ -168,6 +168,30 @@ def test_the_record_goes_to_and_fro(completion, checkpoint, scenes, mine):
     assert record.load_config().model == completion.record.load_config().model
 
 
+def test_the_record_of_a_moved_folder_leads_to_what_was_moved_with_it(completion, options, tmp_path):
+    """Not to what has taken its place since: what was completed before is moved aside by the next completion."""
+    was, now = tmp_path / 'labels_completed', tmp_path / 'labels_completed' / 'earlier_1'
+    inside = dict(
+        cfg_options={**options, 'data_root': str(was / 'data'), 'tokens.dir': str(was / 'tokens')},
+        data_root=was / 'data',
+        annotations={'train': was / 'data/train.json'},
+        checkpoints=[was / 'fold0/a.pth'],
+    )
+    for folder in (was, now):
+        for name in ('data/train.json', 'fold0/a.pth'):
+            (folder / name).parent.mkdir(parents=True)
+            (folder / name).touch()
+    replace(completion.record, **inside).write(was / 'recovered.json')
+    assert Record.read(was / 'recovered.json').annotations == inside['annotations']
+    (was / 'recovered.json').rename(now / 'recovered.json')
+    record = Record.read(now / 'recovered.json')
+    assert record.data_root == now / 'data' and record.annotations == {'train': now / 'data/train.json'}
+    assert record.checkpoints == [now / 'fold0/a.pth']
+    assert record.cfg_options['data_root'] == str(now / 'data')
+    assert record.cfg_options['tokens.dir'] == str(was / 'tokens')  # which stay
+    assert (record.img_root, record.config) == (completion.record.img_root, completion.record.config)
+
+
 @pytest.mark.parametrize(
     'change', [{'version': 2}, {'checkpoints': []}, {'annotations': 3}, {'config': None}, {'folds': 'x'}]
 )
@@ -240,6 +264,14 @@ def test_out_of_fold(options, scenes, known, tmp_path, capsys):
     assert np.array_equal(again.scored.scores, completion.scored.scores)
     with pytest.raises(UserError, match='trained with another config'):
         complete(cfg_options={**options, 'optim_wrapper.optimizer.lr': 1.0})
+    image = scenes / 'JPEGImages' / '000001.jpg'
+    content = image.read_bytes()
+    image.write_bytes((scenes / 'JPEGImages' / '000002.jpg').read_bytes())
+    try:
+        with pytest.raises(UserError, match='trained with another config, or on other labels or images'):
+            complete()
+    finally:
+        image.write_bytes(content)
 
 
 def test_a_fold_is_trained_without_its_images(mine):

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -305,6 +306,30 @@ class TestBackbone:
         cfg = sarlp.load_config(f'few_{name}_custom')
         assert cfg.model.get('frozen_backbone', False) == ('frozen' in name) == ('tokens' in cfg)
         assert cfg.model.head.type == 'TokenHead'
+
+
+def test_other_photographs_of_the_same_names_are_another_input(place, scenes, tiny, tmp_path, monkeypatch):
+    asked = []
+
+    def begin(folder, made_of):
+        asked.append(made_of)
+        raise KeyboardInterrupt  # what comes after takes long
+
+    monkeypatch.setattr('sarlp.apps.spreadsheet_completion.run.CompletionFolder.begin', begin)
+    photos, file = tmp_path / 'photos', place('.csv')
+    shutil.copytree(scenes / 'JPEGImages', photos)
+    one, other = photos / '000001.jpg', photos / '000002.jpg'
+    size = max(one.stat().st_size, other.stat().st_size)
+    for number in range(3):
+        if number == 2:  # named the wrong way round, and corrected; of one size and time
+            contents = one.read_bytes(), other.read_bytes()
+            other.write_bytes(contents[0]), one.write_bytes(contents[1])
+        for image in (one, other):
+            image.write_bytes(image.read_bytes().ljust(size, b'\0'))
+            os.utime(image, (1e9, 1e9))
+        with pytest.raises(KeyboardInterrupt):
+            complete(file, photos, precision=0.8, folds=2, config=tiny)
+    assert asked[0] == asked[1] != asked[2]
 
 
 def test_other_names_in_the_same_file_are_another_input(run, scenes, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels, split_of
+from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels, read_csv_labels, split_of, write_annotations
 from sarlp.apps.spreadsheets.label_source import label_arrays, read_source
 from sarlp.datasets.annotation import AnnotationError, load_annotation
 from sarlp.labels import holdout_number
@@ -394,6 +394,20 @@ class TestSplit:
             _, data_list = load_annotation(tmp_path / f'data/labels/{split}.json')
             expected = [name for name in NAMES if split_of(name, 0.3, 3) == split]  # in the order of the file
             assert [entry['img_path'] for entry in data_list] == expected
+
+    def test_the_first_seed_that_leaves_neither_empty(self, tmp_path):
+        names = ['c.jpg', 'd.jpg', 'e.jpg']
+        for name in names:
+            (tmp_path / name).touch()
+        (tmp_path / 'a.csv').write_text('image,cat\nc.jpg,1\nd.jpg,0\ne.jpg,\n')
+        read = read_csv_labels(tmp_path / 'a.csv', tmp_path)
+        by_seed = [{split_of(name, 0.2, seed) for name in names} for seed in range(30)]
+        first = next(seed for seed, splits in enumerate(by_seed) if len(splits) == 2)
+        assert first > 0, 'of other names, then'
+        with pytest.raises(AnnotationError, match='all of the 3 images fall into'):
+            write_annotations(read, tmp_path / 'data')
+        _, entries = write_annotations(read, tmp_path / 'data', seed=None)
+        assert entries == write_annotations(read, tmp_path / 'again', seed=first)[1]
 
     def test_shares(self):
         names = [f'{number}.jpg' for number in range(5000)]

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from sarlp.apps.spreadsheets import csv_labels
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
 from sarlp.apps.spreadsheets.label_files import open_labels
 from sarlp.apps.spreadsheets.label_source import RECORD, label_arrays, read_source, write_labels_like_source
@@ -225,6 +226,38 @@ def test_coco_keeps_boxes_but_of_refuted_classes(data):
     ]
     assert found['annotations'] == content['annotations'][:1]
     assert (found['info'], found['categories']) == (content['info'], content['categories'])
+
+
+def test_images_beside_a_data_set_are_found_when_both_were_moved(data, tmp_path):
+    root = data(FORMS['wide.csv'](NAMES, CLASSES, random_labels(5)))
+    assert read_source(root)['img_root'] == str(tmp_path / 'photos')
+    (tmp_path / 'new').mkdir()
+    for name in ('data', 'photos'):
+        (tmp_path / name).rename(tmp_path / 'new' / name)
+    assert read_source(tmp_path / 'new/data')['img_root'] == str(tmp_path / 'new/photos')
+
+
+@pytest.mark.parametrize('when', ['while it is read', 'before it is copied'])
+def test_a_file_that_is_edited_meanwhile(tmp_path, monkeypatch, when):
+    """Else its copy, into which labels are written back, would say what was never read."""
+    for name in NAMES:
+        (tmp_path / name).touch()
+    file = tmp_path / 'labels.csv'
+    file.write_bytes(FORMS['wide.csv'](NAMES, CLASSES, random_labels(6)).encode())
+
+    def edit(*arguments):
+        file.write_bytes(file.read_bytes() + b'\n')
+        return patched(*arguments)
+
+    name = {'while it is read': 'find_groups', 'before it is copied': 'write_source'}[when]
+    patched = getattr(csv_labels, name)
+    monkeypatch.setattr(csv_labels, name, edit)
+    with pytest.raises(AnnotationError, match=r'labels\.csv: it was changed while it was read\..* same command again'):
+        convert_csv_labels(file, tmp_path, tmp_path / 'data', val_fraction=0.4, seed=2)
+    assert not [path for path in tmp_path.glob('data/**/*') if path.is_file()]
+    monkeypatch.undo()
+    convert_csv_labels(file, tmp_path, tmp_path / 'data', val_fraction=0.4, seed=2)
+    assert (tmp_path / 'data/labels/source.csv').read_bytes() == file.read_bytes()
 
 
 class TestRefusals:

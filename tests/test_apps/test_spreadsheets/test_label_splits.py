@@ -140,6 +140,30 @@ def test_groups_on_both_sides(photos, table, monkeypatch):
     assert 'show the same are on both sides of the split that the file has: 1 times: 1.jpg and 2.jpg' in read.describe()
 
 
+def test_blank_beside_test_only_is_a_split(photos, table, tmp_path):
+    words = {name: 'test' if number % 4 == 1 else '' for number, name in enumerate(NAMES)}
+    for column, told in (('split', {}), ('mine', dict(split_column='mine'))):
+        out = tmp_path / column
+        files = convert_csv_labels(table(words, column), photos, out, ignore_columns=['patient'], **told)
+        assert splits_of(files) == {name: 'test' if word else 'trainval' for name, word in words.items()}
+
+
+def test_blank_images_are_on_a_side_too(photos, table, monkeypatch):
+    """They are trained on, so that what belongs with them is not to be tested on."""
+    words = {**WORDS, '0.jpg': '', '1.jpg': ''}
+    group = {0: 'p', 2: 'p'}  # 2.jpg is to test on
+    with pytest.raises(AnnotationError, match=r"1 groups have images on both sides .*'p' \(0.jpg, 2.jpg\)"):
+        read_csv_labels(table(words, group=lambda number: group.get(number, '')), photos, group_column='patient')
+    (photos / 'more.jpg').write_bytes(b'')
+    monkeypatch.setattr(
+        'sarlp.apps.spreadsheets.label_groups.near_duplicates',
+        lambda root, images: [('1.jpg', '2.jpg'), ('3.jpg', '5.jpg'), ('7.jpg', 'more.jpg')],
+    )
+    options = dict(near_duplicates='together', ignore_columns=['patient'], include_unlabelled=True)
+    said = read_csv_labels(table(words), photos, **options).describe()
+    assert 'the split that the file has: 2 times: 1.jpg and 2.jpg, 7.jpg and more.jpg' in said
+
+
 def test_what_is_not_understood_is_refused(photos, table, tmp_path):
     def read(message, file, **options):
         with pytest.raises(AnnotationError, match=message):
@@ -151,6 +175,7 @@ def test_what_is_not_understood_is_refused(photos, table, tmp_path):
     read('it says which images are to test on. Leave --val-fraction out', table(), val_fraction=0.3)
     read("--group-column and --split-column both name 'split'", table(), split_column='split', group_column='split')
     read("no columns are called 'none', which --split-column names", table(), split_column='none')
+    read('the column of splits is blank', table(dict.fromkeys(NAMES, ''), 'mine'), split_column='mine')
     twice = table()
     twice.write_text(twice.read_text() + '2.jpg,,,train\n')
     read(r'line 25: 2.jpg is to train here, and to test in line 4', twice)
