@@ -43,7 +43,8 @@ def main() -> None:
             time.sleep(0.001)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        print(f'killed at {sign}, finished: {(Path(out) / "recovered.csv").exists()}', flush=True)
+        # a line of its own: the child may be in the middle of one
+        print(f'\nkilled at {sign}, finished: {(Path(out) / "recovered.csv").exists()}', flush=True)
     for folder in (out, f'{out}_at_once'):
         _, status = os.waitpid(start(labels, photos, config, folder), 0)
         print(f'exit {os.waitstatus_to_exitcode(status)}', flush=True)
