@@ -1,10 +1,12 @@
-"""What is exchanged with ``datasets``, Label Studio and FiftyOne, on files as these packages wrote them.
+"""What is exchanged with ``datasets``, Label Studio, FiftyOne and CVAT, on files as these packages wrote them.
 
-The slow tests let the packages themselves (``pip install 'sarlp[formats]'``) write and read.
+The slow tests let the packages themselves (``pip install 'sarlp[formats]'``) write and read; of CVAT's own package,
+Datumaro, which wants other versions of libraries than these, there is what it wrote.
 """
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -58,6 +60,32 @@ MANIFEST = (
     '    "index": [\n        {\n            "data": "data/1.jpg",\n            "labels": "labels/1.json"\n        }\n'
     '    ]\n}'
 )
+
+# the exporter "cvat" of datumaro 1.13
+LABEL = '<label><name>{}</name><attributes>\n          </attributes></label>'
+CVAT = (
+    '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n  <meta>\n    <task>\n'
+    '      <id></id>\n      <name>train</name>\n      <size>2</size>\n      <mode>annotation</mode>\n      <labels>'
+    f'{"".join(map(LABEL.format, CLASSES))}</labels>\n    </task>\n  </meta>\n'
+    '  <image id="0" name="1.jpg" width="30" height="20">\n    <tag label="cat">\n    </tag>\n  </image>\n'
+    '  <image id="1" name="2.jpg" width="30" height="20">\n    <tag label="dog">\n    </tag>\n'
+    '    <tag label="cat">\n    </tag>\n  </image>\n'
+    '  <image id="2" name="3.jpg" width="30" height="20">\n  </image>\n'
+    '  <image id="3" name="4.jpg" width="30" height="20">\n  </image>\n'
+    '  <image id="4" name="5.jpg" width="30" height="20">\n    <tag label="élan">\n    </tag>\n  </image>\n'
+    '</annotations>\n'
+)
+
+
+class TestDatumaro:
+    def test_tags(self, exchange):
+        """What was written so was read by the importer of datumaro 1.13, tried by hand on 2026-11-26."""
+        found = exchange('train.xml', CVAT, (*IMAGES, NEW), include_unlabelled=True)
+        assert {image: found.labels[image] for image in IMAGES} == CODES
+        root = ElementTree.fromstring(found.write(CHANGES))
+        tags = {image.get('name'): [tag.get('label') for tag in image.iterfind('tag')] for image in root.iter('image')}
+        there = {image: set(names) for image, names in CHANGED.items() if image != NEW}  # which CVAT would refuse
+        assert {image: set(names) for image, names in tags.items()} == there
 
 
 class TestDatasets:
