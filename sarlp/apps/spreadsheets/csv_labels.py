@@ -218,9 +218,9 @@ def write_annotations(
         AnnotationError: a split would be empty, or the file of labels was changed since it was read.
     """
     if seed is None:
-        groups = {read.groups.get(path, path) for path in read.labels}
-        splits = ({split_of(group, val_fraction, number) for group in groups} for number in range(_SEEDS))
-        seed = next((number for number, found in enumerate(splits) if len(found) == len(SPLITS)), 0)
+        together = {read.groups.get(path, path) for path in read.labels}
+        drawings = ({split_of(group, val_fraction, number) for group in together} for number in range(_SEEDS))
+        seed = next((number for number, found in enumerate(drawings) if len(found) == len(SPLITS)), 0)
     entries: dict[str, list[dict]] = {split: [] for split in SPLITS}
     for entry in read.entries:
         path = entry['img_path']
