@@ -3,11 +3,13 @@
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 from sarlp.apps.completion import Completion, complete_labels
 from sarlp.apps.completion.complete import UNION, check_precision, folds_dir
@@ -19,15 +21,17 @@ from sarlp.apps.spreadsheet_completion.result import CompletedSpreadsheet
 from sarlp.apps.spreadsheets.csv_labels import ReadLabels, read_csv_labels, write_annotations
 from sarlp.apps.spreadsheets.label_source import write_labels_like_source
 from sarlp.datasets.multilabel import fold_of
-from sarlp.datasets.nesting import digest_of_images, whole, with_options
+from sarlp.datasets.nesting import digest_of_images, leaves, whole, with_options
 from sarlp.engine import load_config
 from sarlp.engine.devices import AUTO, describe_device, use_device
 from sarlp.engine.options import read_options
 from sarlp.engine.terminal import near
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 from sarlp.evaluation.calibration import require_enough
 from sarlp.io.files import atomic_write, digest_of_contents
 from sarlp.labels import UNKNOWN
+from sarlp.registry import TRANSFORMS
+from sarlp.transforms import BadImageError
 
 
 def complete(
@@ -95,7 +99,8 @@ def complete(
         **_keep_tokens(backbone.config, folder.path),
         **read_options(cfg_options),
     }
-    load_config(backbone.config, options)  # what is wrong with it is told before anything is written
+    cfg = load_config(backbone.config, options)  # what is wrong with it is told before anything is written
+    _check_images(cfg, read)
     made_of = dict(
         labels=read.sha256,
         photos=str(Path(photos).resolve()),
@@ -144,6 +149,23 @@ def _check_folds(read: ReadLabels, number: int) -> None:
             f'{read.csv}: {len(read.labels):,} images in {together:,} groups leave some of {number} folds without any; '
             'choose fewer by --folds, or add photographs'
         )
+
+
+def _check_images(cfg: Config, read: ReadLabels) -> None:
+    """See that every image decodes, before any model is trained: the fold that scores it may be the last."""
+    load = TRANSFORMS.build(leaves(cfg.test_dataloader.dataset)[0].pipeline[0])
+
+    def problem(image: str) -> str | None:
+        try:
+            load({'img_path': str(read.folder.root / image)})
+        except BadImageError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        found = [said for said in pool.map(problem, read.labels) if said is not None]
+    if found:
+        raise UserError(f'{read.csv}: {len(found):,} images can not be read: {shorten(found)}. Or take their rows out')
 
 
 def _keep_tokens(config: str, folder: Path) -> dict[str, str]:

@@ -219,8 +219,8 @@ def write_annotations(
     """
     if seed is None:
         together = {read.groups.get(path, path) for path in read.labels}
-        drawn_by = ({split_of(group, val_fraction, number) for group in together} for number in range(_SEEDS))
-        seed = next((number for number, found in enumerate(drawn_by) if len(found) == len(SPLITS)), 0)
+        drawings = ({split_of(group, val_fraction, number) for group in together} for number in range(_SEEDS))
+        seed = next((number for number, found in enumerate(drawings) if len(found) == len(SPLITS)), 0)
     entries: dict[str, list[dict]] = {split: [] for split in SPLITS}
     for entry in read.entries:
         path = entry['img_path']

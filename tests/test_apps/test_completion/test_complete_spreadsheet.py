@@ -21,6 +21,7 @@ from sarlp.apps.review import Review
 from sarlp.apps.spreadsheet_completion import backbones, complete
 from sarlp.commands import main
 from sarlp.errors import UserError
+from sarlp.evaluation import thresholds
 
 from ..test_spreadsheets.test_workbooks import read_ods, write_ods
 from .conftest import cells
@@ -306,6 +307,37 @@ class TestBackbone:
         cfg = sarlp.load_config(f'few_{name}_custom')
         assert cfg.model.get('frozen_backbone', False) == ('frozen' in name) == ('tokens' in cfg)
         assert cfg.model.head.type == 'TokenHead'
+
+
+def test_damaged_photographs_are_named_before_anything_is_trained(place, scenes, tiny, tmp_path, capsys):
+    file = place('.csv')
+    shutil.copytree(scenes / 'JPEGImages', tmp_path / 'JPEGImages')
+    for number, content in enumerate((b'', b'<html>not found</html>'), 7):
+        (tmp_path / f'JPEGImages/00000{number}.jpg').write_bytes(content)
+    said = refuse(file, tmp_path, capsys, '--config', tiny)
+    assert '2 images can not be read' in said and '000007.jpg' in said and '000008.jpg' in said
+
+
+def test_what_was_not_reached_is_among_the_first_lines(place, run, monkeypatch):
+    def calibrate(*arguments):
+        fitted, expected = thresholds.calibrate(*arguments)
+        # 998 and 999 of 1000: one below, one at the precision asked for
+        return fitted, {
+            **expected,
+            **{
+                kind: dict(known, **found)
+                for kind, known, found in (
+                    ('positive', expected['positive'], dict(decided=1000, right=998, precision=0.998)),
+                    ('negative', expected['negative'], dict(decided=1000, right=999, precision=0.999)),
+                )
+            },
+        }
+
+    monkeypatch.setattr('sarlp.apps.completion.complete.calibrate', calibrate)
+    done = run(place('.csv'), precision=0.999)
+    head = done.report.split('## ')[0]
+    assert 'The 99.9% of yes that were asked for were not reached on known cells' in head
+    assert 'probability is above 0.1%' in done.report and ' 100%' not in done.report
 
 
 def test_other_photographs_of_the_same_names_are_another_input(place, scenes, tiny, tmp_path, monkeypatch):
