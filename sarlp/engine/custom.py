@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
@@ -13,6 +14,7 @@ from sarlp.io.pip_parts import SCHEME, find_part
 
 AUTO = 'auto'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_IMAGE_SIZE = 'image_size'
 
 
 def spread_data_sets(cfg: Config) -> None:
@@ -25,10 +27,10 @@ def spread_data_sets(cfg: Config) -> None:
 def fill_in(cfg: Config, options: Collection[str] = ()) -> None:
     """Hand the top-level ``data_root`` and ``image_size`` of a config on to its data sets.
 
-    MMEngine's configs are values, not formulas: a config that inherits and sets ``data_root`` anew changes nothing that
-    was made from it before. So a data set config may leave out ``data_root`` and the ``scale`` of ``Resize``, and gets
-    both here. One that ``sarlp convert labels`` made, and that has no ``data_prefix``, finds its
-    images through its record.
+    MMEngine's configs are values, not formulas: a config that inherits and sets ``data_root`` anew changes nothing
+    that was made from it before. So a data set config may leave out ``data_root`` and the ``scale`` of ``Resize``,
+    and gets both here, and a ``min_side='image_size'`` of what loads images follows. One that ``sarlp convert
+    labels`` made, and that has no ``data_prefix``, finds its images through its record.
 
     Args:
         cfg: completed in place; a config without such top-level values, or with nothing left open, stays as it is.
@@ -69,12 +71,18 @@ def _find_images(dataset: ConfigDict) -> None:
 
 
 def _resize(dataset: ConfigDict, size: int, divisor: int, forced: bool) -> None:
+    follows: list[Any] = [_IMAGE_SIZE]  # values of min_side that are the size of the images
     for step in _steps(dataset.get('pipeline', ())):
         if 'scale_factor' in step or (step.get('scale') is not None and not forced):
             continue
         if type(size) is not int or size < 1 or size % divisor:
             raise UserError(f'image_size must be a multiple of {divisor}, got {size!r}')
+        if step.get('scale') is not None:
+            follows.append(min(step.scale))
         step.scale = (size, size)
+    for step in dataset.get('pipeline', ()):
+        if step.get('min_side') in follows:
+            step.min_side = size
 
 
 def _steps(pipeline: Collection[Mapping]) -> Iterator[ConfigDict]:

@@ -139,6 +139,24 @@ class TestFillIn:
             cfg = load_config(CONFIG, {'data_root': str(tmp_path)})
             assert cfg.train_dataloader.dataset.data_prefix == dict(img_path=prefix)
 
+    def test_how_much_is_decoded_follows_the_size(self, tmp_path):
+        def decoded(cfg):
+            return {cfg[loader].dataset.pipeline[0].get('min_side') for loader in LOADERS}
+
+        name = 'few_lite0_frozen_custom'
+        cfg = load_config(name, {'data_root': 'here'})
+        assert decoded(cfg) == {cfg.image_size} and cfg.image_size % 32 == 0
+        assert decoded(load_config(name, {'image_size': 96})) == {96}
+        (tmp_path / 'mine.py').write_text(f"_base_ = '{name}'\nimage_size = 64\n")
+        cfg = load_config(tmp_path / 'mine.py')
+        assert decoded(cfg) == {64}
+        cfg.dump(tmp_path / 'dumped.py')
+        assert decoded(load_config(tmp_path / 'dumped.py', {'image_size': 128})) == {128}
+        cfg.train_dataloader.dataset.pipeline[0].min_side = 77  # of one's own
+        cfg.dump(tmp_path / 'dumped.py')
+        assert decoded(load_config(tmp_path / 'dumped.py', {'image_size': 128})) == {128, 77}
+        assert decoded(load_config(CONFIG, {'image_size': 128})) == {None}
+
     @pytest.mark.parametrize('size', [33, 0, 'large', 64.0])
     def test_bad_size(self, size):
         with pytest.raises(UserError, match='image_size must be a multiple of 32, got '):

@@ -4,12 +4,17 @@ _base_ = ['../datasets/custom.py', '../schedules/adamw_onecycle_60e.py', '../def
 
 image_size = 224
 tokens = dict(dir='data/tokens', views=2)
+# of a photograph of 12 megapixels, to decode it whole takes longer than the backbone
+load = dict(type='LoadImage', min_side='image_size')
 strong = ('RandomCutout', 'mmpretrain.RandAugment')
-train_pipeline = [step for step in _base_.train_pipeline if step['type'] not in strong]
+train_pipeline = [
+    load if step['type'] == 'LoadImage' else step for step in _base_.train_pipeline if step['type'] not in strong
+]
+test_pipeline = [load if step['type'] == 'LoadImage' else step for step in _base_.test_pipeline]
 train_dataloader = dict(num_workers=0, dataset=dict(pipeline=train_pipeline))
-test_dataloader = dict(num_workers=0)
+test_dataloader = dict(num_workers=0, dataset=dict(pipeline=test_pipeline))
 val_dataloader = test_dataloader
 train_cfg = dict(max_epochs=30, val_interval=5)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 default_hooks = dict(ema=dict(momentum=1 - 0.99), checkpoint=dict(interval=5))
-del strong
+del load, strong

@@ -3,17 +3,18 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sarlp.errors import UserError
-from sarlp.io.files import atomic_write
+from sarlp.io.files import atomic_write, keep_others_out
 from sarlp.io.json_file import read_json
 
-RECORD = 'complete.json'
+RECORD, LOCK = 'complete.json', 'complete.lock'
 VERSION = 1
-_LASTING = {RECORD, 'tokens'}  # tokens are of the photographs alone
+_LASTING = {RECORD, LOCK, 'tokens'}  # tokens are of the photographs alone
 
 
 class CompletionFolder:
@@ -32,7 +33,7 @@ class CompletionFolder:
         if self.path.is_dir():
             if (self.path / RECORD).is_file():
                 self._record = self._read()
-            elif any(self.path.iterdir()):
+            elif any(file.name != LOCK for file in self.path.iterdir()):
                 raise UserError(
                     f'{self.path}: this folder holds files, and no earlier completion. They were left as they are; '
                     'choose another folder with --out'
@@ -49,17 +50,30 @@ class CompletionFolder:
             raise UserError(f'{self.path / RECORD}: is of another version; choose another --out')
         return record
 
-    def begin(self, made_of: Mapping[str, Any]) -> Path | None:
-        """Go on with what is there, if it was made of the same; else move it aside.
+    @contextmanager
+    def begun(self, made_of: Mapping[str, Any]) -> Iterator[Path | None]:
+        """Go on with what is there, if it was made of the same; else move it aside. Meanwhile nobody else does.
 
         Args:
             made_of: what the results depend on, as JSON has it.
 
-        Returns:
+        Yields:
             Where earlier results went; None if there were none of another kind.
+
+        Raises:
+            UserError: another process is at it.
         """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / LOCK, 'ab') as lock:
+            keep_others_out(
+                lock, f'{self.path}: another process is completing into it; wait for it, or choose another --out'
+            )
+            if (self.path / RECORD).is_file():  # it may have come since
+                self._record = self._read()
+            yield self._begin(json.loads(json.dumps(made_of)))
+
+    def _begin(self, made_of: dict[str, Any]) -> Path | None:
         moved = None
-        made_of = json.loads(json.dumps(made_of))
         if self._record and self._record['made_of'] != made_of:
             there = [file for file in self.path.iterdir() if file.name not in _LASTING and not _is_moved(file)]
             if there:

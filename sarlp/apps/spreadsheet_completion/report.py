@@ -8,7 +8,6 @@ import numpy as np
 from sarlp.apps.completion import Completion
 from sarlp.apps.spreadsheet_completion.backbones import Backbone
 from sarlp.apps.spreadsheets.csv_labels import ReadLabels
-from sarlp.engine.terminal import near
 from sarlp.evaluation.quality import precision_interval
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
@@ -81,7 +80,7 @@ def format_report(
         '',
         '## Files',
         '',
-        *(f'- {name}: {near(path)}' for name, path in files.items()),
+        *(f'- {name}: {path.absolute()}' for name, path in files.items()),
         '',
         f'Go on, with what is open and what the model contradicts ({len(completion.suspects):,} known cells):',
         '',

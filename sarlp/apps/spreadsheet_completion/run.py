@@ -111,33 +111,39 @@ def complete(
         config=backbone.config,
         options={name: str(value) for name, value in options.items()},
     )
-    moved = folder.begin(made_of)
-    if moved is not None:
-        print(f'what was completed before, of something else, is in {near(moved)} now')
-    write_annotations(read, data, seed=None)  # folds hold out images of both splits
-    completion = complete_labels(
-        backbone.config,
-        None,
-        folder.path / 'recovered.csv',
-        'all',
-        precision,
-        folds,
-        cfg_options=options,
-        device=device,
-    )
-    model = _train_on_all(backbone.config, options, completion.files['recovered'])
-    name = f'{labels.stem}_completed{labels.suffix}'
-    spreadsheet = folder.write(name, lambda path: _write_spreadsheet(completion, data, path))
-    files = {'spreadsheet': spreadsheet, 'report': folder.path / 'report.md', **completion.files}
-    review = shlex.join(['sarlp', 'review', near(completion.files['recovered'])])
-    given = [f'{name}={value}' for name, value in read_options(cfg_options).items()]
-    words = ['sarlp', 'predict', backbone.config, near(model), 'NEW_PHOTOS', '--out', 'new_photos.csv', '--calibration']
-    words += [near(completion.files['record']), *(['--cfg-options', *given] if given else [])]
-    report = format_report(
-        read, observed, completion, backbone, files, {'review': review, 'predict': shlex.join(words)}
-    )
-    files['report'] = folder.write('report.md', lambda path: _write_text(path, report))
-    return CompletedSpreadsheet(completion, backbone.config, options, model, files, report, review)
+    with folder.begun(made_of) as moved:
+        if moved is not None:
+            print(f'what was completed before, of something else, is in {near(moved)} now')
+        write_annotations(read, data, seed=None)  # folds hold out images of both splits
+        completion = complete_labels(
+            backbone.config,
+            None,
+            folder.path / 'recovered.csv',
+            'all',
+            precision,
+            folds,
+            cfg_options=options,
+            device=device,
+        )
+        model = _train_on_all(backbone.config, options, completion.files['recovered'])
+        name = f'{labels.stem}_completed{labels.suffix}'
+        spreadsheet = folder.write(name, lambda path: _write_spreadsheet(completion, data, path))
+        files = {'spreadsheet': spreadsheet, 'report': folder.path / 'report.md', **completion.files}
+        commands = _commands(backbone.config, read_options(cfg_options), model, completion)
+        report = format_report(read, observed, completion, backbone, files, commands)
+        files['report'] = folder.write('report.md', lambda path: _write_text(path, report))
+        review = shlex.join(['sarlp', 'review', near(completion.files['recovered'])])
+        return CompletedSpreadsheet(completion, backbone.config, options, model, files, report, review)
+
+
+def _commands(config: str, given: Mapping[str, Any], model: Path, completion: Completion) -> dict[str, str]:
+    """What a person may do next, for a report, which may be read in any folder."""
+    recovered, record = (str(completion.files[name].absolute()) for name in ('recovered', 'record'))
+    predict = ['sarlp', 'predict', config, str(model.absolute()), 'NEW_PHOTOS', '--out', 'new_photos.csv']
+    predict += ['--calibration', record]
+    if given:
+        predict += ['--cfg-options', *(f'{name}={value}' for name, value in given.items())]
+    return {'review': shlex.join(['sarlp', 'review', recovered]), 'predict': shlex.join(predict)}
 
 
 def _check_folds(read: ReadLabels, number: int) -> None:

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import sarlp
 from sarlp.apps.completion import read_recovered, scoring
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheet_completion import backbones, complete
+from sarlp.apps.spreadsheet_completion.folder import LOCK
 from sarlp.commands import main
 from sarlp.errors import UserError
 from sarlp.evaluation import thresholds
@@ -232,6 +234,45 @@ def test_killed_and_started_again(place, scenes, tiny, tmp_path):
         assert (tmp_path / 'killed' / name).read_bytes() == (tmp_path / 'killed_at_once' / name).read_bytes()
 
 
+def test_two_at_once_in_one_folder(place, run, tmp_path, monkeypatch):
+    file = place('.csv')
+    folder = tmp_path / 'labels_completed'
+    folder.mkdir()
+    (folder / LOCK).touch()  # all that one left behind that was killed as it began
+    holder = (
+        'import sys; from sarlp.io.files import keep_others_out; file = open(sys.argv[1], "ab"); '
+        'keep_others_out(file, "free"); print(flush=True); sys.stdin.read()'
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', holder, folder / LOCK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY
+    ) as other:
+        assert other.stdout.readline()
+        with pytest.raises(UserError, match='another process is completing into it; wait for it, or choose another'):
+            run(file)
+        assert [path.name for path in folder.iterdir()] == [LOCK]
+        other.communicate()
+
+    def stop(*_, **__):
+        raise RuntimeError('stopped')
+
+    with monkeypatch.context() as patch:
+        patch.setattr('sarlp.apps.spreadsheet_completion.run.write_annotations', stop)
+        with pytest.raises(RuntimeError, match='stopped') as kept:  # as a notebook keeps the last error
+            run(file)
+    done = run(file)
+    assert kept and done.files['spreadsheet'].exists()
+
+    # what the report says holds in any folder
+    monkeypatch.chdir('/')
+    lines = done.report.splitlines()
+    (review,) = [shlex.split(line) for line in lines if line.startswith('    sarlp review')]
+    (predict,) = [shlex.split(line) for line in lines if line.startswith('    sarlp predict')]
+    assert review[2] == str(done.files['recovered'].absolute()) and Path(review[2]).is_absolute()
+    assert [Path(word).is_file() for word in (predict[2], predict[3], predict[8])] == [True] * 3
+    named = [line.partition(': ')[2] for line in lines if line.startswith('- ')]
+    assert len(named) == len(done.files) and all(Path(name).is_absolute() for name in named)
+
+
 def refuse(file, scenes, capsys, *options):
     before = {path: path.read_bytes() for path in file.parent.rglob('*') if path.is_file()}
     with pytest.raises(SystemExit) as ended:
@@ -347,7 +388,7 @@ def test_other_photographs_of_the_same_names_are_another_input(place, scenes, ti
         asked.append(made_of)
         raise KeyboardInterrupt  # what comes after takes long
 
-    monkeypatch.setattr('sarlp.apps.spreadsheet_completion.run.CompletionFolder.begin', begin)
+    monkeypatch.setattr('sarlp.apps.spreadsheet_completion.run.CompletionFolder.begun', begin)
     photos, file = tmp_path / 'photos', place('.csv')
     shutil.copytree(scenes / 'JPEGImages', photos)
     one, other = photos / '000001.jpg', photos / '000002.jpg'
@@ -371,7 +412,7 @@ def test_other_names_in_the_same_file_are_another_input(run, scenes, tmp_path, m
         asked.append(made_of)
         raise KeyboardInterrupt  # what comes after takes long
 
-    monkeypatch.setattr('sarlp.apps.spreadsheet_completion.run.CompletionFolder.begin', begin)
+    monkeypatch.setattr('sarlp.apps.spreadsheet_completion.run.CompletionFolder.begun', begin)
     rows = ['ImageID,Source,LabelName,Confidence']
     for image, row in cells(scenes / 'labels.csv').items():
         codes = {'yes': 1, 'no': 0}
