@@ -60,6 +60,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook('after_train')
         return self.runner.model
 
+    def log_norms(self) -> None:
+        """Bring the log up to the present step, see :class:`~sarlp.engine.loss_watch.LossWatch`."""
+        if self._watch is not None:
+            self._watch.log_norms()
+
     def _seen(self) -> int:
         """Batches of the present epoch that were trained on."""
         return self._iter - self._epoch * len(self.dataloader)

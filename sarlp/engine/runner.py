@@ -21,6 +21,7 @@ from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.compiling import compile_parts, has_graphs
 from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
 from sarlp.engine.loaders import fit_loader
+from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.progress import ProgressHook
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
@@ -272,6 +273,8 @@ class MultiLabelRunner(Runner):
             'optimizer': type(getattr(self.optim_wrapper, 'optimizer', self.optim_wrapper)).__name__,
             **({} if self.record is None else {'run': self.record.run}),
         }
+        if isinstance(self._train_loop, ResumableTrainLoop):
+            self._train_loop.log_norms()
         temporary = Path(out_dir) / f'.{filename}.tmp'
         try:
             super().save_checkpoint(out_dir, temporary.name, *args, **kwargs)
