@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
 
+from sarlp.engine.cpu import keep_freed_memory
 from sarlp.engine.loss_watch import LossWatch, watched
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.workers import sigterm_held
@@ -42,6 +43,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     _watch: LossWatch | None = None
 
     def run(self):
+        if next(self.runner.model.parameters()).device.type == 'cpu':
+            keep_freed_memory()
         with watched(self.runner.model, self.runner.optim_wrapper) as self._watch:
             return self._run()
 
