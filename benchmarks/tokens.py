@@ -8,15 +8,18 @@ at 224 px with a head: ``paper`` as in the recipes, ``small`` without token enco
 
 - ``inference``: the images through pipeline and backbone in batches of 32;
 - ``first_pass``: until their tokens, and those of the validation images, are kept;
-- ``training``: the whole run from kept tokens, with a validation and a checkpoint after the last epoch.
+- ``training``: the whole run from kept tokens, with a validation and a checkpoint after the last epoch; in float32 as
+  the recipes have it, with its products by oneDNN, and in bfloat16.
 
 Seconds by the clock and, behind the slash, of the processor, which another load of the machine changes less.
 """
 
 import argparse
 import json
+import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -51,6 +54,12 @@ visualizer = dict(vis_backends=[dict(type='LocalVisBackend')])
 HEADS = {
     'paper': '',
     'small': 'encoder=None, wide_dim=256, sgfe=dict(attention_dim=256)',
+}
+
+VARIANTS = {
+    'float32': {},
+    'onednn': {'env_cfg.onednn': True},
+    'bfloat16': {'optim_wrapper.type': 'MixedPrecisionOptimWrapper'},
 }
 
 
@@ -90,26 +99,32 @@ def infer(runner) -> str:
     return clock.read()
 
 
-def measure(root: Path, name: str, head: str, epochs: int) -> dict:
+def measure(root: Path, name: str, head: str, epochs: int, variants: list[str]) -> Iterator[dict]:
     file = root / f'{name}_{head}.py'
     file.write_text(CONFIG.format(root=str(root), name=name, epochs=epochs, head=HEADS[head]))
 
-    torch.manual_seed(0)
-    runner = build_runner(load_config(file, {'work_dir': str(root / file.stem)}))
-    images = len(runner.train_dataloader.dataset)
-    row = {'backbone': name, 'head': head, 'images': images, 'epochs': epochs, 'inference': infer(runner)}
-    clock = Clock()
-    next(hook for hook in runner.hooks if isinstance(hook, KeptTokensHook)).before_train(runner)
-    row['first_pass'] = clock.read()
-    clock = Clock()
-    runner.train()
-    return {**row, 'training': clock.read()}
+    for variant in variants:
+        torch.manual_seed(0)
+        options = {'work_dir': str(root / file.stem / variant), **VARIANTS[variant]}
+        runner = build_runner(load_config(file, options))
+        images = len(runner.train_dataloader.dataset)
+        row = {'backbone': name, 'head': head, 'variant': variant, 'images': images, 'epochs': epochs}
+        if variant == variants[0]:  # the others find its tokens
+            row['inference'] = infer(runner)
+        clock = Clock()
+        next(hook for hook in runner.hooks if isinstance(hook, KeptTokensHook)).before_train(runner)
+        if variant == variants[0]:
+            row['first_pass'] = clock.read()
+        clock = Clock()
+        runner.train()
+        yield {**row, 'training': clock.read(), 'load': os.getloadavg()[0]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--backbones', nargs='+', default=['tf_efficientnet_lite0', 'resnet50'])
     parser.add_argument('--heads', nargs='+', default=list(HEADS), choices=list(HEADS))
+    parser.add_argument('--variants', nargs='+', default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument('--images', type=int, default=1000)
     parser.add_argument('--validation', type=int, default=100)
     parser.add_argument('--epochs', type=int, default=30)
@@ -119,7 +134,8 @@ def main() -> None:
         make_photographs(root, args.images, args.validation)
         for name in args.backbones:
             for head in args.heads:
-                print(json.dumps(measure(root, name, head, args.epochs)), flush=True)
+                for row in measure(root, name, head, args.epochs, args.variants):
+                    print(json.dumps(row), flush=True)
 
 
 if __name__ == '__main__':

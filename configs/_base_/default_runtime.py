@@ -2,6 +2,7 @@ default_scope = 'sarlp'
 env_cfg = dict(
     cudnn_benchmark=False,
     tf32=False,  # whether matrix products of float32 may round their factors to TF32, on GPUs that have it
+    onednn=False,  # on a CPU: products of float32 by oneDNN, faster on AMD's (docs/configs.md)
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'),
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
 
+from sarlp.engine.cpu import keep_freed_memory
 from sarlp.engine.loss_watch import LossWatch, watched
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.workers import sigterm_held
@@ -42,6 +43,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     _watch: LossWatch | None = None
 
     def run(self):
+        if next(self.runner.model.parameters()).device.type == 'cpu':
+            keep_freed_memory()
         with watched(self.runner.model, self.runner.optim_wrapper) as self._watch:
             return self._run()
 
@@ -59,6 +62,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self._validate()
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def log_norms(self) -> None:
+        """Bring the log up to the present step, see :class:`~sarlp.engine.loss_watch.LossWatch`."""
+        if self._watch is not None:
+            self._watch.log_norms()
 
     def _seen(self) -> int:
         """Batches of the present epoch that were trained on."""

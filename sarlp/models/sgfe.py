@@ -5,6 +5,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from sarlp.models.bilinear_attention import LowRankBilinearAttention
+from sarlp.models.column_slices import column_slices
 from sarlp.registry import MODELS
 
 
@@ -47,7 +48,7 @@ class SGFE(BaseModule):
         weights = self.attention(tokens, class_vectors).softmax(2)
         first, *rest = self.mlp
         assert isinstance(first, nn.Linear)
-        of_guided, of_token = first.weight.split((class_vectors.shape[-1], tokens.shape[-1]), 1)
+        of_guided, of_token = column_slices(first.weight, (class_vectors.shape[-1], tokens.shape[-1]))
         if self._classes_first(tokens, class_vectors, first.out_features):
             guided = weights @ F.linear(class_vectors, of_guided)
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import Hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sarlp.engine import loss_watch
 from sarlp.engine.loss_watch import LossWatch
@@ -122,3 +123,49 @@ def test_the_run_is_the_same(make_runner, monkeypatch, tmp_path, dtype):
     assert set(runs[0][1]) >= {'train/loss', 'train/loss_known', 'train/loss_recovery'}
     for name, (values, counts) in runs[0][1].items():
         assert (runs[1][1][name][0] == values).all() and (runs[1][1][name][1] == counts).all(), name
+
+
+class Looks(TorchDispatchMode):
+    """Counts the looks at a value, at each of which the CPU would wait for a GPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('clip', [dict(max_norm=0.1), dict(type='value', clip_value=0.01)])
+@pytest.mark.parametrize('dtype', [None, 'bfloat16'])
+def test_clipping_looks_at_nothing_within_a_step(make_runner, monkeypatch, tmp_path, clip, dtype):
+    """The weights are the same, also of a run that goes on in an epoch, and so is the log but for the last norm."""
+    kind = {'type': 'MixedPrecisionOptimWrapper', 'dtype': dtype} if dtype else {}
+    more = {f'optim_wrapper.{name}': option for name, option in (kind | {'clip_grad': clip}).items()}
+    more |= {'default_hooks.checkpoint.iter_interval': 4, 'default_hooks.checkpoint.max_keep_ckpts': 9}
+    states, norms = {}, {}
+    for name in ('at once', 'later', 'resumed'):
+        monkeypatch.setattr(loss_watch, 'is_asynchronous', lambda parameter, name=name: name != 'at once')
+        start = {'load_from': str(tmp_path / 'later' / 'iter_4.pth'), 'resume': True} if name == 'resumed' else {}
+        runner = make_runner(**more, **start, work_dir=str(tmp_path / name))
+        looks, step = [], runner.model.train_step
+
+        def watched_step(*args, step=step, looks=looks, **kwargs):
+            with Looks() as seen:
+                outputs = step(*args, **kwargs)
+            looks.append(seen.count)
+            return outputs
+
+        runner.model.train_step = watched_step
+        runner.train()
+        assert runner.optim_wrapper.clip_func is getattr(torch.nn.utils, f'clip_grad_{clip.get("type", "norm")}_')
+        assert len(looks) == (2 if name == 'resumed' else 6)
+        assert {*looks} == {0} if name != 'at once' else min(looks) > 0
+        states[name] = state(runner)
+        logged = runner.message_hub.log_scalars.get('train/grad_norm')
+        norms[name] = [] if logged is None else logged.data[0].tolist()
+    for name in ('later', 'resumed'):
+        assert_same(states[name], states['at once'])
+        assert norms[name] == norms['at once']
+    assert len(norms['at once']) == (6 if 'max_norm' in clip else 0)
