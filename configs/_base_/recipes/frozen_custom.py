@@ -3,6 +3,7 @@
 _base_ = ['../datasets/custom.py', '../schedules/adamw_onecycle_60e.py', '../default_runtime.py']
 
 image_size = 224
+env_cfg = dict(onednn=True)  # half of the time of a head on AMD's processors
 tokens = dict(dir='data/tokens', views=2)
 # of a photograph of 12 megapixels, to decode it whole takes longer than the backbone
 load = dict(type='LoadImage', min_side='image_size')
