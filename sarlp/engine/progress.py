@@ -32,12 +32,14 @@ class ProgressHook(Hook):
 
     Args:
         patience: seconds of silence after which a long epoch says how far it is.
+        pause: seconds of silence between two epochs of one model among others (:func:`~sarlp.engine.terminal.brief`),
+            whose lines are left out meanwhile, but for the last.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self, patience: float = 60):
-        self.patience = patience
+    def __init__(self, patience: float = 60, pause: float = 10):
+        self.patience, self.pause = patience, pause
         self._epoch = ''  # of which the line is not said yet, since a validation may complete it
         self._spoke = time.monotonic()
         self._best: Mapping = {}  # of an evaluation without a training, none
@@ -94,7 +96,8 @@ class ProgressHook(Hook):
             self._say(runner, f'{what} {index + 1}/{len(loader)}')
 
     def _end_line(self, runner, more: str = '') -> None:
-        if self._epoch:
+        few = is_brief() and runner.epoch < runner.max_epochs and time.monotonic() - self._spoke < self.pause
+        if self._epoch and not few:
             self._say(runner, self._epoch + more)
         self._epoch = ''
 

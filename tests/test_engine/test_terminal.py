@@ -94,6 +94,21 @@ class TestProgress:
         assert re.search(r'step 1/3  loss .*  \d:\d\d:\d\d left$', said[0])
         assert 'said by a hook of the user' in lines
 
+    @pytest.mark.parametrize(('pause', 'expected'), [(3600, [3]), (0, [1, 2, 3])])
+    def test_of_one_model_among_others_few_epochs_are_said(self, make_config, capsys, pause, expected):
+        cfg = make_config('baseline', **{'train_cfg.max_epochs': 3})
+        for name in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+            cfg[name] = None
+        cfg.train_cfg.pop('val_interval')
+        cfg.default_hooks.checkpoint.save_best = None
+        runner = build_runner(cfg)
+        (progress,) = (hook for hook in runner.hooks if isinstance(hook, ProgressHook))
+        progress.pause = pause
+        with brief('fold 2'):
+            runner.train()
+        found = re.findall(r'^fold 2: epoch (\d)/3', capsys.readouterr().out, re.MULTILINE)
+        assert [int(number) for number in found] == expected
+
     def test_losses_are_means_of_the_epoch(self, make_runner, capsys):
         runner = make_runner('baseline', **{'train_cfg.max_epochs': 2})
         runner.train()

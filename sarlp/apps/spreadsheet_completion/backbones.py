@@ -21,7 +21,7 @@ class Backbone:
     Attributes:
         config: name of it.
         reason: what it is, where it is from and how it is trained, for a person.
-        better: how to get a better one; nothing for the best that is known here.
+        better: how to get one that may be better; nothing where none is known.
     """
 
     config: str

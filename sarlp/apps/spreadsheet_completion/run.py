@@ -91,7 +91,7 @@ def complete(
     backbone = Backbone(str(config), f'{config}, as asked for') if config is not None else choose_backbone(device)
     print(f'device: {describe_device(device)}\nmodel: {backbone.reason} ({backbone.config})')
     if backbone.better:
-        print(f'a better one: {backbone.better}')
+        print(f'what may be better: {backbone.better}')
 
     data = folder.path / 'data'
     options = {
