@@ -60,6 +60,7 @@ VARIANTS = {
     'float32': {},
     'onednn': {'env_cfg.onednn': True},
     'bfloat16': {'optim_wrapper.type': 'MixedPrecisionOptimWrapper'},
+    'both': {'env_cfg.onednn': True, 'optim_wrapper.type': 'MixedPrecisionOptimWrapper'},
 }
 
 

@@ -125,7 +125,7 @@ class Step:
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
         self.watch = None
         if device.startswith('cuda'):  # as the training loop does
-            self.watch = self.model.look = LossWatch(self.optimizer.optimizer)
+            self.watch = self.model.look = LossWatch(self.optimizer)
         average = cfg.default_hooks.ema
         self.average = MODELS.build(
             dict(type='ForeachEMA', momentum=average.momentum, update_buffers=True), default_args=dict(model=self.model)

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
+from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -17,7 +18,7 @@ def main():
     torch.manual_seed(0)
     model = DistributedDataParallel(nn.Linear(3, 5))
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    watch = LossWatch(optimizer)
+    watch = LossWatch(OptimWrapper(optimizer))
     weights, said = [], ''
     for step in range(3):
         loss = model(torch.randn(2, 3)).square().sum() * (float('nan') if (rank, step) == (1, 2) else 1.0)
