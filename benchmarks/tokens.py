@@ -60,7 +60,7 @@ VARIANTS = {
     'float32': {},
     'onednn': {'env_cfg.onednn': True},
     'bfloat16': {'optim_wrapper.type': 'MixedPrecisionOptimWrapper'},
-    'both': {'env_cfg.onednn': True, 'optim_wrapper.type': 'MixedPrecisionOptimWrapper'},
+    'half': {'optim_wrapper.type': 'MixedPrecisionOptimWrapper', 'tokens.dtype': 'float16'},
 }
 
 
