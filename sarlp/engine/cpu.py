@@ -1,7 +1,9 @@
 """What makes a training on a CPU faster and torch does not do by itself."""
 
+import contextlib
 import ctypes
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -18,6 +20,17 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, 1 << 30)  # larger blocks are given back as ever
         mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+@contextlib.contextmanager
+def onednn_products() -> Iterator[None]:
+    """Within, :func:`multiply_by_onednn`; what is scored afterwards, or by another process, is as without."""
+    before = torch.get_float32_matmul_precision()
+    multiply_by_onednn()
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def multiply_by_onednn() -> bool:

@@ -1,12 +1,13 @@
 """A training loop that goes on in the middle of an epoch."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
 
-from sarlp.engine.cpu import keep_freed_memory
+from sarlp.engine.cpu import keep_freed_memory, onednn_products
 from sarlp.engine.loss_watch import LossWatch, watched
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.workers import sigterm_held
@@ -43,9 +44,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     _watch: LossWatch | None = None
 
     def run(self):
-        if next(self.runner.model.parameters()).device.type == 'cpu':
+        on_cpu = next(self.runner.model.parameters()).device.type == 'cpu'
+        if on_cpu:
             keep_freed_memory()
-        with watched(self.runner.model, self.runner.optim_wrapper) as self._watch:
+        faster = on_cpu and self.runner.cfg.get('env_cfg', {}).get('onednn', False)
+        products = onednn_products() if faster else contextlib.nullcontext()
+        with products, watched(self.runner.model, self.runner.optim_wrapper) as self._watch:
             return self._run()
 
     def _run(self):

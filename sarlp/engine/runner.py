@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.dist import barrier, broadcast_object_list, is_main_process, master_only
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MMLogger
@@ -20,7 +19,6 @@ from torch.utils.data import DataLoader
 
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.compiling import compile_parts, has_graphs
-from sarlp.engine.cpu import multiply_by_onednn
 from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
 from sarlp.engine.loaders import fit_loader
 from sarlp.engine.loop import ResumableTrainLoop
@@ -61,9 +59,9 @@ def _options_of(part: Any, where: str) -> Iterator[None]:
 class MultiLabelRunner(Runner):
     """The Runner used by the tools.
 
-    Besides what MMEngine reads it reads from the config ``channels_last`` (bool), ``env_cfg.tf32`` (bool),
-    ``env_cfg.onednn`` (bool) and ``compile`` (bool, or options of :func:`compile_parts`, which takes the place of
-    MMEngine's compiling of the whole step).
+    Besides what MMEngine reads it reads from the config ``channels_last`` (bool), ``env_cfg.tf32`` (bool) and
+    ``compile`` (bool, or options of :func:`compile_parts`, which takes the place of MMEngine's compiling of the whole
+    step); :class:`~sarlp.engine.loop.ResumableTrainLoop` reads ``env_cfg.onednn`` (bool).
 
     Attributes:
         record: of the run, once it starts; None before, and of a Runner that was not built from a config.
@@ -79,8 +77,6 @@ class MultiLabelRunner(Runner):
         super().setup_env(env_cfg)
         if 'tf32' in env_cfg:
             torch.set_float32_matmul_precision('high' if env_cfg['tf32'] else 'highest')
-        if env_cfg.get('onednn', False) and get_device() == 'cpu':
-            multiply_by_onednn()
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         return set_up_terminal(super().build_logger(*args, **kwargs))

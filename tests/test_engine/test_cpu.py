@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
 from sarlp.engine.cpu import multiply_by_onednn
 
@@ -41,12 +42,26 @@ def test_pages_are_asked_for_once():
     assert after < before / 10
 
 
-def test_products_stay_float32(make_runner):
+class Look(Hook):
+    """Multiplies in a step, and sees which way."""
+
+    def after_train_iter(self, runner, *_, **__):
+        torch.manual_seed(0)
+        a, b = torch.rand(67, 1031), torch.rand(1031, 53)
+        self.products = (a @ b).double(), a.double() @ b.double()
+        self.precision = torch.get_float32_matmul_precision()
+
+
+def test_products_stay_float32_and_what_is_scored_later_is_as_without(make_runner):
     """Off by what sums of float32 are, where factors in bfloat16 would be off by 2^-9."""
-    make_runner('baseline', **{'env_cfg.onednn': True})
-    torch.manual_seed(0)
-    a, b = torch.rand(67, 1031), torch.rand(1031, 53)
-    torch.testing.assert_close((a @ b).double(), a.double() @ b.double(), rtol=1e-5, atol=0)
+    look = Look()
+    runner = make_runner('baseline', **{'env_cfg.onednn': True, 'train_cfg.max_epochs': 1})
+    runner.register_hook(look)
+    runner.train()
+    torch.testing.assert_close(*look.products, rtol=1e-5, atol=0)
+    assert look.precision == ('highest' if torch.cpu.get_capabilities().get('amx_bf16', False) else 'medium')
+    # of a fold that an interrupted run had trained nothing is trained any more, and its scores are to be the same
+    assert torch.get_float32_matmul_precision() == 'highest'
 
 
 def test_a_processor_that_would_round_keeps_its_own(monkeypatch):
