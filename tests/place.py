@@ -36,7 +36,6 @@ model = dict(
 )
 train_cfg = dict(max_epochs=1)
 work_dir = {work!r}
-experiment_name = {name!r}
 """
 
 
@@ -54,7 +53,7 @@ class Place:
 
     def config(self, mask=None, backbone=RESNET):
         base = shipped('configs') / 'sarlp' / 'sarlp_r18_digits_p0.1.py'
-        values = dict(root=str(self.root), work=str(self.work), name=self.root.name, backbone=backbone)
+        values = dict(root=str(self.root), work=str(self.work), backbone=backbone)
         mask = dict(_delete_=True, **mask) if mask else {}
         path = self.root / 'config.py'
         path.write_text(CONFIG.format(base=str(base), mask=mask, **values))

@@ -357,7 +357,7 @@ def test_code_in_the_meta_of_a_checkpoint(place):
     content = read_checkpoint(path)
     content['meta']['config'] = f'import os\nos.system("touch {place.marker}")\ngpu_ids = [0]\n'
     torch.save(content, path)
-    more = option('train_cfg.max_epochs', 2) + ('experiment_name=again',)
+    more = option('train_cfg.max_epochs', 2)
     place.run('train.py', config, '--resume', path, *more)
     assert read_checkpoint(place.work / 'epoch_2.pth')['meta']['epoch'] == 2
     assert not place.marker.exists()

@@ -22,6 +22,20 @@ SELECTION = 'selection.json'  # of a run that measures the test set beside the s
 SESSION = re.compile(r'\d{8}_\d{6}')  # the folder in which MMEngine keeps the log of one start of a tool
 RESUMABLE = re.compile(r'(epoch|iter)_\d+\.pth')
 BEST = re.compile(r'best_(?P<metric>.+)_(epoch|iter)_\d+\.pth')
+_SESSIONS: set[str] = set()  # of this process
+
+
+def own_session(name: str) -> str:
+    """The name of a session that no other of this process has: this one, or that of the first free second after it.
+
+    MMEngine names its message hub, logger and scope after it; runs that begin within one second would share them.
+    """
+    form = '%Y%m%d_%H%M%S'
+    while name in _SESSIONS:
+        second = datetime.datetime.strptime(name, form) + datetime.timedelta(seconds=1)
+        name = second.strftime(form)
+    _SESSIONS.add(name)
+    return name
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.progress import ProgressHook
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
 from sarlp.engine.run_options import check_metrics
-from sarlp.engine.run_record import RunRecord, new_run, read_record, set_aside
+from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
 from sarlp.engine.start import Start, is_in_place, read_start
 from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.task import task_of
@@ -75,6 +75,7 @@ class MultiLabelRunner(Runner):
 
     def setup_env(self, env_cfg: dict) -> None:
         super().setup_env(env_cfg)
+        self._timestamp = own_session(self.timestamp)
         if 'tf32' in env_cfg:
             torch.set_float32_matmul_precision('high' if env_cfg['tf32'] else 'highest')
 

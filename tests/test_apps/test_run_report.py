@@ -108,10 +108,8 @@ def run(tmp_path_factory):
     convert_voc2007(make_digits(root / 'digits', num_train=24, num_test=11, size=48))
     options = {**reduced(root / 'digits'), 'default_hooks.logger.interval': 1, 'work_dir': str(root / 'work')}
     cfg = load_config('sarlp_r18_digits_p0.1', options)
-    cfg.experiment_name = 'test-report-train'
     build_runner(cfg).train()
     cfg = load_config('sarlp_r18_digits_p0.1', options)
-    cfg.experiment_name = 'test-report-test'
     measure(cfg, find_checkpoint(root / 'work'), root / 'work' / 'results')
     return root / 'work'
 

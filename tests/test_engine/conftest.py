@@ -10,7 +10,6 @@ from sarlp.datasets.converters.voc2007 import convert_voc2007
 from sarlp.datasets.digits import make_digits
 from sarlp.engine import build_runner, load_config
 
-_NUMBERS = itertools.count()
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -54,9 +53,7 @@ def make_config(digits, tmp_path):
         gone = tuple(f'{key}.' for key, value in options.items() if value is None)  # and has no parts to set
         small = {key: value for key, value in reduced(digits, model).items() if not key.startswith(gone)}
         options = {**small, 'work_dir': str(tmp_path / 'work'), **options}
-        cfg = load_config(f'{model}_r18_digits_p0.1', options)
-        cfg.experiment_name = f'test-{os.getpid()}-{next(_NUMBERS)}'  # MMEngine shares what has the same name
-        return cfg
+        return load_config(f'{model}_r18_digits_p0.1', options)
 
     return make
 

@@ -13,7 +13,6 @@ def test_a_resumed_run_goes_on_with_them(digits, tmp_path):
 
     def train(folder, **more):
         cfg = load_config('large_loss_cp_r18_digits_p0.1', {**options, 'work_dir': str(tmp_path / folder), **more})
-        cfg.experiment_name = folder  # MMEngine shares what has the same name
         runner = build_runner(cfg)
         runner.train()
         return runner.model

@@ -69,7 +69,6 @@ def test_spreadsheet_to_checkpoint(spreadsheet, tmp_path, capsys):
     root, labels = spreadsheet
     options = {**reduced(), 'data_root': str(root), 'image_size': 64, 'work_dir': str(tmp_path)}
     cfg = load_config(CONFIG, options)
-    cfg.experiment_name = f'test-{os.getpid()}-custom'
     cfg.text_encoder = None
     runner = build_runner(cfg)
     assert 'label embeddings: learnt, since the config names no text_encoder' in capsys.readouterr().out

@@ -120,7 +120,7 @@ class TestTraining:
 
     def test_another_process_trains_the_same(self, work, trained_config, tmp_path):
         cfg = trained_config.copy()
-        cfg.work_dir, cfg.experiment_name = str(tmp_path), 'test-straight'
+        cfg.work_dir = str(tmp_path)
         build_runner(cfg).train()
         here, there = (read_checkpoint(folder / 'epoch_2.pth') for folder in (tmp_path, work))
         for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
@@ -136,7 +136,7 @@ class TestTraining:
                     raise Killed
 
         cfg = trained_config.copy()
-        cfg.work_dir, cfg.experiment_name = str(tmp_path), 'test-interrupted'
+        cfg.work_dir = str(tmp_path)
         runner = build_runner(cfg)
         runner.register_hook(Kill(), 'VERY_HIGH')
         with pytest.raises(Killed):
@@ -223,7 +223,6 @@ class TestTerminal:
         assert words[:2] == ['sarlp', 'test'] and words[4] == '--out'
         config, checkpoint = words[2:4]
         cfg = load_config(config)
-        cfg.experiment_name = 'test-next'
         metrics = run_test(cfg, find_checkpoint(checkpoint), launcher='none')
         assert metrics['mAP'] == json.loads((tested[0] / 'metrics.json').read_text())['mAP']
         assert load_config(config).train_dataloader is not None  # the test left the config as it was

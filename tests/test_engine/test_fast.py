@@ -31,7 +31,7 @@ def torch_settings():
     torch.backends.cudnn.benchmark = kept[1]
 
 
-def fast_config(digits, work_dir, name, **options):
+def fast_config(digits, work_dir, **options):
     """The config itself, on the scenes of digits, with a small ResNet, and not compiled, which takes minutes."""
     small = reduced(digits)
     for loader in LOADERS:
@@ -42,9 +42,7 @@ def fast_config(digits, work_dir, name, **options):
         'model.backbone.init_cfg': None,
         'model.head.label_embedding.file': None,
     }
-    cfg = load_config(FAST, {**small, 'compile': False, 'work_dir': str(work_dir), **options})
-    cfg.experiment_name = f'test-fast-{name}'
-    return cfg
+    return load_config(FAST, {**small, 'compile': False, 'work_dir': str(work_dir), **options})
 
 
 class Killed(Exception):
@@ -89,7 +87,7 @@ def test_the_config_differs_in_speed_only():
 
 def test_fast_config_trains_and_resumes_to_the_last_bit(digits, tmp_path):
     assert torch.get_float32_matmul_precision() == 'highest'
-    runner = build_runner(fast_config(digits, tmp_path / 'straight', 'straight'))
+    runner = build_runner(fast_config(digits, tmp_path / 'straight'))
     assert torch.get_float32_matmul_precision() == 'high'
     assert torch.backends.cudnn.benchmark
     watch = Watch()
@@ -113,11 +111,11 @@ def test_fast_config_trains_and_resumes_to_the_last_bit(digits, tmp_path):
     assert moved > 50
 
     with pytest.raises(Killed):
-        interrupted = build_runner(fast_config(digits, tmp_path / 'resumed', 'interrupted'))
+        interrupted = build_runner(fast_config(digits, tmp_path / 'resumed'))
         interrupted.register_hook(Kill(), 'VERY_HIGH')
         interrupted.train()
     torch.manual_seed(99)
-    build_runner(fast_config(digits, tmp_path / 'resumed', 'resumed', resume=True)).train()
+    build_runner(fast_config(digits, tmp_path / 'resumed', resume=True)).train()
     straight, resumed = (read_checkpoint(tmp_path / name / 'epoch_2.pth') for name in ('straight', 'resumed'))
     assert resumed['meta']['iter'] == straight['meta']['iter'] == 6
     for part in ('state_dict', 'ema_state_dict'):

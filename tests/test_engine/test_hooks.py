@@ -48,7 +48,6 @@ def trained(digits, tmp_path_factory):
     options = reduced(digits) | {'default_hooks.ema.momentum': 0.3, 'optim_wrapper.optimizer.lr': 2e-3}
     cfg = load_config('sarlp_r18_digits_p0.1', options)
     cfg.work_dir = str(tmp_path_factory.mktemp('work'))
-    cfg.experiment_name = 'test-hooks'
     runner = build_runner(cfg)
     record = Record()
     runner.register_hook(record, 'LOWEST')

@@ -1,7 +1,5 @@
 """Methods with a state, two views, a teacher or mixing, from their config: interrupted and resumed to the last bit."""
 
-import os
-
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -47,7 +45,6 @@ def run(digits, tmp_path):
         options = {**reduced(digits, over), **OPTIONS[name]}
         options['default_hooks.checkpoint.iter_interval'] = 4
         cfg = load_config(f'{name}_r18_digits_p0.1', {**options, 'work_dir': str(tmp_path / work)})
-        cfg.experiment_name = f'test-{os.getpid()}-{name}-{work}-{stop}'  # MMEngine shares what has the same name
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.save_best = None
         cfg.resume = not stop

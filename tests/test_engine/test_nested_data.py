@@ -94,7 +94,7 @@ def test_resumed_to_the_same_bits(two, dataset):
     for best in (two.root / 'cut').glob('best_*.pth'):
         best.unlink()
     (two.root / 'cut' / 'last_checkpoint').unlink()
-    two.run(*arguments, f'work_dir={two.root}/cut', 'experiment_name=again', '--resume')
+    two.run(*arguments, f'work_dir={two.root}/cut', '--resume')
     whole, cut = (read_checkpoint(two.root / name / 'epoch_2.pth') for name in ('whole', 'cut'))
     for key in ('state_dict', 'ema_state_dict', 'optimizer'):
         same(whole[key], cut[key], key)

@@ -25,7 +25,6 @@ def first(tmp_path_factory, digits):
     work = tmp_path_factory.mktemp('first') / 'work'
     cfg = load_config('baseline_r18_digits_p0.1', {**reduced(digits, 'baseline'), 'work_dir': str(work)})
     cfg.default_hooks.checkpoint.update(iter_interval=1, max_keep_ckpts=-1)
-    cfg.experiment_name = 'test-changes-first'
     build_runner(cfg).train()
     return work
 

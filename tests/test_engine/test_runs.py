@@ -6,6 +6,8 @@ import runpy
 import shutil
 import sys
 from pathlib import Path
+from time import gmtime, strftime
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -61,7 +63,7 @@ def first(tmp_path_factory, digits):
     reduced = runpy.run_path(str(Path(__file__).with_name('conftest.py')))['reduced']
     work = tmp_path_factory.mktemp('first') / 'work'
     cfg = load_config('baseline_r18_digits_p0.1', {**reduced(digits, 'baseline'), 'work_dir': str(work)})
-    cfg.train_cfg.max_epochs, cfg.experiment_name = 3, 'test-runs-first'
+    cfg.train_cfg.max_epochs = 3
     build_runner(cfg).train()
     return work
 
@@ -75,6 +77,20 @@ def work(first, tmp_path):
 @pytest.fixture
 def make(make_runner):
     return lambda **options: make_runner('baseline', **{'train_cfg.max_epochs': 3, **options})
+
+
+def test_runs_that_begin_within_a_second_share_nothing(make, tmp_path, monkeypatch):
+    """As the folds of a completion on kept tokens do; MMEngine names what it shares after the second."""
+    clock = SimpleNamespace(time=lambda: 1e9, localtime=gmtime, strftime=strftime)
+    monkeypatch.setattr('mmengine.runner.runner.time', clock)
+    one, other, third = (make(work_dir=str(tmp_path / name)) for name in 'abc')
+    assert one.timestamp == '20010909_014640'
+    assert third.timestamp == '20010909_014642'
+    other.train()
+    assert one.message_hub.log_scalars == {}
+    logs = {name: next((tmp_path / name).glob('*/*.log')).read_text() for name in 'ab'}
+    assert 'Epoch(train)' in logs['b']
+    assert 'Epoch(train)' not in logs['a']
 
 
 class TestBesideAnotherRun:

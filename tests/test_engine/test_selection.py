@@ -19,9 +19,7 @@ NAME = 'baseline_r18_digits_held_out_labels_p0.1'
 def make(digits, tmp_path):
     def make(work='work', **options):
         options = {**reduced(digits, 'baseline'), 'work_dir': str(tmp_path / work), **options}
-        cfg = load_config(NAME, options)
-        cfg.experiment_name = f'test-selection-{work}-{len(options)}-{cfg.train_cfg.max_epochs}'
-        return cfg
+        return load_config(NAME, options)
 
     return make
 

@@ -1,5 +1,4 @@
 import csv
-import os
 
 import pytest
 
@@ -47,6 +46,5 @@ def options(mine):
 @pytest.fixture(scope='session')
 def checkpoint(options, tmp_path_factory):
     cfg = load_config(CONFIG, {**options, 'work_dir': str(tmp_path_factory.mktemp('work') / 'run')})
-    cfg.experiment_name = f'completion-{os.getpid()}'
     build_runner(cfg).train()
     return f'{cfg.work_dir}/epoch_1.pth'
