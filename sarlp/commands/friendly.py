@@ -1,6 +1,7 @@
 """What the command-line tools share."""
 
 import contextlib
+import errno
 import gc
 import sys
 import warnings
@@ -32,7 +33,8 @@ def friendly_errors() -> Iterator[None]:
     try:
         yield
     except (UserError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        print(f'error: {error}{". The disk is full: make room, then start again" if full else ""}', file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)

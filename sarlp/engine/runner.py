@@ -36,7 +36,7 @@ from sarlp.engine.unwrap import unwrap
 from sarlp.engine.weights import load_weights
 from sarlp.engine.workers import shield_workers
 from sarlp.errors import UserError, UserValueError
-from sarlp.io.files import sync_folder
+from sarlp.io.files import half_written, sync_folder
 from sarlp.io.json_file import show
 from sarlp.models.normalization import asks_backbone, normalization_in
 from sarlp.names.class_names import require_same
@@ -277,15 +277,12 @@ class MultiLabelRunner(Runner):
         if isinstance(self._train_loop, ResumableTrainLoop):
             self._train_loop.log_norms()
         temporary = Path(out_dir) / f'.{filename}.tmp'
-        try:
+        with half_written(temporary, Path(out_dir) / filename):
             super().save_checkpoint(out_dir, temporary.name, *args, **kwargs)
             with open(temporary, 'rb') as stream:
                 os.fsync(stream.fileno())
             os.replace(temporary, Path(out_dir) / filename)
             sync_folder(out_dir)
-        except BaseException:
-            temporary.unlink(missing_ok=True)  # on a full disk its half would take the room of the next attempt
-            raise
 
     def _check_classes(self, checkpoint: dict, path: str | Path) -> None:
         """Weights for a class are weights for its name, also where their number fits."""

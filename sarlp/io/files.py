@@ -17,6 +17,19 @@ except ImportError:  # Windows, where a second process is not kept out
 
 
 @contextlib.contextmanager
+def half_written(temporary: Path, path: str | os.PathLike) -> Iterator[None]:
+    """Delete what was written of a file where it can not be finished, which on a full disk would take the room of the
+    next attempt; an error of the system without a name, as that of a full disk, has that of the file."""
+    try:
+        yield
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = 'w', newline: str = '\n', sync: bool = True) -> Iterator[IO]:
     """Write a file so that its name holds either the whole of it or what was there before.
 
@@ -33,7 +46,7 @@ def atomic_write(path: str | os.PathLike, mode: str = 'w', newline: str = '\n', 
     path.parent.mkdir(parents=True, exist_ok=True)
     # not tempfile: its files are closed to everyone else, and the permission would stay after the renaming
     temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
-    try:
+    with half_written(temporary, path):
         text: dict[str, Any] = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': newline}
         with open(temporary, mode.replace('w', 'x'), **text) as file:
             yield file
@@ -43,9 +56,6 @@ def atomic_write(path: str | os.PathLike, mode: str = 'w', newline: str = '\n', 
         os.replace(temporary, path)
         if sync:
             sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def sync_folder(path: str | os.PathLike) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -234,6 +235,9 @@ def test_friendly_errors(capsys):
             raise error
         assert ending.value.code == 1
         assert capsys.readouterr().err == 'error: what to do\n'
+    with pytest.raises(SystemExit), friendly_errors():
+        raise OSError(errno.ENOSPC, 'No space left on device', 'a.csv')
+    assert capsys.readouterr().err.endswith("'a.csv'. The disk is full: make room, then start again\n")
     with pytest.raises(ValueError, match='a bug'), friendly_errors():
         raise ValueError('a bug')
     assert issubclass(AnnotationError, ValueError)

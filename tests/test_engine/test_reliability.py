@@ -65,14 +65,14 @@ mount -t tmpfs -o size=6m tmpfs {tmp_path}/disk || exit 99
 echo status $?
 {sys.executable} -c "
 from sarlp.engine import newest_checkpoint, read_checkpoint
-path = newest_checkpoint('{tmp_path}/disk/work', 3, print)
+path = newest_checkpoint('{tmp_path}/disk/work', print)
 print('left', path.name, len(read_checkpoint(path)['state_dict']))"
 """
     done = subprocess.run(
         ['unshare', '-rm', 'bash', '-c', script], cwd=HERE.parents[1], capture_output=True, text=True, timeout=300
     )
     assert done.returncode != 99, 'this system lets nobody mount a tmpfs: ' + done.stderr
-    assert 'status 1' in done.stdout and 'No space left on device' in done.stdout + done.stderr, done.stdout[-2000:]
+    assert 'status 1' in done.stdout and 'The disk is full' in done.stdout + done.stderr, done.stdout[-2000:]
     assert 'left epoch_' in done.stdout and 'damaged' not in done.stdout
 
 

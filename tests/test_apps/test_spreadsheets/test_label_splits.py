@@ -171,7 +171,11 @@ def test_what_is_not_understood_is_refused(photos, table, tmp_path):
 
     words = {**WORDS, '4.jpg': 'maybe'}
     read(r"line 6: expected the split of 4.jpg, one of train, .*, found 'maybe'", table(words), split_column='split')
-    read(r"cells that are no label: .*'train'.*--split-column", table(words))
+    called = "the column '{}' is called as one of a split is, and has {} instead of train, .*--class-columns"
+    read(called.format('split', "'maybe'"), table(words))
+    read(called.format('Subset', "'0', '1'"), table({name: '01'[name > '4'] for name in NAMES}, 'Subset'))
+    read(called.format('split', 'blank cells only'), table(dict.fromkeys(NAMES, '')))
+    read(r"cells that are no label: .*'train'.*--split-column", table(column='mine'))
     read('it says which images are to test on. Leave --val-fraction out', table(), val_fraction=0.3)
     read("--group-column and --split-column both name 'split'", table(), split_column='split', group_column='split')
     read("no columns are called 'none', which --split-column names", table(), split_column='none')

@@ -57,6 +57,19 @@ class Columns:
         words = {self.sheet.text(row, column).strip().lower() for _, row in self.sheet.rows()} - {''}
         return bool(words) and words <= SPLIT_WORDS.keys()
 
+    def refuse_splits(self, classes: Sequence[int]) -> None:
+        """Refuse a column of a split that has no names of splits, and so would be a class that nobody meant."""
+        for column in classes:
+            if self._lower[column] in SPLIT_COLUMNS and self._lower[column] != 'set':  # which people photograph
+                words = dict.fromkeys(self.sheet.text(row, column).strip() for _, row in self.sheet.rows())
+                found = [repr(word) for word in words if word and word.lower() not in SPLIT_WORDS]
+                raise AnnotationError(
+                    f'{self.sheet.path}: the column {self.sheet.header[column]!r} is called as one of a split is, and '
+                    f'has {shorten(found) if found else "blank cells only"} instead of {", ".join(SPLIT_WORDS)}. '
+                    'Correct its cells, leave it out with --ignore-columns, or, if it is a class, name the classes '
+                    'with --class-columns.'
+                )
+
     def named(self, option: str, name: str, once: bool = True) -> int:
         """The column that an option names."""
         found = [column for column in self.free if self.sheet.header[column] == clean_name(name)]

@@ -178,6 +178,8 @@ def open_labels(
         columns.named('--class-columns', name)
     wanted = None if class_columns is None else set(map(clean_name, class_columns))
     chosen = [column for column in possible if wanted is None or table.header[column] in wanted]
+    if form == Wide.form and wanted is None and table.class_columns is None:
+        columns.refuse_splits(chosen)
     kinds: dict[str | None, type[Wide]] = {kind.form: kind for kind in (Roboflow, CheXpert)}
     return kinds.get(form, Wide)(table, image, spelling, chosen, beside)
 

@@ -154,8 +154,10 @@ class Wide(_Table):
         self.classes = tuple(sheet.header[column] for column in self.columns)
         nameless = [sheet.column_name(column) for column in self.columns if not sheet.header[column]]
         if nameless:
+            alone = len(nameless) == len(self.columns)
             raise AnnotationError(
-                f'{sheet.path}: the header names no class in column {shorten(nameless)}. Name or delete the column.'
+                f'{sheet.path}: the header names no class in column {shorten(nameless)}. Name or delete the column'
+                + ('; or, if the line that was taken for the header is a title, that line.' if alone else '.')
             )
         for column in self.columns:
             for written in sheet.spellings[column]:

@@ -111,7 +111,8 @@ class CSVText:
             if delimiter is None:
                 raise AnnotationError(
                     f'{path}: expected at least two columns, but the first line has only one, whether cells are '
-                    'parted by comma, semicolon, tab or |. Name the character with --delimiter.'
+                    'parted by comma, semicolon, tab or |. Name the character with --delimiter; or, if the line is a '
+                    'title, delete it.'
                 )
         if len(delimiter) != 1 or delimiter in '"\r\n':
             raise AnnotationError(f'expected --delimiter to be one character, found {delimiter!r}.')
