@@ -35,8 +35,10 @@ class Calibration:
         offsets: (C,) float64.
         knots: (2, K) float64, abscissae and ordinates of the curve, or None.
         thresholds: (C,) float64, of probabilities. A class is there if its probability is at least the threshold;
-            infinite where the precision is out of reach.
+            infinite where the precision is out of reach, and for classes in ``undecided``, whatever is given.
         precision: that was asked for, in (0, 1).
+        undecided: names of classes that nothing is decided of: no yes, or no no, is known of them, so that to call all
+            labels the other would look right.
     """
 
     classes: tuple[str, ...]
@@ -45,10 +47,15 @@ class Calibration:
     knots: np.ndarray | None = None
     thresholds: np.ndarray = field(default=None)  # type: ignore[arg-type]  # depends on the classes
     precision: float = 0.5
+    undecided: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.thresholds is None:
             object.__setattr__(self, 'thresholds', np.full(len(self.classes), 0.5))
+        object.__setattr__(self, 'thresholds', np.where(self._is_undecided(), np.inf, self.thresholds))
+
+    def _is_undecided(self) -> np.ndarray:
+        return np.array([name in self.undecided for name in self.classes], bool)
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Args: (N, C) sigmoid scores in [0, 1]. Returns (N, C) float64."""
@@ -61,7 +68,8 @@ class Calibration:
         """Labels at the precision asked for.
 
         Positive where the probability reaches the threshold of the class, negative where it is at most
-        1 - ``precision``, so that every single negative label is that likely, else unknown: undecided.
+        1 - ``precision``, so that every single negative label is that likely, else unknown: undecided. So are the
+        labels of the classes in ``undecided``.
 
         Args:
             probabilities: (N, C).
@@ -72,6 +80,7 @@ class Calibration:
         decisions = np.full(probabilities.shape, UNKNOWN, np.int8)
         decisions[probabilities <= 1 - self.precision] = NEGATIVE
         decisions[is_chosen(probabilities, self.thresholds)] = POSITIVE
+        decisions[:, self._is_undecided()] = UNKNOWN
         return decisions
 
     def to_json(self) -> dict[str, Any]:
@@ -84,6 +93,7 @@ class Calibration:
             'knots': None if self.knots is None else self.knots.tolist(),
             'thresholds': [value if math.isfinite(value) else None for value in self.thresholds.tolist()],
             'precision': self.precision,
+            'undecided': list(self.undecided),
         }
 
     @classmethod
@@ -103,7 +113,10 @@ class Calibration:
                     [math.inf if t is None else t for t in content['thresholds']], (len(classes),), True
                 ),
                 precision=float(content['precision']),
+                undecided=tuple(content.get('undecided', ())),  # not in files of earlier versions
             )
+            if not {*calibration.undecided} <= {*classes}:
+                raise ValueError('undecided must name some of the classes')
             if not 0 <= calibration.scale < math.inf or not 0 < calibration.precision < 1:
                 raise ValueError('scale must be at least 0, and precision in (0, 1)')
             if calibration.knots is not None and (np.diff(calibration.knots) < 0).any():
@@ -185,7 +198,13 @@ def fit_calibration(
     if scale <= 0:  # higher scores are no likelier: nothing but the share of positives remains
         fitted = fit(one_hot)
         scale, offsets = 0.0, fitted.coef_[0]
-    calibration = Calibration(tuple(classes), scale, offsets + fitted.intercept_[0])
+    both = [(labels == code).any(axis=0) for code in (POSITIVE, NEGATIVE)]
+    calibration = Calibration(
+        tuple(classes),
+        scale,
+        offsets + fitted.intercept_[0],
+        undecided=tuple(name for name, *has in zip(classes, *both, strict=True) if not all(has)),
+    )
     if method == 'isotonic':
         p = calibration.probabilities(scores)[images, columns]
         # never quite 0 or 1: the ends of the curve rest on few labels

@@ -11,6 +11,7 @@ from sarlp.labels import POSITIVE, UNKNOWN
 
 FOLDS = 5
 STRENGTH = 100.0  # how many known labels the calibrated probabilities of a class weigh as much as
+LEAST_NEGATIVE = 5  # known labels of a class, without which nothing is called positive in it
 _STEPS = 10
 
 
@@ -26,6 +27,8 @@ def choose_thresholds(
         (known labels with p >= t  +  strength)
 
     A class with few known labels thus relies on the calibration that all classes share, and one with many on its own.
+    That does not hold of a class with hardly a known negative label: people write down what they see, and a model that
+    was shown nothing else finds it everywhere.
 
     Args:
         probabilities: (N, C) calibrated, of the images with known labels that the model was not trained on.
@@ -35,12 +38,15 @@ def choose_thresholds(
         strength: of belief, in labels.
 
     Returns:
-        (C,) float64; infinite for a class that never reaches it.
+        (C,) float64; infinite for a class that never reaches it, or of which fewer than :data:`LEAST_NEGATIVE` labels
+        are known to be negative.
     """
     thresholds = np.full(labels.shape[1], np.inf)
     for c in range(labels.shape[1]):
         known = labels[:, c] != UNKNOWN
         p, positive = probabilities[known, c], labels[known, c] == POSITIVE
+        if (~positive).sum() < LEAST_NEGATIVE:
+            continue
         own = pool[~np.isnan(pool[:, c]), c]
         candidates = np.unique(np.concatenate([p, own]))
         candidates = candidates[candidates >= 0.5]

@@ -8,6 +8,7 @@ from sarlp.apps.completion.complete import Completion
 from sarlp.apps.completion.record import IN_SAMPLE
 from sarlp.errors import shorten
 from sarlp.evaluation.quality import format_quality, precision_interval
+from sarlp.evaluation.thresholds import LEAST_NEGATIVE
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 _DOUBT = 0.05  # by which the interval of a precision may reach below it without a word
@@ -36,11 +37,21 @@ def format_completion(completion: Completion) -> str:
         counts = [int((decided == code).sum()) for code in (POSITIVE, NEGATIVE, UNKNOWN)]
         shown = f'{threshold:.3f}' if math.isfinite(threshold) else 'none'
         lines.append(f'{name:<{width}}{shown:>11}{counts[0]:>10,}{counts[1]:>10,}{counts[2]:>11,}')
-    out_of_reach = [name for name, t in zip(record.classes, calibration.thresholds, strict=True) if np.isinf(t)]
+    if calibration.undecided:
+        lines.append(
+            f'nothing is decided of {len(calibration.undecided)} classes, of which no positive or no negative label is '
+            f'known there: {shorten(calibration.undecided)}'
+        )
+    out_of_reach = [
+        name
+        for name, t in zip(record.classes, calibration.thresholds, strict=True)
+        if np.isinf(t) and name not in calibration.undecided
+    ]
     if out_of_reach:
         lines.append(
-            f'no threshold of {len(out_of_reach)} classes has a precision of {calibration.precision:g}, so nothing is '
-            f'called positive there: {shorten(out_of_reach)}'
+            f'no threshold of {len(out_of_reach)} classes has a precision of {calibration.precision:g}, or fewer than '
+            f'{LEAST_NEGATIVE} negative labels are known of them, so nothing is called positive there: '
+            f'{shorten(out_of_reach)}'
         )
     lines += ['', 'what to expect, by cross-validation on the known labels:', format_quality(record.expected)]
     positive = record.expected['positive']

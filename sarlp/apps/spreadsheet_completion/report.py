@@ -9,6 +9,7 @@ from sarlp.apps.completion import Completion
 from sarlp.apps.spreadsheet_completion.backbones import Backbone
 from sarlp.apps.spreadsheets.csv_labels import ReadLabels
 from sarlp.evaluation.quality import precision_interval
+from sarlp.evaluation.thresholds import LEAST_NEGATIVE
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 _KINDS = {'yes': 'positive', 'no': 'negative'}
@@ -62,6 +63,7 @@ def format_report(
         'What was known stays as it was.',
         '',
         *_not_reached(completion),
+        *_one_kind(completion),
         *(f'    {line}' for line in format_summary(read, observed).splitlines()),
         f'    trained: {backbone.config}, {backbone.reason}',
         f'    folds: {completion.record.folds}, each filled in by a model that has not seen it',
@@ -134,6 +136,28 @@ def _not_reached(completion: Completion) -> list[str]:
     ]
 
 
+def _one_kind(completion: Completion) -> list[str]:
+    """Which classes stay blank, and what to do about it, for who reads the first lines alone."""
+    known = completion.scored.observed
+    lacking = {}
+    for word, code in (('yes', POSITIVE), ('no', NEGATIVE)):
+        lacking[word] = [
+            name
+            for column, name in enumerate(completion.record.classes)
+            if name in completion.record.calibration.undecided and not (known[:, column] == code).any()
+        ]
+    return [
+        line
+        for word, names in lacking.items()
+        if names
+        for line in (
+            f'**Nothing is filled in of {", ".join(map(_cell, names))}: no cell is known to be {word} there, and what '
+            f'is {word} can not be told from what is not. Fill in some {word}.**',
+            '',
+        )
+    ]
+
+
 def _classes(completion: Completion, unknown: np.ndarray) -> list[str]:
     lines = [
         '| class | known yes | known no | filled in yes | filled in no | left blank | yes from probability |',
@@ -161,11 +185,16 @@ def _left_blank(completion: Completion, unknown: np.ndarray) -> list[str]:
         'what a yes of its class takes.',
     ]
     never: list[str] = []
+    lacking: list[str] = []
     few: list[str] = []
     for column, name in enumerate(completion.record.classes):
         known = completion.scored.observed[:, column]
         yes, no = int((known == POSITIVE).sum()), int((known == NEGATIVE).sum())
-        if not np.isfinite(completion.record.calibration.thresholds[column]):
+        if name in completion.record.calibration.undecided:
+            continue
+        if no < LEAST_NEGATIVE:
+            lacking.append(f'{name} ({no})')
+        elif not np.isfinite(completion.record.calibration.thresholds[column]):
             never.append(name)
         if min(yes, no) < _ENOUGH:
             few.append(f'{name} ({yes} yes, {no} no)')
@@ -174,6 +203,12 @@ def _left_blank(completion: Completion, unknown: np.ndarray) -> list[str]:
             '',
             f'Never filled in as yes, since no probability of theirs has a precision of {_share(asked)}: '
             f'{", ".join(map(_cell, never))}.',
+        ]
+    if lacking:
+        lines += [
+            '',
+            f'Never filled in as yes, since fewer than {LEAST_NEGATIVE} cells are known to be no, and a model that is '
+            f'shown hardly one finds a thing everywhere: {", ".join(map(_cell, lacking))}. Fill in some no.',
         ]
     if few:
         lines += [

@@ -1,6 +1,7 @@
 """Probabilities against a direct minimisation of the same likelihood, and a slow fit of a monotone curve."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,14 +109,29 @@ def test_decisions():
 
 
 @pytest.mark.parametrize('method', ['temperature', 'isotonic'])
+def test_nothing_is_decided_of_a_class_of_one_kind(method):
+    """Where a yes is all that is known, or a no, it would be right everywhere."""
+    scores, labels, _ = synthetic()
+    labels[labels[:, 1] == 0, 1] = -1
+    labels[labels[:, 3] == 1, 3] = -1
+    fitted = fit_calibration(scores, labels, CLASSES, method)
+    assert fitted.undecided == ('bee', 'dog')
+    p = fitted.probabilities(scores)
+    assert (p[:, 1] >= 0.5).any() and (p[:, 3] <= 0.5).any()
+    decided = fitted.decide(p)
+    assert (decided[:, [1, 3]] == -1).all() and {*decided[:, [0, 2, 4]].flat} == {0, 1}
+    assert fitted.thresholds.tolist() == [0.5, np.inf, 0.5, np.inf, 0.5]  # for who reads nothing else
+
+
+@pytest.mark.parametrize('method', ['temperature', 'isotonic'])
 def test_json_keeps_every_bit(tmp_path, method):
     scores, labels, _ = synthetic()
     fitted = fit_calibration(scores, labels, CLASSES, method)
-    object.__setattr__(fitted, 'thresholds', np.array([0.5, np.inf, 0.7, 1 / 3, 0.9]))
+    fitted = replace(fitted, thresholds=np.array([0.5, np.inf, 0.7, 1 / 3, 0.9]), undecided=('bee',))
     (tmp_path / 'a.json').write_text(json.dumps({'calibration': fitted.to_json()}, allow_nan=False), 'utf-8')
     read = Calibration.read(tmp_path / 'a.json')
     assert read.classes == CLASSES and read.precision == fitted.precision
-    assert read.thresholds.tolist() == fitted.thresholds.tolist()
+    assert read.thresholds.tolist() == fitted.thresholds.tolist() and read.undecided == ('bee',)
     assert (read.probabilities(scores) == fitted.probabilities(scores)).all()
 
 
@@ -139,6 +155,8 @@ GOOD = dict(classes=['a', 'b'], scale=1.0, offsets=[0, 0], knots=None, threshold
         {'thresholds': 0.5},
         {'precision': 1},
         {'precision': None},
+        {'undecided': ['c']},
+        {'undecided': None},
     ],
 )
 def test_what_is_no_calibration(tmp_path, change):
@@ -147,6 +165,7 @@ def test_what_is_no_calibration(tmp_path, change):
     with pytest.raises(UserError, match=r'a\.json: holds no calibration'):
         Calibration.read(file)
     assert Calibration.from_json(GOOD, 'here').thresholds.tolist() == [0.5, np.inf]
+    assert Calibration.from_json(GOOD, 'of an earlier version').undecided == ()
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{}', '{"calibration": 3}', '{"calibration": {}}', '{"a": NaN}'])
