@@ -123,6 +123,23 @@ class PositivesOnly(SeededMask):
 
 
 @LABEL_MASKS.register_module()
+class SeenIsWritten(SeededMask):
+    """Positive labels are known with another probability than negative ones, as where people write down what they see.
+
+    Args:
+        positives, negatives: these probabilities, in (0, 1].
+        seed: any integer.
+    """
+
+    def __init__(self, positives: float, negatives: float, seed: int = 0):
+        super().__init__(seed)
+        self.positives, self.negatives = check_share('positives', positives), check_share('negatives', negatives)
+
+    def known(self, image_id: str, labels: np.ndarray) -> np.ndarray:
+        return self.uniform(image_id) < np.where(labels == POSITIVE, self.positives, self.negatives)
+
+
+@LABEL_MASKS.register_module()
 class PerClassBudget(SeededMask):
     """Each class is known for exactly ``budget`` images, or for all where it is if those are fewer.
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sarlp.errors import UserError
+from sarlp.evaluation.selection import shift_odds
 from sarlp.io.json_file import read_json
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN, is_chosen
 
@@ -27,7 +28,8 @@ class Calibration:
 
     ``p = sigmoid(scale * logit(score) + offset[class])``: a temperature ``1 / scale`` that all classes share, and for
     each class an offset, since losses for rare positives move every score. With ``knots``, ``p`` then goes through
-    a monotone piecewise linear curve that all classes share.
+    a monotone piecewise linear curve that all classes share. Last, ``shift`` is taken from its logit, where labels that
+    are unknown have fewer positives than those that were known.
 
     Attributes:
         classes: C names.
@@ -39,6 +41,7 @@ class Calibration:
         precision: that was asked for, in (0, 1).
         undecided: names of classes that nothing is decided of: no yes, or no no, is known of them, so that to call all
             labels the other would look right.
+        shift: that of a :class:`~sarlp.evaluation.selection.Selection`.
     """
 
     classes: tuple[str, ...]
@@ -48,6 +51,7 @@ class Calibration:
     thresholds: np.ndarray = field(default=None)  # type: ignore[arg-type]  # depends on the classes
     precision: float = 0.5
     undecided: tuple[str, ...] = ()
+    shift: float = 0.0
 
     def __post_init__(self):
         if self.thresholds is None:
@@ -62,7 +66,9 @@ class Calibration:
         from scipy.special import expit
 
         p = expit(self.scale * _logits(scores) + self.offsets)
-        return p if self.knots is None else np.interp(p, *self.knots)
+        if self.knots is not None:
+            p = np.interp(p, *self.knots)
+        return shift_odds(p, self.shift) if self.shift else p
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """Labels at the precision asked for.
@@ -94,6 +100,7 @@ class Calibration:
             'thresholds': [value if math.isfinite(value) else None for value in self.thresholds.tolist()],
             'precision': self.precision,
             'undecided': list(self.undecided),
+            'shift': self.shift,
         }
 
     @classmethod
@@ -113,10 +120,13 @@ class Calibration:
                     [math.inf if t is None else t for t in content['thresholds']], (len(classes),), True
                 ),
                 precision=float(content['precision']),
-                undecided=tuple(content.get('undecided', ())),  # not in files of earlier versions
+                undecided=tuple(content.get('undecided', ())),  # not in files of earlier versions, nor is the next
+                shift=float(content.get('shift', 0.0)),
             )
             if not {*calibration.undecided} <= {*classes}:
                 raise ValueError('undecided must name some of the classes')
+            if not math.isfinite(calibration.shift):
+                raise ValueError('shift must be finite')
             if not 0 <= calibration.scale < math.inf or not 0 < calibration.precision < 1:
                 raise ValueError('scale must be at least 0, and precision in (0, 1)')
             if calibration.knots is not None and (np.diff(calibration.knots) < 0).any():

@@ -11,39 +11,43 @@ from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 BINS = 15
 
 
-def decision_quality(probabilities: np.ndarray, decisions: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+def decision_quality(
+    probabilities: np.ndarray, decisions: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None
+) -> dict[str, Any]:
     """Precision and recall of the decisions, and how good the probabilities are, pooled over all classes.
 
     Args:
         probabilities: (N, C) calibrated.
         decisions: (N, C) of 1 / 0 / -1, -1 for undecided.
         truth: (N, C) of 1 / 0 / -1; pairs of -1 count nowhere.
+        weights: (N, C), how many labels a label stands for in fractions and losses; None for 1.
 
     Returns:
-        ``labels`` that count; for ``positive`` and ``negative`` each ``decided``, ``right``, ``precision`` (NaN if
-        nothing was decided) and ``recall`` (of all labels that are truly so; NaN without any); ``undecided``;
-        ``log_loss``, ``brier`` and ``calibration_error``, see :func:`calibration_error`. Fractions, not percent.
+        ``labels`` that count; for ``positive`` and ``negative`` each ``decided``, ``right``, ``effective`` (how many
+        labels of equal weight would tell as much as those decided), ``precision`` (NaN if nothing was decided) and
+        ``recall`` (of all labels that are truly so; NaN without any); ``undecided``; ``log_loss``, ``brier`` and
+        ``calibration_error``, see :func:`calibration_error`. Fractions, not percent.
     """
     counts = truth != UNKNOWN
     p, decided, truth = probabilities[counts], decisions[counts], truth[counts]
+    w = np.ones(len(p)) if weights is None else weights[counts]
     quality: dict[str, Any] = {'labels': int(len(truth))}
     for name, code in (('positive', POSITIVE), ('negative', NEGATIVE)):
-        number, right, there = (
-            int((decided == code).sum()),
-            int(((decided == code) & (truth == code)).sum()),
-            int((truth == code).sum()),
-        )
+        said, right, there = decided == code, (decided == code) & (truth == code), truth == code
         quality[name] = {
-            'decided': number,
-            'right': right,
-            'precision': right / number if number else float('nan'),
-            'recall': right / there if there else float('nan'),
+            'decided': int(said.sum()),
+            'right': int(right.sum()),
+            'effective': float(w[said].sum() ** 2 / (w[said] ** 2).sum()) if said.any() else 0.0,
+            'precision': float(w[right].sum() / w[said].sum()) if said.any() else float('nan'),
+            'recall': float(w[right].sum() / w[there].sum()) if there.any() else float('nan'),
         }
     quality['undecided'] = int((decided == UNKNOWN).sum())
     if len(truth):
-        quality['log_loss'] = float(log_loss(truth == POSITIVE, np.clip(p, 1e-12, 1 - 1e-12), labels=[False, True]))
-        quality['brier'] = float(brier_score_loss(truth == POSITIVE, p))
-        quality['calibration_error'] = calibration_error(p, truth == POSITIVE)
+        quality['log_loss'] = float(
+            log_loss(truth == POSITIVE, np.clip(p, 1e-12, 1 - 1e-12), sample_weight=w, labels=[False, True])
+        )
+        quality['brier'] = float(brier_score_loss(truth == POSITIVE, p, sample_weight=w))
+        quality['calibration_error'] = calibration_error(p, truth == POSITIVE, weights=w)
     return quality
 
 
@@ -53,24 +57,32 @@ def precision_interval(part: Mapping[str, Any]) -> tuple[float, float]:
 
     if not part['decided']:
         return 0.0, 1.0
-    interval = binomtest(part['right'], part['decided']).proportion_ci(method='wilson')
+    right, number = part['right'], part['decided']
+    if 'effective' in part:  # not in records of earlier versions
+        number = max(round(part['effective']), 1)
+        right = round(part['precision'] * number)
+    interval = binomtest(right, number).proportion_ci(method='wilson')
     return float(interval.low), float(interval.high)
 
 
-def calibration_error(probabilities: np.ndarray, positive: np.ndarray, bins: int = BINS) -> float:
+def calibration_error(
+    probabilities: np.ndarray, positive: np.ndarray, bins: int = BINS, weights: np.ndarray | None = None
+) -> float:
     """Expected calibration error (Guo et al., ICML 2017, eq. 3), of the probability of being positive.
 
     Args:
         probabilities: (M,) in [0, 1], M > 0.
         positive: (M,) bool.
         bins: of equal width.
+        weights: (M,) of the labels; None for 1.
 
     Returns:
         The mean over all labels of the distance, within a label's bin, of mean probability and share of positives.
     """
     bin_of = np.minimum((probabilities * bins).astype(int), bins - 1)
-    excess = np.bincount(bin_of, probabilities - positive, minlength=bins)
-    return float(np.abs(excess).sum() / len(probabilities))
+    w = np.ones(len(probabilities)) if weights is None else weights
+    excess = np.bincount(bin_of, w * (probabilities - positive), minlength=bins)
+    return float(np.abs(excess).sum() / w.sum())
 
 
 def format_quality(quality: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from sarlp.evaluation.calibration import METHODS, Calibration, fit_calibration
 from sarlp.evaluation.quality import decision_quality
+from sarlp.evaluation.selection import estimate_selection
 from sarlp.labels import POSITIVE, UNKNOWN
 
 FOLDS = 5
@@ -16,7 +17,12 @@ _STEPS = 10
 
 
 def choose_thresholds(
-    probabilities: np.ndarray, labels: np.ndarray, pool: np.ndarray, precision: float, strength: float = STRENGTH
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    pool: np.ndarray,
+    precision: float,
+    strength: float = STRENGTH,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """For each class the lowest threshold, of at least 0.5, at which its positive decisions are precise enough.
 
@@ -36,6 +42,7 @@ def choose_thresholds(
         pool: (M, C) calibrated, of the labels to be completed; NaN where there is nothing to complete.
         precision: asked for, in (0, 1).
         strength: of belief, in labels.
+        weights: (N, C) of the known labels; None for 1.
 
     Returns:
         (C,) float64; infinite for a class that never reaches it, or of which fewer than :data:`LEAST_NEGATIVE` labels
@@ -50,8 +57,9 @@ def choose_thresholds(
         own = pool[~np.isnan(pool[:, c]), c]
         candidates = np.unique(np.concatenate([p, own]))
         candidates = candidates[candidates >= 0.5]
-        hits, number = _sums_from(p, positive, candidates)
-        belief, size = _sums_from(own, own, candidates)
+        weight = np.ones(len(p)) if weights is None else weights[known, c]
+        hits, number = (_sums_from(p, values, candidates) for values in (weight * positive, weight))
+        belief, size = (_sums_from(own, values, candidates) for values in (own, np.ones(len(own))))
         mean = np.divide(belief, size, out=candidates.copy(), where=size > 0)
         enough = (hits + strength * mean) / (number + strength) >= precision
         if enough.any():
@@ -59,12 +67,11 @@ def choose_thresholds(
     return thresholds
 
 
-def _sums_from(p: np.ndarray, values: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of ``values`` over p >= t, and number of these, for each candidate t."""
+def _sums_from(p: np.ndarray, values: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Sum of ``values`` over p >= t, for each candidate t."""
     order = np.argsort(p)
-    start = np.searchsorted(p[order], candidates, side='left')
-    sums = np.concatenate([np.cumsum(values[order][::-1])[::-1].astype(np.float64), [0.0]])
-    return sums[start], (len(p) - start).astype(np.float64)
+    sums = np.concatenate([np.cumsum(values[order][::-1])[::-1], [0.0]])
+    return sums[np.searchsorted(p[order], candidates, side='left')]
 
 
 def calibrate(
@@ -75,6 +82,7 @@ def calibrate(
     precision: float,
     method: str = 'auto',
     groups: Sequence[str] | None = None,
+    alike: bool = True,
 ) -> tuple[Calibration, dict]:
     """Fit probabilities and thresholds, and estimate on known labels what the decisions are worth.
 
@@ -82,6 +90,9 @@ def calibrate(
     labels of the last fifth. A threshold chosen as the lowest that is precise enough is often so by luck. So the
     thresholds aim higher, in steps of a tenth of what is left to 1, until the precision in the cross-validation is
     above the one asked for by a standard error, that of a share of so many decisions.
+
+    Where yes and no are not as likely to be known (:class:`~sarlp.evaluation.selection.Selection`), probabilities are
+    shifted, and known labels weighted, so that they stand for the unknown ones.
 
     Args:
         scores: (N, C) sigmoid scores of the images with known labels that the model was not trained on.
@@ -93,10 +104,13 @@ def calibrate(
             have the smaller log loss in the cross-validation.
         groups: N names; images of one are on one side of the cross-validation, such as several of one patient. None:
             each image by itself.
+        alike: whether known and unknown labels are scored alike, so that their scores can be compared. Those of images
+            that the model was trained on are not like others.
 
     Returns:
         The calibration, and :func:`~sarlp.evaluation.quality.decision_quality` in the cross-validation, with ``aim``:
-        the precision that the thresholds aim at.
+        the precision that the thresholds aim at; and, where it could be estimated, ``selection``, of
+        :meth:`~sarlp.evaluation.selection.Selection.to_json`.
 
     Raises:
         UserError: there are too few known labels.
@@ -113,30 +127,42 @@ def calibrate(
     candidates = {name: out_of_fold(name) for name in (METHODS if method == 'auto' else (method,))}
     losses = {name: _log_loss(fits, labels, fold) for name, fits in candidates.items()}
     method = min(losses, key=losses.__getitem__)
+    fit = fit_calibration(scores, labels, classes, method)
+    selection = None
+    if alike:
+        outside = np.empty(labels.shape)
+        for k, (_, p) in enumerate(candidates[method]):
+            outside[fold == k] = p
+        selection = estimate_selection(outside, labels, fit.probabilities(pool), np.array(member))
+    shift, weights = 0.0, (labels != UNKNOWN).astype(np.float64)
+    if selection is not None and selection.shift:
+        shift, weights = selection.shift, selection.weights(labels)
+    fit = replace(fit, shift=shift)
     parts = [
-        (fit, fit.probabilities(scores[fold != k]), p, fit.probabilities(pool))
-        for k, (fit, p) in enumerate(candidates[method])
+        (part, part.probabilities(scores[fold != k]), part.probabilities(scores[fold == k]), part.probabilities(pool))
+        for k, part in enumerate(replace(part, shift=shift) for part, _ in candidates[method])
     ]
     best: tuple[float, float, dict] = -np.inf, precision, {}
     for step in range(_STEPS):
         aim = precision + (1 - precision) * step / _STEPS
         decisions = np.empty(labels.shape, np.int8)
         probabilities = np.empty(labels.shape)
-        for k, (fit, inside, outside, own) in enumerate(parts):
-            thresholds = choose_thresholds(inside, labels[fold != k], own, aim)
-            decisions[fold == k] = replace(fit, thresholds=thresholds, precision=precision).decide(outside)
-            probabilities[fold == k] = outside
-        quality = decision_quality(probabilities, decisions, labels)
-        number = max(quality['positive']['decided'], 1)
-        reached = quality['positive']['right'] / number - np.sqrt(precision * (1 - precision) / number)
+        for k, (part, inside, p, own) in enumerate(parts):
+            thresholds = choose_thresholds(inside, labels[fold != k], own, aim, weights=weights[fold != k])
+            decisions[fold == k] = replace(part, thresholds=thresholds, precision=precision).decide(p)
+            probabilities[fold == k] = p
+        quality = decision_quality(probabilities, decisions, labels, weights)
+        positive = quality['positive']
+        number = max(positive['effective'], 1)
+        reached = np.nan_to_num(positive['precision']) - np.sqrt(precision * (1 - precision) / number)
         if reached > best[0]:
             best = reached, aim, quality
         if reached >= precision:
             break
     _, aim, quality = best
-    fit = fit_calibration(scores, labels, classes, method)
-    thresholds = choose_thresholds(fit.probabilities(scores), labels, fit.probabilities(pool), aim)
-    return replace(fit, thresholds=thresholds, precision=precision), {**quality, 'aim': aim}
+    thresholds = choose_thresholds(fit.probabilities(scores), labels, fit.probabilities(pool), aim, weights=weights)
+    expected = {**quality, 'aim': aim, **({} if selection is None else {'selection': selection.to_json()})}
+    return replace(fit, thresholds=thresholds, precision=precision), expected
 
 
 def _log_loss(fits: list[tuple[Calibration, np.ndarray]], labels: np.ndarray, fold: np.ndarray) -> float:

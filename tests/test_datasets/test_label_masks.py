@@ -147,6 +147,34 @@ class TestPositivesOnly:
             build(type='PositivesOnly', share=share)
 
 
+class TestSeenIsWritten:
+    def test_shares(self):
+        mask = build(type='SeenIsWritten', positives=0.4, negatives=0.15)
+        labels = complete_labels()
+        labels[1, 3] = -1
+        masked = np.stack([mask(image, row) for image, row in zip(IMAGES, labels, strict=True)])
+        assert masked[1, 3] == -1
+        for code, share in ((1, 0.4), (0, 0.15)):
+            there = labels == code
+            assert {*masked[there]} == {code, -1}
+            assert abs((masked[there] == code).mean() - share) < 4 * math.sqrt(share * (1 - share) / there.sum())
+
+    def test_like_others_at_the_same_share(self):
+        """The numbers drawn are the same."""
+        labels, both = complete_labels(), dict(positives=0.3, negatives=0.3, seed=5)
+        for name, mask in (('RandomKnownLabels', dict(known_ratio=0.3)), ('PositivesOnly', dict(share=0.3))):
+            other, mask = build(type=name, seed=5, **mask), build(type='SeenIsWritten', **both)
+            for image, row in zip(IMAGES, labels, strict=True):
+                expected = other(image, row)
+                counts = row == 1 if name == 'PositivesOnly' else row >= 0
+                assert (mask(image, row)[counts] == expected[counts]).all()
+
+    @pytest.mark.parametrize('name', ['positives', 'negatives'])
+    def test_bad_share(self, name):
+        with pytest.raises(UserError, match=rf'label_mask\.{name} must be in \(0, 1\], got 0'):
+            build(**{'type': 'SeenIsWritten', 'positives': 0.5, 'negatives': 0.5, name: 0})
+
+
 class TestFileLabelMask:
     def test_round_trip(self, mask_file):
         path, known = mask_file

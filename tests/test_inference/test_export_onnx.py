@@ -43,8 +43,8 @@ test_dataloader = dict(dataset=dict(pipeline=_resized))
 KNOTS = np.array([[0.1, 0.3, 0.3, 0.9, 0.95], [0.05, 0.2, 0.4, 0.9, 0.9]])  # a jump, and a flat stretch
 
 
-def calibration_of(knots=KNOTS, thresholds=(0.4, np.inf, 0.2)):
-    return Calibration(CLASSES, 0.8, np.array([0.1, -0.2, 0.3]), knots, np.array(thresholds), 0.9)
+def calibration_of(knots=KNOTS, thresholds=(0.4, np.inf, 0.2), shift=0.0):
+    return Calibration(CLASSES, 0.8, np.array([0.1, -0.2, 0.3]), knots, np.array(thresholds), 0.9, shift=shift)
 
 
 def session_of(proto):
@@ -95,8 +95,9 @@ def test_bgr_models_are_given_bgr():
 
 class TestProbabilities:
     @pytest.mark.parametrize('knots', [None, KNOTS, KNOTS[:, :1], KNOTS[:, 2:4]])
-    def test_equal_to_the_calibration(self, knots):
-        calibration = calibration_of(knots)
+    @pytest.mark.parametrize('shift', [0.0, 1.7])
+    def test_equal_to_the_calibration(self, knots, shift):
+        calibration = calibration_of(knots, shift=shift)
         scores = np.random.default_rng(0).random((997, 3), np.float32)
         scores[0], scores[1] = 0, 1
         actual = Probabilities(calibration)(torch.from_numpy(scores)).numpy()
@@ -105,9 +106,13 @@ class TestProbabilities:
 
     def test_flat_stretches_are_exact(self):
         """Thresholds lie on them."""
-        calibration = Calibration(('a',), 1.0, np.zeros(1), np.array([[0.2, 0.7, 0.9], [1 / 3, 1 / 3, 0.9]]))
+        knots = np.array([[0.2, 0.7, 0.9], [1 / 3, 1 / 3, 0.9]])
         scores = np.linspace(0, 0.69, 101)[:, None]
-        assert (Probabilities(calibration)(torch.from_numpy(scores)).numpy() == 1 / 3).all()
+        for shift in (0.0, 0.9):
+            calibration = Calibration(('a',), 1.0, np.zeros(1), knots, shift=shift)
+            (there,) = np.unique(calibration.probabilities(scores))
+            np.testing.assert_allclose(there, 1 / (1 + 2 * np.exp(shift)), rtol=1e-15)
+            assert (Probabilities(calibration)(torch.from_numpy(scores)).numpy() == there).all()
 
 
 @pytest.fixture(scope='module')
@@ -117,10 +122,10 @@ def place(tmp_path_factory):
     results = MultiLabelInferencer(place.root / 'resized.py', place.root / 'model')(
         place.root / 'photos', progress=False
     )
-    probabilities = calibration_of().probabilities(np.stack([result.scores for result in results]))
+    probabilities = calibration_of(shift=0.6).probabilities(np.stack([result.scores for result in results]))
     thresholds = np.median(probabilities, 0)  # so that they part the photographs
     thresholds[1] = np.inf
-    place.calibration = calibration_of(thresholds=thresholds)
+    place.calibration = calibration_of(thresholds=thresholds, shift=0.6)
     (place.root / 'recovered.json').write_text(json.dumps({'calibration': place.calibration.to_json()}))
     return place
 

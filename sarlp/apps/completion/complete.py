@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,8 @@ def complete_labels(
     group_of = groups_in(labelled)
     groups = [group_of.get(image, image) for image in held_out.image_ids]
     given_labels = held_out.scores, held_out.observed, scored.pool(), classes
-    fitted, expected = calibrate(*given_labels, precision, calibration, groups)
+    alike = folds is not None or split == 'test'  # else the unknown ones are of images that the model was trained on
+    fitted, expected = calibrate(*given_labels, precision, calibration, groups, alike)
 
     complete = scored.truth if truth is None else read_truth(truth, img_root, classes, scored.image_ids)
     probabilities = fitted.probabilities(scored.scores)
@@ -175,7 +176,7 @@ def complete_labels(
     if (hidden != UNKNOWN).any():
         measured = decision_quality(probabilities, decisions, hidden)
         for asked in MEASURED_AT:
-            other, _ = calibrate(*given_labels, asked, calibration, groups)
+            other, _ = calibrate(*given_labels, asked, calibration, groups, alike)
             decided = other.decide(other.probabilities(scored.scores))
             measured_at[f'{asked:g}'] = decision_quality(probabilities, decided, hidden)
     record = Record(
@@ -193,7 +194,8 @@ def complete_labels(
         measured_at=measured_at,
     )
     evidence = evidence_of(record, images)
-    suspects = find_suspects(scored, probabilities, classes, suspect, evidence)
+    of_known = replace(fitted, shift=0.0).probabilities(scored.scores)
+    suspects = find_suspects(scored, of_known, classes, suspect, evidence)
     files = _write(record, scored, probabilities, decisions, suspects, out)
     return Completion(
         record, scored, probabilities, decisions, suspects, int((held_out.observed != UNKNOWN).sum()), files

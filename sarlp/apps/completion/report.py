@@ -8,6 +8,7 @@ from sarlp.apps.completion.complete import Completion
 from sarlp.apps.completion.record import IN_SAMPLE
 from sarlp.errors import shorten
 from sarlp.evaluation.quality import format_quality, precision_interval
+from sarlp.evaluation.selection import say_selection
 from sarlp.evaluation.thresholds import LEAST_NEGATIVE
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
@@ -54,6 +55,9 @@ def format_completion(completion: Completion) -> str:
             f'{shorten(out_of_reach)}'
         )
     lines += ['', 'what to expect, by cross-validation on the known labels:', format_quality(record.expected)]
+    selection = say_selection(record.expected.get('selection'))
+    if selection:
+        lines.append(f'note: {selection[0].lower()}{selection[1:]}')
     positive = record.expected['positive']
     low, high = precision_interval(positive)
     lines.append(

@@ -9,6 +9,7 @@ from sarlp.apps.completion import Completion
 from sarlp.apps.spreadsheet_completion.backbones import Backbone
 from sarlp.apps.spreadsheets.csv_labels import ReadLabels
 from sarlp.evaluation.quality import precision_interval
+from sarlp.evaluation.selection import say_selection
 from sarlp.evaluation.thresholds import LEAST_NEGATIVE
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
@@ -113,6 +114,9 @@ def _promise(completion: Completion) -> list[str]:
             low, high = precision_interval(part)
             shown = f'{part["precision"]:.1%} | {low:.1%} to {high:.1%}'
         lines.append(f'| {word} | {part["decided"]:,} | {part["right"]:,} | {shown} |')
+    selection = say_selection(expected.get('selection'))
+    if selection:
+        lines += ['', selection]
     if expected['positive']['precision'] >= asked > (low := precision_interval(expected['positive'])[0]):
         lines += ['', f'So few known cells can not rule out {low:.1%} for yes; more of them narrow that down.']
     lines += [

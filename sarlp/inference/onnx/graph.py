@@ -35,6 +35,7 @@ class Probabilities(nn.Module):
     high: Tensor
     scale: Tensor
     offsets: Tensor
+    factor: Tensor
     x: Tensor
     y: Tensor
     slopes: Tensor
@@ -45,6 +46,8 @@ class Probabilities(nn.Module):
 
         # tensors all, since the exporter keeps numbers of Python in float32
         numbers = dict(low=CLIP, high=1 - CLIP, scale=calibration.scale, offsets=calibration.offsets)
+        numbers |= dict(factor=np.exp(-calibration.shift))
+        self.shifted = calibration.shift != 0
         self.curved = calibration.knots is not None
         if self.curved:
             x, y = np.asarray(calibration.knots, np.float64)
@@ -58,11 +61,14 @@ class Probabilities(nn.Module):
         """Args: (B, C) sigmoid scores. Returns (B, C) float64."""
         scores = scores.double().clamp(self.low, self.high)
         p = torch.sigmoid(self.scale * (scores.log() - (1 - scores).log()) + self.offsets)
-        if not self.curved:
+        if self.curved:
+            p = p.clamp(self.x[0])  # and before the first
+            knot = (p[..., None] >= self.x).sum(-1) - 1
+            p = self.slopes[knot] * (p - self.x[knot]) + self.y[knot]
+        if not self.shifted:
             return p
-        p = p.clamp(self.x[0])  # and before the first
-        knot = (p[..., None] >= self.x).sum(-1) - 1
-        return self.slopes[knot] * (p - self.x[knot]) + self.y[knot]
+        odds = p * self.factor
+        return odds / (odds + (1 - p))
 
 
 class Deployed(nn.Module):

@@ -379,7 +379,8 @@ def test_a_class_out_of_reach_is_named(informed):
     ('right', 'decided', 'told'), [(4, 4, 'no evidence'), (970, 1000, None), (1, 4, 'not reached')]
 )
 def test_what_few_decisions_prove_is_told(informed, right, decided, told):
-    positive = dict(informed.record.expected['positive'], right=right, decided=decided, precision=right / decided)
+    found = dict(right=right, decided=decided, effective=decided, precision=right / decided)
+    positive = informed.record.expected['positive'] | found
     record = replace(informed.record, expected={**informed.record.expected, 'positive': positive})
     record = replace(record, calibration=replace(record.calibration, precision=0.9))
     text = format_completion(replace(informed, record=record))
