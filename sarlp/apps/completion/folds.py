@@ -83,7 +83,6 @@ def train_to_the_end(cfg: Config, dataset: Mapping, images: str, work_dir: Path,
         return checkpoint
     print(f'{name}: training in {work_dir}{more}', flush=True)
     train_cfg.work_dir = str(work_dir)
-    train_cfg.experiment_name = f'{work_dir.absolute()}'  # MMEngine shares state between equal names
     with brief(name):
         runner = build_runner(train_cfg)
         runner.train()
