@@ -152,26 +152,27 @@ class Calibration:
         return cls.from_json(content.get('calibration') if isinstance(content, dict) else None, path)
 
 
-def require_enough(labels: np.ndarray, advice: str) -> None:
+def require_enough(labels: np.ndarray, advice: str, least: int = LEAST) -> None:
     """See that enough labels are known to calibrate on.
 
     Args:
         labels: of 1 / 0 / -1, those that the model is not trained on.
         advice: what to do, for the message.
+        least: of each kind.
 
     Raises:
         UserError: there are too few.
     """
     positive, negative = int((labels == POSITIVE).sum()), int((labels == NEGATIVE).sum())
-    if min(positive, negative) < LEAST:
+    if min(positive, negative) < least:
         raise UserError(
             'probabilities can not be calibrated: of the labels that the model was not trained on, '
-            f'{positive} are known to be positive and {negative} negative, and {LEAST} of each are the least; {advice}'
+            f'{positive} are known to be positive and {negative} negative, and {least} of each are the least; {advice}'
         )
 
 
 def fit_calibration(
-    scores: np.ndarray, labels: np.ndarray, classes: Sequence[str], method: str = 'temperature'
+    scores: np.ndarray, labels: np.ndarray, classes: Sequence[str], method: str = 'temperature', least: int = LEAST
 ) -> Calibration:
     """Fit by the likelihood of known labels that the model was not trained on.
 
@@ -183,6 +184,7 @@ def fit_calibration(
         classes: C names.
         method: ``'temperature'``; or ``'isotonic'``, after it a monotone curve through the labels of all classes
             (A. Niculescu-Mizil and R. Caruana, ICML 2005), which wants some thousand labels.
+        least: labels of each kind that there have to be.
 
     Raises:
         UserError: there are too few labels.
@@ -196,7 +198,7 @@ def fit_calibration(
     images, columns = np.nonzero(labels != UNKNOWN)
     truth = labels[images, columns] == POSITIVE
     advice = 'label more images of the test split, or use --folds 5, which holds out every known label once'
-    require_enough(labels, advice)
+    require_enough(labels, advice, least)
     logits = _logits(scores)[images, columns]
     one_hot = csr_matrix((np.ones(len(columns)), (np.arange(len(columns)), columns)), (len(columns), len(classes)))
 

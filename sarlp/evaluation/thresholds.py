@@ -120,10 +120,10 @@ def calibrate(
     fold = (np.random.default_rng(0).permutation(len(place)) % FOLDS)[member]
 
     def out_of_fold(method: str) -> list[tuple[Calibration, np.ndarray]]:
-        fits = [fit_calibration(scores[fold != k], labels[fold != k], classes, method) for k in range(FOLDS)]
+        fits = [fit_calibration(scores[fold != k], labels[fold != k], classes, method, 1) for k in range(FOLDS)]
         return [(fit, fit.probabilities(scores[fold == k])) for k, fit in enumerate(fits)]
 
-    fit_calibration(scores, labels, classes)  # its message counts all labels, not four fifths of them
+    fit_calibration(scores, labels, classes)  # whether there are enough is asked of all labels, not of four fifths
     candidates = {name: out_of_fold(name) for name in (METHODS if method == 'auto' else (method,))}
     losses = {name: _log_loss(fits, labels, fold) for name, fits in candidates.items()}
     method = min(losses, key=losses.__getitem__)

@@ -23,7 +23,7 @@ from sarlp.apps.completion.record import (
     write_table,
 )
 from sarlp.apps.completion.scoring import Scored, score, stack
-from sarlp.apps.completion.suspects import evidence_of, find_suspects
+from sarlp.apps.completion.suspects import can_be_judged, evidence_of, find_suspects
 from sarlp.apps.completion.truth import read_truth
 from sarlp.apps.completion.writing import completed_files, write_completed
 from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
@@ -64,6 +64,8 @@ class Completion:
         probabilities: (N, C) calibrated, of known labels too.
         decisions: (N, C) int8 of 1 / 0 / -1; of known labels what is known.
         suspects: of :func:`~sarlp.apps.completion.suspects.find_suspects`.
+        not_judged: number of known labels that can be no suspects, see
+            :func:`~sarlp.apps.completion.suspects.can_be_judged`.
         held_out: number of known labels that probabilities and thresholds rest on.
         files: ``'recovered'``, ``'suspects'``, ``'record'``, and of
             :func:`~sarlp.apps.completion.writing.write_completed`.
@@ -74,6 +76,7 @@ class Completion:
     probabilities: np.ndarray
     decisions: np.ndarray
     suspects: list[Suspect]
+    not_judged: int
     held_out: int
     files: Mapping[str, Path]
 
@@ -195,10 +198,21 @@ def complete_labels(
     )
     evidence = evidence_of(record, images)
     of_known = replace(fitted, shift=0.0).probabilities(scored.scores)
-    suspects = find_suspects(scored, of_known, classes, suspect, evidence)
+    judged = scored.observed != UNKNOWN
+    if folds is not None:
+        fold = np.array([record.fold_of(image) for image in scored.image_ids])
+        judged = can_be_judged(scored.observed, fold)
+    suspects = find_suspects(scored, of_known, classes, suspect, evidence, judged)
     files = _write(record, scored, probabilities, decisions, suspects, out)
     return Completion(
-        record, scored, probabilities, decisions, suspects, int((held_out.observed != UNKNOWN).sum()), files
+        record,
+        scored,
+        probabilities,
+        decisions,
+        suspects,
+        int((scored.observed != UNKNOWN).sum() - judged.sum()),
+        int((held_out.observed != UNKNOWN).sum()),
+        files,
     )
 
 

@@ -50,8 +50,8 @@ def format_completion(completion: Completion) -> str:
     ]
     if out_of_reach:
         lines.append(
-            f'no threshold of {len(out_of_reach)} classes has a precision of {calibration.precision:g}, or fewer than '
-            f'{LEAST_NEGATIVE} negative labels are known of them, so nothing is called positive there: '
+            f'nothing is called positive in {len(out_of_reach)} classes, of which no threshold has a precision of '
+            f'{calibration.precision:g}, or fewer than {LEAST_NEGATIVE} negative labels are known: '
             f'{shorten(out_of_reach)}'
         )
     lines += ['', 'what to expect, by cross-validation on the known labels:', format_quality(record.expected)]
@@ -90,6 +90,11 @@ def format_completion(completion: Completion) -> str:
             'that it was calibrated on. --folds 5 scores each image by a model that has not seen it',
         ]
     lines += ['', f'known labels that the model contradicts: {len(completion.suspects):,}']
+    if completion.not_judged:
+        lines.append(
+            f'note: {completion.not_judged:,} known labels are not judged, as the model of their image has seen no '
+            'other of their class and kind'
+        )
     in_sample = sum(suspect.evidence == IN_SAMPLE for suspect in completion.suspects)
     if record.folds is None and 'train' in record.annotations:
         lines.append(

@@ -6,7 +6,7 @@ import numpy as np
 
 from sarlp.apps.completion.record import HELD_OUT, IN_SAMPLE, Record, Suspect
 from sarlp.apps.completion.scoring import Scored
-from sarlp.labels import DECISIONS, POSITIVE, UNKNOWN
+from sarlp.labels import DECISIONS, NEGATIVE, POSITIVE, UNKNOWN
 
 
 def doubts(scores: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -26,8 +26,31 @@ def doubts(scores: np.ndarray, observed: np.ndarray) -> np.ndarray:
     return np.where(observed == UNKNOWN, np.nan, np.where(observed == POSITIVE, 1 - scores, scores))
 
 
+def can_be_judged(observed: np.ndarray, fold: np.ndarray) -> np.ndarray:
+    """Whether the model of an image has seen another label of the same class and kind: else it can but contradict.
+
+    Args:
+        observed: (N, C) of 1 / 0 / -1.
+        fold: (N,) int; the model of an image was trained on the other folds.
+
+    Returns:
+        (N, C) bool; False of unknown labels.
+    """
+    judged = np.zeros(observed.shape, bool)
+    for code in (POSITIVE, NEGATIVE):
+        there = observed == code
+        own = np.stack([there[fold == k].sum(axis=0) for k in range(fold.max() + 1)])
+        judged |= there & (own.sum(axis=0) > own)[fold]
+    return judged
+
+
 def find_suspects(
-    scored: Scored, probabilities: np.ndarray, classes: Sequence[str], most: float, evidence: Mapping[str, str]
+    scored: Scored,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+    most: float,
+    evidence: Mapping[str, str],
+    judged: np.ndarray,
 ) -> list[Suspect]:
     """The known labels to which the model gives at most a probability, the most doubted first (:func:`doubts`).
 
@@ -37,9 +60,11 @@ def find_suspects(
         classes: C names.
         most: the probability.
         evidence: of each image, see :func:`evidence_of`.
+        judged: (N, C) bool, see :func:`can_be_judged`; others are no suspects.
     """
     doubt = doubts(scored.scores, scored.observed)
-    rows, columns = np.nonzero(doubts(1 - probabilities, scored.observed) <= most)  # that of the label itself
+    of_label = doubts(1 - probabilities, scored.observed)
+    rows, columns = np.nonzero((of_label <= most) & judged)
     order = np.argsort(-doubt[rows, columns], kind='stable')
     return [
         Suspect(

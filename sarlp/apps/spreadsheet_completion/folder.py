@@ -23,13 +23,17 @@ class CompletionFolder:
     Args:
         path: the folder; it need not be there.
 
+    Attributes:
+        changed: of :meth:`begun`, keys of ``made_of`` that are not as they were.
+
     Raises:
         UserError: there is something else.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = Path(path)
+        self.path = Path(path).resolve()  # the same from wherever it is called: records and models name it
         self._record: dict[str, Any] = {}
+        self.changed: list[str] = []
         if self.path.is_dir():
             if (self.path / RECORD).is_file():
                 self._record = self._read()
@@ -74,7 +78,9 @@ class CompletionFolder:
 
     def _begin(self, made_of: dict[str, Any]) -> Path | None:
         moved = None
-        if self._record and self._record['made_of'] != made_of:
+        before = self._record.get('made_of', made_of)
+        self.changed = [name for name in made_of if before.get(name) != made_of[name]]
+        if self.changed:
             there = [file for file in self.path.iterdir() if file.name not in _LASTING and not _is_moved(file)]
             if there:
                 number = 1 + max([int(file.name[8:]) for file in self.path.iterdir() if _is_moved(file)], default=0)

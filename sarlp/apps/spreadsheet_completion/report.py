@@ -14,6 +14,7 @@ from sarlp.evaluation.thresholds import LEAST_NEGATIVE
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 _KINDS = {'yes': 'positive', 'no': 'negative'}
+_MUCH = 0.25  # of the missing yes of a class
 _ENOUGH = 5  # known labels of a kind below which a class is said to have few
 
 
@@ -89,12 +90,23 @@ def format_report(
         '',
         f'    {commands["review"]}',
         '',
+        *_not_judged(completion),
         'Other photographs:',
         '',
         f'    {commands["predict"]}',
         '',
     ]
     return '\n'.join(lines)
+
+
+def _not_judged(completion: Completion) -> list[str]:
+    number = completion.not_judged
+    if not number:
+        return []
+    return [
+        f'{number:,} known cells could not be doubted: the model of their photograph has seen no other like it.',
+        '',
+    ]
 
 
 def _promise(completion: Completion) -> list[str]:
@@ -121,10 +133,39 @@ def _promise(completion: Completion) -> list[str]:
         lines += ['', f'So few known cells can not rule out {low:.1%} for yes; more of them narrow that down.']
     lines += [
         '',
+        'All classes are taken together there; of a single one it may be more or less.',
+        *_rare(completion),
+        '',
         'This holds for cells like those that were known. Where people filled in only what was easy, it is what is '
         'easy that it holds for.',
     ]
     return lines
+
+
+def _missed(completion: Completion, column: int) -> tuple[float, float]:
+    """How many yes of a class are to be expected among its blanks filled in as no, and among all its blanks."""
+    p, decided = completion.probabilities[:, column], completion.decisions[:, column]
+    blank = completion.scored.observed[:, column] == UNKNOWN
+    return float(p[blank & (decided == NEGATIVE)].sum()), float(p[blank].sum())
+
+
+def _rare(completion: Completion) -> list[str]:
+    """Of which classes a no is filled in nearly everywhere, for want of better knowledge."""
+    shares = {
+        name: missed / there
+        for column, name in enumerate(completion.record.classes)
+        for missed, there in [_missed(completion, column)]
+        if missed >= 1 and missed > _MUCH * there
+    }
+    if not shares:
+        return []
+    shown = ', '.join(f'{_cell(name)} ({shares[name]:.0%})' for name in sorted(shares, key=shares.__getitem__)[::-1])
+    return [
+        '',
+        'A no is filled in wherever a yes has so small a probability, and in a rare class that is nearly everywhere: '
+        f'of what is missing of these, this share is expected among the no: {shown}. More known yes of them would '
+        'find it.',
+    ]
 
 
 def _not_reached(completion: Completion) -> list[str]:
@@ -164,8 +205,9 @@ def _one_kind(completion: Completion) -> list[str]:
 
 def _classes(completion: Completion, unknown: np.ndarray) -> list[str]:
     lines = [
-        '| class | known yes | known no | filled in yes | filled in no | left blank | yes from probability |',
-        '|---|---|---|---|---|---|---|',
+        '| class | known yes | known no | filled in yes | filled in no | of these yes, about | left blank '
+        '| yes from probability |',
+        '|---|---|---|---|---|---|---|---|',
     ]
     for column, name in enumerate(completion.record.classes):
         known = completion.scored.observed[:, column]
@@ -173,7 +215,9 @@ def _classes(completion: Completion, unknown: np.ndarray) -> list[str]:
         threshold = completion.record.calibration.thresholds[column]
         counts = [
             *(int((known == code).sum()) for code in (POSITIVE, NEGATIVE)),
-            *(int((decided == code).sum()) for code in (POSITIVE, NEGATIVE, UNKNOWN)),
+            *(int((decided == code).sum()) for code in (POSITIVE, NEGATIVE)),
+            round(_missed(completion, column)[0]),
+            int((decided == UNKNOWN).sum()),
         ]
         lines.append(
             f'| {_cell(name)} | {" | ".join(f"{count:,}" for count in counts)} | '
@@ -205,7 +249,7 @@ def _left_blank(completion: Completion, unknown: np.ndarray) -> list[str]:
     if never:
         lines += [
             '',
-            f'Never filled in as yes, since no probability of theirs has a precision of {_share(asked)}: '
+            f'Never filled in as yes, since no probability of theirs is expected to have {_share(asked)} right: '
             f'{", ".join(map(_cell, never))}.',
         ]
     if lacking:

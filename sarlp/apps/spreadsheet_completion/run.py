@@ -27,11 +27,22 @@ from sarlp.engine.devices import AUTO, describe_device, use_device
 from sarlp.engine.options import read_options
 from sarlp.engine.terminal import near
 from sarlp.errors import UserError, shorten
-from sarlp.evaluation.calibration import require_enough
+from sarlp.evaluation.calibration import LEAST, require_enough
 from sarlp.io.files import atomic_write, digest_of_contents
-from sarlp.labels import UNKNOWN
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.registry import TRANSFORMS
 from sarlp.transforms import BadImageError
+
+_PARTS = {
+    'labels': 'the spreadsheet was edited',
+    'photos': 'another folder of photographs',
+    'read': 'it is read in another way',
+    'images': 'other photographs',
+    'contents': 'photographs were replaced',
+    'folds': 'another number of folds',
+    'config': 'another config',
+    'options': 'other options of the config',
+}
 
 
 def complete(
@@ -85,7 +96,8 @@ def complete(
     observed = np.stack([*read.labels.values()])
     print(f'{read.describe()}\n{format_summary(read, observed)}', flush=True)
     _check_folds(read, folds)
-    require_enough(observed, 'fill in more cells of either kind')
+    lacking = [word for word, code in (('yes', POSITIVE), ('no', NEGATIVE)) if (observed == code).sum() < LEAST]
+    require_enough(observed, f'fill in more cells with {" and with ".join(lacking)}')
     if not (observed == UNKNOWN).any():
         raise UserError(f'{labels}: no cell is blank, so there is nothing to complete')
     backbone = Backbone(str(config), f'{config}, as asked for') if config is not None else choose_backbone(device)
@@ -95,7 +107,7 @@ def complete(
 
     data = folder.path / 'data'
     options = {
-        'data_root': str(data.absolute()),
+        'data_root': str(data),
         **_keep_tokens(backbone.config, folder.path),
         **read_options(cfg_options),
     }
@@ -113,7 +125,10 @@ def complete(
     )
     with folder.begun(made_of) as moved:
         if moved is not None:
-            print(f'what was completed before, of something else, is in {near(moved)} now')
+            print(
+                f'what was completed before is in {near(moved)} now, with what was reviewed of it, since this is '
+                f'something else: {", ".join(_PARTS[name] for name in folder.changed)}'
+            )
         write_annotations(read, data, seed=None)  # folds hold out images of both splits
         completion = complete_labels(
             backbone.config,
@@ -176,7 +191,7 @@ def _check_images(cfg: Config, read: ReadLabels) -> None:
 
 def _keep_tokens(config: str, folder: Path) -> dict[str, str]:
     """Where a config keeps tokens, to keep them in the folder."""
-    return {'tokens.dir': str((folder / 'tokens').absolute())} if load_config(config).get('tokens') else {}
+    return {'tokens.dir': str(folder / 'tokens')} if load_config(config).get('tokens') else {}
 
 
 def _train_on_all(config: str, options: Mapping[str, Any], recovered: Path) -> Path:

@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from sarlp.apps.completion import Calibration, fit_calibration
+from sarlp.apps.completion import Calibration, calibrate, fit_calibration
 from sarlp.errors import UserError
 
 CLASSES = ('ant', 'bee', 'cow', 'dog', 'élan')
@@ -94,6 +94,16 @@ def test_too_few_labels_of_a_kind(code):
     labels[rows[9:], columns[9:]] = -1
     with pytest.raises(UserError, match=r'9 .*10 of each are the least'):
         fit_calibration(scores, labels, CLASSES)
+
+
+@pytest.mark.parametrize('method', ['temperature', 'auto'])
+def test_what_is_enough_for_all_is_enough_for_four_fifths(method):
+    scores, labels, _ = synthetic()
+    rows, columns = np.nonzero(labels == 1)
+    labels[rows[10:], columns[10:]] = -1
+    pool = np.where(labels < 0, scores, np.nan)
+    fitted, expected = calibrate(scores, labels, pool, CLASSES, 0.9, method)
+    assert fitted.scale > 0 and expected['labels'] == (labels >= 0).sum()
 
 
 def test_unknown_method():

@@ -372,7 +372,7 @@ def test_a_class_out_of_reach_is_named(informed):
     thresholds = np.where(np.arange(10) == 3, np.inf, informed.record.calibration.thresholds)
     record = replace(informed.record, calibration=replace(informed.record.calibration, thresholds=thresholds))
     text = format_completion(replace(informed, record=record))
-    assert record.classes[3] in next(line for line in text.splitlines() if 'so nothing is' in line)
+    assert record.classes[3] in next(line for line in text.splitlines() if 'nothing is called positive in' in line)
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,10 @@ def test_again_another_precision_and_another_spreadsheet(place, run, capsys):
     assert capsys.readouterr().out.count('trained before') == 3
     assert again.files == first.files and again.files['recovered'].read_bytes() == table
 
+    (file.parent / 'elsewhere').mkdir()
+    run(file.parent / 'elsewhere' / '..' / file.name)  # as one calls it from another folder
+    assert capsys.readouterr().out.count('trained before') == 3
+
     first.files['spreadsheet'].write_text('mine now')
     lower = run(file, precision=0.6)
     assert capsys.readouterr().out.count('trained before') == 3
@@ -207,7 +211,8 @@ def test_again_another_precision_and_another_spreadsheet(place, run, capsys):
     tokens = sorted((folder / 'tokens').rglob('*.npy'))
     other = run(file)
     said = capsys.readouterr().out
-    assert 'earlier_1 now' in said and 'trained before' not in said
+    assert re.search(r'earlier_1 now, .* this is something else: the spreadsheet was edited\n', said)
+    assert 'trained before' not in said
     assert (folder / 'earlier_1/labels_completed.csv').read_text() == 'mine now'
     assert (folder / 'earlier_1/recovered_folds/fold0/epoch_2.pth').stat().st_mtime_ns == weights
     assert sorted((folder / 'tokens').rglob('*.npy')) == tokens and tokens

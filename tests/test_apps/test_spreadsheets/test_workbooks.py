@@ -315,6 +315,7 @@ REFUSED = {
     'a date': ([['image', 'ant'], ['0.jpg', date(2024, 5, 1)]], {}, ["cell B2: '2024-05-01'", '--ignore-columns']),
     'a word': ([['image', None, 'ant'], [], ['0.jpg', None, 'maybe']], {}, ["cell C3: 'maybe'"]),
     'a number': ([['image', 'ant'], ['0.jpg', 0.5]], {}, ["cell B2: '0.5'"]),
+    'no label': ([['image', 'ant', 'by'], ['0.jpg', 1, 'me']], {}, ["column 'by', cell C2: 'me'"]),
     'no name': ([['image', 'ant', None], ['0.jpg', 1, 1]], {}, ['names no class in column C']),
     'no image': ([['image', 'ant'], ['0.jpg', 1], [None, 1]], {}, ['row 3', 'the name of the image is blank']),
     'no rows': ([['image', 'ant']], {}, ["sheet 'Labels'", 'no row below']),

@@ -110,7 +110,7 @@ class Columns:
         raise AnnotationError(
             f'{self.sheet.path}: which of the columns {shorten(list(map(repr, self.sheet.header)))} has the images? '
             'None is called image, file_name or the like, and no cell names a file below the folder of the images. '
-            'Name it with --image-column, or correct --img-root.'
+            'Name it with --image-column, or correct the folder of the images, --img-root.'
         )
 
     def looks_long(self, image: int, spelling: Spelling) -> bool:

@@ -117,10 +117,15 @@ class _Table(OfImages):
     def _note_bad(self, column: int, line: int, cell: str) -> None:
         self._bad.setdefault(column, [line, cell, 0])[2] += 1
 
+    def _place_in(self, column: int, line: Any) -> str:
+        """A cell of a workbook by its column, too, which is what options name."""
+        place, name = self.sheet.place(line, column), f'column {self.sheet.header[column]!r}'
+        return place if name in place else f'{name}, {place}'
+
     def _finish(self) -> None:
         if self._bad:
             found = [
-                f'{self.sheet.place(line, column)}: {cell[:60]!r}'
+                f'{self._place_in(column, line)}: {cell[:60]!r}'
                 + (f' (and {count - 1:,} more in this column)' if count > 1 else '')
                 for column, (line, cell, count) in self._bad.items()
             ]
