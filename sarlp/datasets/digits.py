@@ -6,7 +6,7 @@ Recognition of Handwritten Digits", UCI, 1998). A quarter of them, of every digi
 The law of a scene, so that results can be judged against it:
 
 - A hidden scene type, one of five with equal chances, chooses four digits: ``{0,1,2,3} {2,3,4,5} {4,5,6,7} {6,7,8,9}
-  {8,9,0,1}``. So 2k and 2k+1 always co-occur (zero and one, two and three, ...), and neighbouring pairs meet.
+  {8,9,0,1}``. So 2k and 2k+1 are always of one type (zero and one, two and three, ...), and neighbouring pairs meet.
 - One to five objects, with chances 0.10, 0.25, 0.30, 0.20, 0.15. Each takes its digit from the type's four, or with
   chance 0.15, as a stranger, from all ten. Digits may repeat. An object for which there is no room is left out.
 - Each object has chance 0.08 of being difficult: small, faint, or half covered. In VOC's sense such an object is
