@@ -24,7 +24,7 @@ KINDS = {
     'positive': ('true class', '#007A5A'),
     'recovered': ('not labelled, recovered', '#0072B2'),
     'false': ('predicted, but absent', '#C84F00'),
-    'predicted': ('predicted, not labelled', '#8A2A6B'),
+    'predicted': ('predicted', '#8A2A6B'),
     'unknown': ('not labelled, below threshold', '#5F5F5F'),
     'negative': ('absent, below threshold', '#222222'),
 }
