@@ -2,7 +2,8 @@
 
 For each image: the image itself, a map for each true class, and a map for each class that is predicted without being
 labelled. What is true is looked up in the annotation files of the config; images from elsewhere get their predicted
-classes only. A map that is dark all over prefers no place. The figure of cam1/a.jpg is cam1/a.jpg.png; no image, and no figure of another one, is replaced.
+classes only. A map that is dark all over prefers no place. The figure of cam1/a.jpg is cam1/a.jpg.png; no image, and no
+figure of another one, is replaced.
 
     sarlp maps configs/sarlp/sarlp_r18_digits_p0.1.py work_dirs/sarlp_r18_digits_p0.1 \
         --split test --max-images 12 --out-dir work_dirs/sarlp_r18_digits_p0.1/maps
