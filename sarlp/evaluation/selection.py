@@ -10,7 +10,7 @@ from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 LEAST = float(np.log(1.5))  # log odds below which a sample is taken for a fair one
 _BOUNDS = -6.0, 6.0  # in log odds: an estimate beyond says that the scores tell nothing
-_RESAMPLES = 200
+_RESAMPLES, _AT_ONCE = 200, 20
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,18 @@ def estimate_selection(
     unknown = np.concatenate([(own * blank).sum(axis=1, keepdims=True), blank], axis=1)  # (M, 1 + C)
 
     def solve(of_known: np.ndarray, of_unknown: np.ndarray) -> float:
-        (sum1, n1, sum0, n0), (total, *numbers) = known[of_known].sum(axis=0), unknown[of_unknown].sum(axis=0)
+        (sum1, n1, sum0, n0), (total, *numbers) = of_known, of_unknown
         if not n1 or not n0 or sum1 / n1 <= sum0 / n0:
             return np.nan
         m1, m0 = sum1 / n1, sum0 / n0
         return _falling_root(lambda x: shift_odds(shares, x) @ numbers * (m1 - m0) + m0 * sum(numbers) - total)
 
-    found = solve(np.arange(len(known)), np.arange(len(unknown)))
+    found = solve(known.sum(axis=0), unknown.sum(axis=0))
     random = np.random.default_rng(0)
     drawn = [
-        solve(*(random.integers(len(part), size=len(part)) for part in (known, unknown))) for _ in range(_RESAMPLES)
+        solve(*sums)
+        for _ in range(_RESAMPLES // _AT_ONCE)
+        for sums in zip(*(_times_drawn(len(part), random) @ part for part in (known, unknown)), strict=True)
     ]
     if np.isnan([found, *drawn]).any():
         return None
@@ -137,6 +139,12 @@ def shift_odds(p: np.ndarray, log_odds: float) -> np.ndarray:
     """``sigmoid(logit(p) - log_odds)``, by operations that every machine rounds alike: thresholds lie on its values."""
     odds = p * float(np.exp(-log_odds))
     return odds / (odds + (1 - p))
+
+
+def _times_drawn(number: int, random: np.random.Generator) -> np.ndarray:
+    """(20, number): how often each is among as many that are drawn with replacement."""
+    draws = random.integers(number, size=(_AT_ONCE, number))
+    return np.stack([np.bincount(draw, minlength=number) for draw in draws]).astype(np.float64)
 
 
 def _falling_root(function) -> float:
