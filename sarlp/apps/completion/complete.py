@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 from sarlp.apps.completion.folds import score_out_of_fold
 from sarlp.apps.completion.record import (
@@ -38,16 +39,18 @@ from sarlp.datasets.nesting import (
     whole,
     with_options,
 )
-from sarlp.engine import load_config
+from sarlp.engine import load_config, read_checkpoint
 from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.options import read_options
+from sarlp.engine.provenance import images_seen, require_masks_of
 from sarlp.engine.testing import loader_for_testing
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 from sarlp.evaluation.quality import decision_quality
 from sarlp.evaluation.thresholds import calibrate
 from sarlp.inference import init_model
 from sarlp.labels import DECISIONS, UNKNOWN
 from sarlp.paths import find_config
+from sarlp.registry import DATASETS
 
 UNION = 'images.json'  # annotation file of both splits, where folds complete both
 SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}
@@ -148,9 +151,11 @@ def complete_labels(
         model = init_model(cfg.copy(), checkpoint, device)
         classes = model.classes
         checkpoints = [Path(checkpoint)]
+        unseen = datasets.get('test') or cfg.test_dataloader.dataset
+        _require_unseen(cfg, checkpoint, unseen)
         by_split = {name: score(model, loader_for_testing(cfg, datasets[name]), name) for name in datasets}
         images = {name: part.image_ids for name, part in by_split.items()}
-        held_out = by_split.get('test') or score(model, loader_for_testing(cfg, cfg.test_dataloader.dataset), 'test')
+        held_out = by_split.get('test') or score(model, loader_for_testing(cfg, unseen), 'test')
         scored = stack([by_split[name] for name in datasets])
     else:
         assert folds is not None  # one of the two is given, see above
@@ -200,6 +205,20 @@ def complete_labels(
     return Completion(
         record, scored, probabilities, decisions, suspects, int((held_out.observed != UNKNOWN).sum()), files
     )
+
+
+def _require_unseen(cfg: Config, checkpoint: str | Path, dataset: Mapping) -> None:
+    """See that a model was not trained on what its scores are calibrated on, or its decisions measured on."""
+    meta = read_checkpoint(checkpoint).get('meta', {})
+    require_masks_of(meta, cfg, checkpoint)
+    images = DATASETS.build(loader_for_testing(cfg, dataset).dataset)
+    if seen := images_seen(meta, images):
+        raise UserError(
+            f'{checkpoint}: was trained on {len(seen):,} of the {len(images):,} images of {name_files(dataset)}, by '
+            'whose known labels the probabilities are to be fitted, so that they would look better than they are: '
+            f'{shorten([images.image_id(place) for place in seen])}. If the data were converted anew after the '
+            'training, train anew, or take --folds 5'
+        )
 
 
 def check_precision(precision: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from scipy.special import expit
 
@@ -19,7 +20,7 @@ from sarlp.apps.completion.truth import read_truth
 from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.multilabel import fold_of
-from sarlp.engine import load_config
+from sarlp.engine import load_config, read_checkpoint
 from sarlp.errors import UserError
 from sarlp.inference import Predictor, init_model
 from sarlp.registry import DATASETS
@@ -231,6 +232,17 @@ def test_changes_of_strangers_are_refused(completion, tmp_path):
         write_completed(completion.record, {'000001.jpg': {'ten': 1}}, tmp_path)
 
 
+def test_labels_that_the_model_was_trained_on_calibrate_nothing(options, checkpoint, mine, tmp_path):
+    trained = len(load_annotation(mine / FILES[0])[1])
+    mixed = tmp_path / 'test.json'  # as after another conversion: those of the training, and one of the others
+    (_, seen), (_, unseen) = (load_annotation(mine / file) for file in FILES)
+    dump_annotation(mixed, load_annotation(mine / FILES[0])[0]['classes'], [*seen, unseen[0]])
+    changed = options | {'test_dataloader.dataset.ann_file': str(mixed)}
+    with pytest.raises(UserError, match=rf'was trained on {trained} of the {trained + 1} images of .*test\.json, by'):
+        complete_labels(CONFIG, checkpoint, tmp_path / 'out.csv', 'test', 0.6, cfg_options=changed)
+    assert not (tmp_path / 'out.csv').exists()
+
+
 def test_out_of_fold(options, scenes, known, tmp_path, capsys):
     def complete(**changes):
         arguments = dict(split='all', precision=0.6, folds=3, cfg_options=options, calibration='temperature')
@@ -315,9 +327,14 @@ def test_bad_folds(mine, fold):
 def test_labels_hidden_by_a_mask_are_completed_and_measured(scenes, options, checkpoint, tmp_path):
     """The protocol of the field: complete labels, of which the mask shows half."""
     options = options | {'data_root': str(scenes), 'train_dataloader.dataset.label_mask.known_ratio': 0.5}
+    with pytest.raises(UserError, match=r'another label mask than the config has \(none -> one\)'):
+        complete_labels('sarlp_r18_digits_p0.1', checkpoint, tmp_path / 'a.csv', cfg_options=options)
+    content = read_checkpoint(checkpoint)
+    del content['meta']['cfg']  # as one that does not say what it was trained on
+    torch.save(content, tmp_path / 'model.pth')
     completion = complete_labels(
         'sarlp_r18_digits_p0.1',
-        checkpoint,
+        tmp_path / 'model.pth',
         tmp_path / 'a.csv',
         precision=0.6,
         cfg_options=options,
