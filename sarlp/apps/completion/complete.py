@@ -42,7 +42,7 @@ from sarlp.datasets.nesting import (
 from sarlp.engine import load_config, read_checkpoint
 from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.options import read_options
-from sarlp.engine.provenance import images_seen, require_masks_of
+from sarlp.engine.provenance import images_seen, origin_of, require_masks_of
 from sarlp.engine.testing import loader_for_testing
 from sarlp.errors import UserError, shorten
 from sarlp.evaluation.quality import decision_quality
@@ -150,7 +150,7 @@ def complete_labels(
     if checkpoint is not None:
         model = init_model(cfg.copy(), checkpoint, device)
         classes = model.classes
-        checkpoints = [Path(checkpoint)]
+        checkpoints, origin = [Path(checkpoint)], model.origin
         unseen = datasets.get('test') or cfg.test_dataloader.dataset
         _require_unseen(cfg, checkpoint, unseen)
         by_split = {name: score(model, loader_for_testing(cfg, datasets[name]), name) for name in datasets}
@@ -164,6 +164,7 @@ def complete_labels(
         classes = classes_of(dataset)
         scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device)
         held_out = scored
+        origin = origin_of(read_checkpoint(checkpoints[0])['meta'])._replace(model='')
         images = {'all': scored.image_ids}
     labelled = annotation_paths(cfg.test_dataloader.dataset) if checkpoint is not None else annotations.values()
     group_of = groups_in(labelled)
@@ -171,6 +172,7 @@ def complete_labels(
     given_labels = held_out.scores, held_out.observed, scored.pool(), classes
     alike = folds is not None or split == 'test'  # else the unknown ones are of images that the model was trained on
     fitted, expected = calibrate(*given_labels, precision, calibration, groups, alike)
+    fitted = replace(fitted, **origin._asdict())
 
     complete = scored.truth if truth is None else read_truth(truth, img_root, classes, scored.image_ids)
     probabilities = fitted.probabilities(scored.scores)

@@ -232,6 +232,12 @@ def test_changes_of_strangers_are_refused(completion, tmp_path):
         write_completed(completion.record, {'000001.jpg': {'ten': 1}}, tmp_path)
 
 
+def test_the_calibration_says_of_which_model_it_is(completion, checkpoint):
+    meta = read_checkpoint(checkpoint)['meta']
+    found = Record.read(completion.files['record']).calibration
+    assert found.model == f'run {meta["run"]}, epoch 1, iter {meta["iter"]}'
+
+
 def test_labels_that_the_model_was_trained_on_calibrate_nothing(options, checkpoint, mine, tmp_path):
     trained = len(load_annotation(mine / FILES[0])[1])
     mixed = tmp_path / 'test.json'  # as after another conversion: those of the training, and one of the others
@@ -254,6 +260,7 @@ def test_out_of_fold(options, scenes, known, tmp_path, capsys):
     assert all(re.match(r'fold \d of 3: (training in|epoch 1/1|warning:) ', line) for line in printed), printed
     assert sum('epoch 1/1' in line for line in printed) == 3
     record = completion.record
+    assert len(record.calibration.kind) == 64 and not record.calibration.model  # for a model of all images, too
     assert sorted(completion.scored.image_ids) == sorted(known[1])
     folds = [fold_of(image, 3) for image in completion.scored.image_ids]
     assert folds == sorted(folds) and set(folds) == {0, 1, 2}
