@@ -170,6 +170,7 @@ def test(
     if report is not None:  # on rank 0
         print(f'\n{format_table({**metrics, "AP": report["AP"]})}')
         protocol = describe_protocol(protocol_cfg, checkpoint, meta.get('meta', {}), images.metainfo)
+        protocol['test_images'] = len(images)
         if seen := len(images_seen(meta.get('meta', {}), images)):
             print(
                 f'\nnote: {seen:,} of these images are among those that the model was trained on, so the numbers say '
