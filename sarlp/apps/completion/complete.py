@@ -25,7 +25,7 @@ from sarlp.apps.completion.record import (
 )
 from sarlp.apps.completion.scoring import Scored, score, stack
 from sarlp.apps.completion.suspects import evidence_of, find_suspects
-from sarlp.apps.completion.truth import read_truth
+from sarlp.apps.completion.truth import count_contradictions, read_truth
 from sarlp.apps.completion.writing import completed_files, write_completed
 from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
 from sarlp.datasets.groups import GROUPS, groups_in, groups_of
@@ -175,6 +175,7 @@ def complete_labels(
     fitted = replace(fitted, **origin._asdict())
 
     complete = scored.truth if truth is None else read_truth(truth, img_root, classes, scored.image_ids)
+    contradicted = (0, 0) if truth is None else count_contradictions(complete, scored.observed, truth)
     probabilities = fitted.probabilities(scored.scores)
     unknown = scored.observed == UNKNOWN
     decisions = np.where(unknown, fitted.decide(probabilities), scored.observed)
@@ -182,6 +183,7 @@ def complete_labels(
     measured, measured_at = None, {}
     if (hidden != UNKNOWN).any():
         measured = decision_quality(probabilities, decisions, hidden)
+        measured |= dict(zip(('contradicted', 'compared'), contradicted, strict=True))
         for asked in MEASURED_AT:
             other, _ = calibrate(*given_labels, asked, calibration, groups, alike)
             decided = other.decide(other.probabilities(scored.scores))

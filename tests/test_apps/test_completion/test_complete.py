@@ -238,6 +238,35 @@ def test_the_calibration_says_of_which_model_it_is(completion, checkpoint):
     assert found.model == f'run {meta["run"]}, epoch 1, iter {meta["iter"]}'
 
 
+@pytest.mark.parametrize('share', [0.0, 0.2, 1.0])
+def test_a_truth_that_contradicts_what_is_known(share, scenes, options, checkpoint, known, tmp_path):
+    header, *rows = (scenes / 'labels_complete.csv').read_text('utf-8').splitlines()
+    swapped = {'yes': 'no', 'no': 'yes'}
+    wrong = rows[: round(share * len(rows))]
+    lines = [','.join(swapped.get(cell, cell) for cell in row.split(',')) for row in wrong] + rows[len(wrong) :]
+    truth = tmp_path / 'truth.csv'
+    truth.write_text('\n'.join([header, *lines]), 'utf-8')
+
+    def complete():
+        return complete_labels(CONFIG, checkpoint, tmp_path / 'a.csv', 'all', 0.6, cfg_options=options, truth=truth)
+
+    complete_cells = cells(scenes / 'labels_complete.csv')  # blank for a difficult one, which no metric counts
+    classes, labels = known
+    counted = {
+        i: sum(codes[c] >= 0 and complete_cells[i][n] != '' for c, n in enumerate(classes))
+        for i, codes in labels.items()
+    }
+    compared, number = sum(counted.values()), sum(counted[row.split(',')[0]] for row in wrong)
+    if share == 1:
+        with pytest.raises(UserError, match=rf'truth\.csv: contradicts {number:,} of the {compared:,} known labels'):
+            complete()
+        return
+    completion = complete()
+    assert [completion.record.measured[key] for key in ('contradicted', 'compared')] == [number, compared]
+    said = f'note: the truth contradicts {number:,} of the {compared:,} known labels that it has too.'
+    assert (said in format_completion(completion)) == (number > 0)
+
+
 def test_labels_that_the_model_was_trained_on_calibrate_nothing(options, checkpoint, mine, tmp_path):
     trained = len(load_annotation(mine / FILES[0])[1])
     mixed = tmp_path / 'test.json'  # as after another conversion: those of the training, and one of the others
