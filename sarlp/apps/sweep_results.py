@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from sarlp.apps.completion.record import Record, record_path
 from sarlp.apps.sweep import COMPLETED, RESULTS
+from sarlp.apps.sweep_protocols import differing_protocols
 from sarlp.errors import UserError, shorten
 from sarlp.io.files import atomic_write
 from sarlp.io.outputs import begins_with, check_output
@@ -36,10 +37,12 @@ class Row:
     Attributes:
         runs: mask and seed of each; one that lies in no folder of a sweep has -1 for both.
         values: metric to one value a run, in percent; NaN where a run did not measure it.
+        protocols: what the numbers of each run depend on.
     """
 
     runs: list[tuple[int, int]] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    protocols: list[Mapping] = field(default_factory=list)
 
     def by_mask(self, metric: str) -> dict[int, list[float]]:
         found: dict[int, list[float]] = defaultdict(list)
@@ -81,6 +84,7 @@ def collect(root: str | Path) -> Table:
         seed = int(run['seed']) if run else -1
         row.runs.append((int(run['mask']) if run and run['mask'] else seed, seed))
         content = json.loads(file.read_text('utf-8'))
+        row.protocols.append(content.get('protocol') or {})
         flat = {**content, **{f'recovery {key}': value for key, value in (content.get('recovery') or {}).items()}}
         for metric in METRICS:
             value = flat.get(metric)
@@ -163,6 +167,8 @@ def markdown(table: Table, against: str | None = None) -> str:
         blocks.append(_recovered(table))
     if against is not None:
         blocks.append(_differences(table, against))
+    if notes := differing_protocols({place: row.protocols for place, row in table.items()}):
+        blocks.append('\n'.join(notes))
     return '\n\n'.join(blocks)
 
 

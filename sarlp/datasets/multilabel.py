@@ -224,9 +224,13 @@ class MultiLabelDataset(BaseDataset):
             observed, full, ignore = observed[self._columns], full[self._columns], ignore[self._columns]
         return entry['img_path'], observed, full, ignore
 
+    def image_id(self, idx: int) -> str:
+        """The path of an image relative to the image root."""
+        return super().get_data_info(idx)['img_path']
+
     def image_path(self, idx: int) -> Path:
         """The file of an image."""
-        return Path(self.data_prefix['img_path']) / self.get_labels(idx)[0]
+        return Path(self.data_prefix['img_path']) / self.image_id(idx)
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """Classes that an image is known to have, by which ``ClassBalancedDataset`` repeats it."""

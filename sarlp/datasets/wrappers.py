@@ -86,6 +86,10 @@ class _Wrapper:
         leaf, inner, _ = self.locate(idx)
         return {**leaf.get_data_info(inner), 'sample_idx': idx}
 
+    def image_id(self, idx: int) -> str:
+        leaf, inner, _ = self.locate(idx)
+        return leaf.image_id(inner)
+
     def image_path(self, idx: int) -> Path:
         leaf, inner, _ = self.locate(idx)
         return leaf.image_path(inner)

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import os
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sarlp.engine.loaders import fit_loader
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.progress import ProgressHook
+from sarlp.engine.provenance import TRAINED_ON, trained_images
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
 from sarlp.engine.run_options import check_metrics
 from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
@@ -70,6 +72,7 @@ class MultiLabelRunner(Runner):
     record: RunRecord | None = None
     _start: Start | None = None
     _resumed: dict = {}
+    _seen_before: torch.Tensor | None = None  # images, by the run that this one resumes
     _train_dataloader: DataLoader | Mapping | None  # of MMEngine's Runner, as _has_loaded
     _has_loaded: bool
 
@@ -248,6 +251,7 @@ class MultiLabelRunner(Runner):
         seed = self.seed
         super().resume(filename, resume_optimizer=False, resume_param_scheduler=False)
         checkpoint, self._resumed = self._resumed, {}
+        self._seen_before = checkpoint['meta'].get(TRAINED_ON)
         name = checkpoint['meta'].get('run')
         ours = self.record
         listed = [] if ours is None else [saved.file for saved in ours.resumable]
@@ -265,12 +269,18 @@ class MultiLabelRunner(Runner):
         """The hooks in their order, once each; MMEngine's own list repeats them for all stages over a hundred lines."""
         return ', '.join(type(hook).__name__ for hook in self._hooks)
 
+    @cached_property
+    def _trained_on(self) -> torch.Tensor:
+        now = trained_images(self.train_dataloader.dataset)
+        return now if self._seen_before is None else torch.cat([now, self._seen_before]).unique()
+
     @master_only
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Write under a temporary name, sync, rename: a process killed meanwhile leaves the older file whole."""
         kwargs['meta'] = {
             **(kwargs.get('meta') or {}),
             'sampling': sampling_of(self),
+            TRAINED_ON: self._trained_on,
             'optimizer': type(getattr(self.optim_wrapper, 'optimizer', self.optim_wrapper)).__name__,
             **({} if self.record is None else {'run': self.record.run}),
         }

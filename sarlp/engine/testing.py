@@ -19,6 +19,7 @@ from sarlp.datasets.nesting import (
 from sarlp.engine.build import build_runner
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.progress import describe_runner
+from sarlp.engine.provenance import images_seen, require_masks_of
 from sarlp.engine.run_record import BEST, SELECTION
 from sarlp.engine.selection import format_peeking
 from sarlp.errors import UserError
@@ -138,6 +139,7 @@ def test(
     if out_dir is not None:
         check_results(out_dir)
     meta = read_checkpoint(checkpoint)
+    require_masks_of(meta.get('meta', {}), cfg, checkpoint)
     protocol_cfg = copy.deepcopy(cfg)
     recover = recovery and hides_labels(cfg) and cfg.get('recovery_evaluator') is not None
     recovery_loader: ConfigDict | None = loader_for_testing(cfg, cfg.train_dataloader.dataset) if recover else None
@@ -149,14 +151,13 @@ def test(
         require_each_once(recovery_loader.dataset, 'train_dataloader.dataset, whose hidden labels are measured')
     cfg.load_from, cfg.resume = checkpoint, False
     runner = build_runner(cfg, launcher, training=False)
-    dataset_meta = runner.test_loop.dataloader.dataset.metainfo
+    images = runner.test_loop.dataloader.dataset
 
     measuring = next((one for one in runner.test_evaluator.metrics if isinstance(one, MultiLabelMetric)), None)
     if measuring is None:
         raise UserError('test_evaluator: the table and the files need a MultiLabelMetric; add one, or take it alone')
     further = ', then the labels hidden in training' if recover else ''
-    images = f'{len(runner.test_loop.dataloader.dataset):,} images'
-    runner.logger.info(f'testing {checkpoint} on {images}{further}; {describe_runner(runner)}')
+    runner.logger.info(f'testing {checkpoint} on {len(images):,} images{further}; {describe_runner(runner)}')
     metrics = runner.test()
     report = measuring.report
     recovered = None
@@ -168,7 +169,14 @@ def test(
         recovered = runner.test_evaluator.metrics[0].report
     if report is not None:  # on rank 0
         print(f'\n{format_table({**metrics, "AP": report["AP"]})}')
-        protocol = describe_protocol(protocol_cfg, checkpoint, meta.get('meta', {}), dataset_meta)
+        protocol = describe_protocol(protocol_cfg, checkpoint, meta.get('meta', {}), images.metainfo)
+        protocol['test_images'] = len(images)
+        if seen := len(images_seen(meta.get('meta', {}), images)):
+            print(
+                f'\nnote: {seen:,} of these images are among those that the model was trained on, so the numbers say '
+                'little of new ones'
+            )
+            protocol['test_images_trained_on'] = seen
         if protocol['selection'] is not None:
             print(f'\n{format_peeking(protocol["selection"])}')
         if out_dir is not None:

@@ -42,6 +42,8 @@ class Calibration:
         undecided: names of classes that nothing is decided of: no yes, or no no, is known of them, so that to call all
             labels the other would look right.
         shift: that of a :class:`~sarlp.evaluation.selection.Selection`.
+        model, kind: of the :class:`~sarlp.engine.provenance.Origin` of the model whose scores it was fitted to; of the
+            models of folds it is the kind alone. '' where it is not known.
     """
 
     classes: tuple[str, ...]
@@ -52,6 +54,8 @@ class Calibration:
     precision: float = 0.5
     undecided: tuple[str, ...] = ()
     shift: float = 0.0
+    model: str = ''
+    kind: str = ''
 
     def __post_init__(self):
         if self.thresholds is None:
@@ -101,6 +105,8 @@ class Calibration:
             'precision': self.precision,
             'undecided': list(self.undecided),
             'shift': self.shift,
+            'model': self.model,
+            'kind': self.kind,
         }
 
     @classmethod
@@ -120,8 +126,10 @@ class Calibration:
                     [math.inf if t is None else t for t in content['thresholds']], (len(classes),), True
                 ),
                 precision=float(content['precision']),
-                undecided=tuple(content.get('undecided', ())),  # not in files of earlier versions, nor is the next
+                undecided=tuple(content.get('undecided', ())),  # not in files of earlier versions, nor are the next
                 shift=float(content.get('shift', 0.0)),
+                model=str(content.get('model', '')),
+                kind=str(content.get('kind', '')),
             )
             if not {*calibration.undecided} <= {*classes}:
                 raise ValueError('undecided must name some of the classes')

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from sarlp.engine import find_checkpoint
 from sarlp.engine.devices import AUTO
-from sarlp.errors import UserValueError, shorten
+from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.evaluation.calibration import Calibration
 from sarlp.inference import Predictor, init_model, prepare_for_inference
 from sarlp.inference.model import Seen
@@ -92,7 +92,7 @@ class MultiLabelInferencer:
             raise UserValueError(f'threshold must be a number from 0 to 1, got {threshold!r}')
         model = init_model(config, find_checkpoint(checkpoint), device)
         self.classes: tuple[str, ...] = model.classes
-        self.calibration = read_calibration(calibration, self.classes, str(checkpoint))
+        self.calibration = read_calibration(calibration, model, str(checkpoint))
         if self.calibration is None:
             self.thresholds = np.full(len(self.classes), float(threshold))
         else:
@@ -226,17 +226,17 @@ class MultiLabelInferencer:
 
 
 def read_calibration(
-    calibration: Calibration | str | os.PathLike | None, classes: tuple[str, ...], source: str
+    calibration: Calibration | str | os.PathLike | None, model: Any, source: str
 ) -> Calibration | None:
     """A ``Calibration`` by itself or by the file that has it; None for None.
 
     Args:
         calibration: a ``Calibration``, a file, or None.
-        classes: of the model that it is for.
+        model: of :func:`~sarlp.inference.init_model`, that it is for.
         source: of the model, for the message.
 
     Raises:
-        UserError: it is of other classes.
+        UserError: it is of other classes, of another model, or of folds of models of another kind.
     """
     if calibration is None:
         return None
@@ -244,7 +244,18 @@ def read_calibration(
     if isinstance(calibration, str | os.PathLike):
         file, calibration = os.fspath(calibration), Calibration.read(calibration)
     advice = 'A calibration holds for the model that it was made with'
-    require_same(calibration.classes, classes, file, source, advice)
+    require_same(calibration.classes, model.classes, file, source, advice)
+    made_with, (name, kind) = calibration.model, model.origin
+    if made_with and name and made_with != name:
+        raise UserError(
+            f'{file}: was made with another model ({made_with}) than {source} ({name}). {advice}: give that one, or '
+            'make one for this model by sarlp recover'
+        )
+    if not made_with and calibration.kind and kind and calibration.kind != kind:
+        raise UserError(
+            f'{file}: was made with the models of folds whose config describes another model than that of {source}. '
+            f'{advice}, and the same trained on all images; make one for this model by sarlp recover'
+        )
     return calibration
 
 

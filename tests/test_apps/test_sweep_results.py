@@ -14,12 +14,12 @@ from sarlp.evaluation.calibration import Calibration
 from sarlp.evaluation.quality import decision_quality
 
 
-def write(root, name, run, m_ap, recovery=None):
+def write(root, name, run, m_ap, recovery=None, **protocol):
     run = run if isinstance(run, str) else f'seed{run}'
     file = root / name / run / 'results' / 'metrics.json'
     file.parent.mkdir(parents=True)
     content = {key: 1.0 for key in METRICS if not key.startswith('recovery')}
-    file.write_text(json.dumps({**content, 'mAP': m_ap, 'recovery': recovery}))
+    file.write_text(json.dumps({**content, 'mAP': m_ap, 'recovery': recovery, 'protocol': protocol}))
 
 
 @pytest.fixture
@@ -133,3 +133,47 @@ def test_what_was_completed_is_a_table_of_its_own(root, tmp_path):
     rows = list(csv.DictReader(comma_separated(table).splitlines()))
     (row,) = [row for row in rows if row['metric'] == 'calibration error']
     assert (row['mean'], row['runs']) == (f'{error:.4f}', '1')
+
+
+class TestProtocols:
+    def write(self, root, name, seed=0, **protocol):
+        mask = dict(type='RandomKnownLabels', known_ratio=float(name.rpartition('_p')[2]), seed=seed)
+        alike = dict(test_annotations='/data/digits/labels/test.json', test_images=13, label_mask=mask)
+        write(root, name, seed, 50.0, **(alike | protocol))
+
+    def notes(self, root):
+        return [line for line in markdown(collect(root)).splitlines() if line.startswith('note: ')]
+
+    def test_runs_that_were_measured_alike(self, tmp_path):
+        for seed in (0, 1):
+            self.write(tmp_path, 'sarlp_r18_digits_p0.1', seed)
+            self.write(tmp_path, 'sarlp_r18_digits_p0.3', seed)
+        self.write(tmp_path, 'few_r18_digits_p0.1', test_annotations='D:\\digits\\labels\\test.json')  # elsewhere
+        self.write(tmp_path, 'few_r18_voc_p0.1', test_annotations='/data/voc/labels/test.json', test_images=17)
+        write(tmp_path, 'old_r18_digits_p0.1', 0, 50.0)  # of an earlier version
+        assert self.notes(tmp_path) == []
+
+    @pytest.mark.parametrize(
+        ('protocol', 'note'),
+        [
+            (
+                dict(test_annotations='/data/digits/labels/trainval.json'),
+                'different test sets: labels/test.json (a_r18_digits), labels/trainval.json (b_r18_digits)',
+            ),
+            (dict(test_images=11), 'different numbers of test images: 13 (a_r18_digits), 11 (b_r18_digits)'),
+            (
+                dict(label_mask=dict(type='HCPKnownLabels', known_ratio=0.1, seed=5)),
+                "different label masks: {'type': 'RandomKnownLabels'} (a_r18_digits), {'type': 'HCPKnownLabels'} ",
+            ),
+            (
+                dict(label_mask=dict(type='RandomKnownLabels', known_ratio=0.9, seed=0)),
+                'note: runs of b_r18_digits at p = 0.1 had a known_ratio of 0.9',
+            ),
+        ],
+    )
+    def test_what_they_differ_in(self, tmp_path, protocol, note):
+        for seed in (0, 1):
+            self.write(tmp_path, 'a_r18_digits_p0.1', seed)
+        self.write(tmp_path, 'b_r18_digits_p0.1', **protocol)
+        (found,) = self.notes(tmp_path)
+        assert note in found

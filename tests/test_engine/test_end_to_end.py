@@ -289,6 +289,19 @@ class TestTesting:
         for text in ('mAP', 'CF1', 'top 3', 'recovery of', 'seven'):
             assert text in printed
 
+    def test_what_the_model_was_trained_on_is_no_test(self, work, digits, tmp_path, capsys):
+        options = reduced(digits)
+        key = 'train_dataloader.dataset.label_mask.known_ratio'
+        with pytest.raises(UserError, match=r'another label mask than the config has \(known_ratio 0\.5 -> 0\.25\)'):
+            run_test(load_config('sarlp_r18_digits_p0.1', {**options, key: 0.25}), find_checkpoint(work))
+        trained = options | {'test_dataloader.dataset.ann_file': 'labels/trainval.json'}
+        cfg = load_config('sarlp_r18_digits_p0.1', trained | {'work_dir': str(tmp_path / 'work')})
+        number = len(DATASETS.build({**cfg.test_dataloader.dataset, 'pipeline': []}))
+        run_test(cfg, find_checkpoint(work), tmp_path / 'out', recovery=False)
+        assert f'note: {number} of these images are among those that the model was trained' in capsys.readouterr().out
+        protocol = json.loads((tmp_path / 'out' / 'metrics.json').read_text())['protocol']
+        assert protocol['test_images_trained_on'] == number > 0
+
     def test_metrics_equal_those_of_training(self, tested, work):
         content = read_checkpoint(find_checkpoint(work))
         best = content['message_hub']['runtime_info']['best_score']

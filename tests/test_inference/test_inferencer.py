@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 import warnings
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -167,6 +168,30 @@ class TestCalibration:
             UserError, match='the calibration and .* have the same 3 classes in another order: class 0 is dog'
         ):
             MultiLabelInferencer(place.root / 'config.py', place.root / 'model', calibration=other)
+
+    def test_of_another_model_of_the_same_classes(self, place, calibration, tmp_path):
+        def saved(name, epoch, head='SARLPHead'):
+            content = torch.load(place.root / 'model')
+            cfg = f"model = dict(head=dict(type='{head}'))"
+            torch.save(content | {'meta': content['meta'] | {'run': 'r', 'epoch': epoch, 'cfg': cfg}}, tmp_path / name)
+            return tmp_path / name
+
+        def calibrated(checkpoint, **values):
+            fitted = Calibration.from_json(replace(calibration, **values).to_json(), 'here')
+            return MultiLabelInferencer(place.root / 'config.py', checkpoint, calibration=fitted).calibration
+
+        made_with, other, unlike = saved('a.pth', 3), saved('b.pth', 4), saved('c.pth', 4, 'BaselineHead')
+        one = init_model(place.root / 'config.py', made_with).origin._asdict()
+        folds = one | {'model': ''}
+        assert calibrated(made_with, **one).model == one['model'] != ''
+        for checkpoint in (other, unlike):
+            with pytest.raises(UserError, match=r'another model \(run r, epoch 3\) than .*run r, epoch 4'):
+                calibrated(checkpoint, **one)
+        assert calibrated(other, **folds).kind == one['kind'] != ''
+        with pytest.raises(UserError, match='folds whose config describes another model than that of .*c.pth'):
+            calibrated(unlike, **folds)
+        assert calibrated(place.root / 'model', **one).model  # which does not say what it is
+        assert not calibrated(made_with).model  # of an earlier version
 
     def test_no_file(self, place):
         with pytest.raises(UserError, match=r'nowhere\.json: no such file'):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 from sarlp.apps.completion.folds import score_out_of_fold
 from sarlp.apps.completion.record import (
@@ -24,7 +25,7 @@ from sarlp.apps.completion.record import (
 )
 from sarlp.apps.completion.scoring import Scored, score, stack
 from sarlp.apps.completion.suspects import can_be_judged, evidence_of, find_suspects
-from sarlp.apps.completion.truth import read_truth
+from sarlp.apps.completion.truth import count_contradictions, read_truth
 from sarlp.apps.completion.writing import completed_files, write_completed
 from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
 from sarlp.datasets.groups import GROUPS, groups_in, groups_of
@@ -38,16 +39,18 @@ from sarlp.datasets.nesting import (
     whole,
     with_options,
 )
-from sarlp.engine import load_config
+from sarlp.engine import load_config, read_checkpoint
 from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.options import read_options
+from sarlp.engine.provenance import images_seen, origin_of, require_masks_of
 from sarlp.engine.testing import loader_for_testing
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 from sarlp.evaluation.quality import decision_quality
 from sarlp.evaluation.thresholds import calibrate
 from sarlp.inference import init_model
 from sarlp.labels import DECISIONS, UNKNOWN
 from sarlp.paths import find_config
+from sarlp.registry import DATASETS
 
 UNION = 'images.json'  # annotation file of both splits, where folds complete both
 SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}
@@ -150,10 +153,12 @@ def complete_labels(
     if checkpoint is not None:
         model = init_model(cfg.copy(), checkpoint, device)
         classes = model.classes
-        checkpoints = [Path(checkpoint)]
+        checkpoints, origin = [Path(checkpoint)], model.origin
+        unseen = datasets.get('test') or cfg.test_dataloader.dataset
+        _require_unseen(cfg, checkpoint, unseen)
         by_split = {name: score(model, loader_for_testing(cfg, datasets[name]), name) for name in datasets}
         images = {name: part.image_ids for name, part in by_split.items()}
-        held_out = by_split.get('test') or score(model, loader_for_testing(cfg, cfg.test_dataloader.dataset), 'test')
+        held_out = by_split.get('test') or score(model, loader_for_testing(cfg, unseen), 'test')
         scored = stack([by_split[name] for name in datasets])
     else:
         assert folds is not None  # one of the two is given, see above
@@ -162,6 +167,7 @@ def complete_labels(
         classes = classes_of(dataset)
         scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device)
         held_out = scored
+        origin = origin_of(read_checkpoint(checkpoints[0])['meta'])._replace(model='')
         images = {'all': scored.image_ids}
     labelled = annotation_paths(cfg.test_dataloader.dataset) if checkpoint is not None else annotations.values()
     group_of = groups_in(labelled)
@@ -169,8 +175,10 @@ def complete_labels(
     given_labels = held_out.scores, held_out.observed, scored.pool(), classes
     alike = folds is not None or split == 'test'  # else the unknown ones are of images that the model was trained on
     fitted, expected = calibrate(*given_labels, precision, calibration, groups, alike)
+    fitted = replace(fitted, **origin._asdict())
 
     complete = scored.truth if truth is None else read_truth(truth, img_root, classes, scored.image_ids)
+    contradicted = (0, 0) if truth is None else count_contradictions(complete, scored.observed, truth)
     probabilities = fitted.probabilities(scored.scores)
     unknown = scored.observed == UNKNOWN
     decisions = np.where(unknown, fitted.decide(probabilities), scored.observed)
@@ -178,6 +186,7 @@ def complete_labels(
     measured, measured_at = None, {}
     if (hidden != UNKNOWN).any():
         measured = decision_quality(probabilities, decisions, hidden)
+        measured |= dict(zip(('contradicted', 'compared'), contradicted, strict=True))
         for asked in MEASURED_AT:
             other, _ = calibrate(*given_labels, asked, calibration, groups, alike)
             decided = other.decide(other.probabilities(scored.scores))
@@ -214,6 +223,20 @@ def complete_labels(
         int((held_out.observed != UNKNOWN).sum()),
         files,
     )
+
+
+def _require_unseen(cfg: Config, checkpoint: str | Path, dataset: Mapping) -> None:
+    """See that a model was not trained on what its scores are calibrated on, or its decisions measured on."""
+    meta = read_checkpoint(checkpoint).get('meta', {})
+    require_masks_of(meta, cfg, checkpoint)
+    images = DATASETS.build(loader_for_testing(cfg, dataset).dataset)
+    if seen := images_seen(meta, images):
+        raise UserError(
+            f'{checkpoint}: was trained on {len(seen):,} of the {len(images):,} images of {name_files(dataset)}, by '
+            'whose known labels the probabilities are to be fitted, so that they would look better than they are: '
+            f'{shorten([images.image_id(place) for place in seen])}. If the data were converted anew after the '
+            'training, train anew, or take --folds 5'
+        )
 
 
 def check_precision(precision: float) -> None:

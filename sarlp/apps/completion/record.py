@@ -72,7 +72,8 @@ class Record:
         fold_seed: of the folds.
         calibration: probabilities and thresholds.
         expected: :func:`~sarlp.evaluation.quality.decision_quality`, cross-validated on known labels.
-        measured: the same against the truth, where there is one.
+        measured: the same against the truth, where there is one, and how many of the ``compared`` known labels that a
+            file of truth has too it ``contradicted``.
         measured_at: the same of the decisions at other precisions asked for, by precision, such as ``'0.95'``.
     """
 

@@ -1,6 +1,8 @@
 """What a completion prints."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +77,7 @@ def format_completion(completion: Completion) -> str:
         lines += [
             '',
             f'measured on {record.measured["labels"]:,} unknown labels whose truth is there:',
+            *_contradictions(record.measured),
             format_quality(record.measured),
             f'calibration error {record.measured["calibration_error"]:.1%}',
             *(
@@ -104,6 +107,16 @@ def format_completion(completion: Completion) -> str:
     lines.append('')
     lines += [f'{name:<10} {path}' for name, path in completion.files.items()]
     return '\n'.join(lines)
+
+
+def _contradictions(measured: Mapping[str, Any]) -> list[str]:
+    number, compared = (measured.get(key, 0) for key in ('contradicted', 'compared'))  # not of earlier versions
+    if not number:
+        return []
+    return [
+        f'note: the truth contradicts {number:,} of the {compared:,} known labels that it has too. If it is not that '
+        'those are wrong, its rows or columns are out of step, and this says nothing:'
+    ]
 
 
 def _percent(value: float) -> str:

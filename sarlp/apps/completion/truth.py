@@ -65,6 +65,26 @@ def read_truth(
     return table[[-1 if row is None else row for row in rows]][:, columns].astype(np.int8)
 
 
+def count_contradictions(truth: np.ndarray, observed: np.ndarray, path: str | os.PathLike) -> tuple[int, int]:
+    """Of the known labels that a truth has too, how many it contradicts, and how many they are.
+
+    Args:
+        truth, observed: (N, C) of 1 / 0 / -1.
+        path: of the truth, for the message.
+
+    Raises:
+        UserError: most of them.
+    """
+    both = (truth != UNKNOWN) & (observed != UNKNOWN)
+    number, compared = int((truth != observed)[both].sum()), int(both.sum())
+    if number > compared / 2:
+        raise UserError(
+            f'{path}: contradicts {number:,} of the {compared:,} known labels that it has too, so it is no truth of '
+            'these labels: yes and no may have changed places, or rows and columns may have got out of step'
+        )
+    return number, compared
+
+
 def _is_annotation(path: str | os.PathLike) -> bool:
     if Path(path).suffix.lower() != '.json':
         return False

@@ -298,6 +298,7 @@ def _what_was_read(
     lines = [', '.join(head)]
     if settings.get('encoding') in ('cp1252', 'latin-1'):
         lines.append(f'note: it is not in UTF-8 and was read as {settings["encoding"]}; see that accents are right')
+    lines += getattr(getattr(file, 'sheet', None), 'notes', list)()
     if filled := getattr(getattr(file, 'sheet', None), 'filled', int)():
         lines.append(
             f'note: {filled:,} of its cells or rows say that sarlp filled them in before ({FILLED!r}). What stands '

@@ -88,7 +88,7 @@ def export_onnx(
     size = preprocessing['width'], preprocessing['height']
     # where onnxruntime computes here, too: a GPU rounds otherwise, and its times would compare with nothing
     model = init_model(cfg, checkpoint, 'cpu')
-    fitted = read_calibration(calibration, model.classes, checkpoint)
+    fitted = read_calibration(calibration, model, checkpoint)
     deployed = Deployed(prepare_for_inference(copy.deepcopy(model)), fitted).eval()
 
     proto = to_onnx(deployed, size, opset)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from scipy.special import expit
 
@@ -19,7 +20,7 @@ from sarlp.apps.completion.truth import read_truth
 from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.multilabel import fold_of
-from sarlp.engine import load_config
+from sarlp.engine import load_config, read_checkpoint
 from sarlp.errors import UserError
 from sarlp.inference import Predictor, init_model
 from sarlp.registry import DATASETS
@@ -231,6 +232,52 @@ def test_changes_of_strangers_are_refused(completion, tmp_path):
         write_completed(completion.record, {'000001.jpg': {'ten': 1}}, tmp_path)
 
 
+def test_the_calibration_says_of_which_model_it_is(completion, checkpoint):
+    meta = read_checkpoint(checkpoint)['meta']
+    found = Record.read(completion.files['record']).calibration
+    assert found.model == f'run {meta["run"]}, epoch 1, iter {meta["iter"]}'
+
+
+@pytest.mark.parametrize('share', [0.0, 0.2, 1.0])
+def test_a_truth_that_contradicts_what_is_known(share, scenes, options, checkpoint, known, tmp_path):
+    header, *rows = (scenes / 'labels_complete.csv').read_text('utf-8').splitlines()
+    swapped = {'yes': 'no', 'no': 'yes'}
+    wrong = rows[: round(share * len(rows))]
+    lines = [','.join(swapped.get(cell, cell) for cell in row.split(',')) for row in wrong] + rows[len(wrong) :]
+    truth = tmp_path / 'truth.csv'
+    truth.write_text('\n'.join([header, *lines]), 'utf-8')
+
+    def complete():
+        return complete_labels(CONFIG, checkpoint, tmp_path / 'a.csv', 'all', 0.6, cfg_options=options, truth=truth)
+
+    complete_cells = cells(scenes / 'labels_complete.csv')  # blank for a difficult one, which no metric counts
+    classes, labels = known
+    counted = {
+        i: sum(codes[c] >= 0 and complete_cells[i][n] != '' for c, n in enumerate(classes))
+        for i, codes in labels.items()
+    }
+    compared, number = sum(counted.values()), sum(counted[row.split(',')[0]] for row in wrong)
+    if share == 1:
+        with pytest.raises(UserError, match=rf'truth\.csv: contradicts {number:,} of the {compared:,} known labels'):
+            complete()
+        return
+    completion = complete()
+    assert [completion.record.measured[key] for key in ('contradicted', 'compared')] == [number, compared]
+    said = f'note: the truth contradicts {number:,} of the {compared:,} known labels that it has too.'
+    assert (said in format_completion(completion)) == (number > 0)
+
+
+def test_labels_that_the_model_was_trained_on_calibrate_nothing(options, checkpoint, mine, tmp_path):
+    trained = len(load_annotation(mine / FILES[0])[1])
+    mixed = tmp_path / 'test.json'  # as after another conversion: those of the training, and one of the others
+    (_, seen), (_, unseen) = (load_annotation(mine / file) for file in FILES)
+    dump_annotation(mixed, load_annotation(mine / FILES[0])[0]['classes'], [*seen, unseen[0]])
+    changed = options | {'test_dataloader.dataset.ann_file': str(mixed)}
+    with pytest.raises(UserError, match=rf'was trained on {trained} of the {trained + 1} images of .*test\.json, by'):
+        complete_labels(CONFIG, checkpoint, tmp_path / 'out.csv', 'test', 0.6, cfg_options=changed)
+    assert not (tmp_path / 'out.csv').exists()
+
+
 def test_out_of_fold(options, scenes, known, tmp_path, capsys):
     def complete(**changes):
         arguments = dict(split='all', precision=0.6, folds=3, cfg_options=options, calibration='temperature')
@@ -242,6 +289,7 @@ def test_out_of_fold(options, scenes, known, tmp_path, capsys):
     assert all(re.match(r'fold \d of 3: (training in|epoch 1/1|warning:) ', line) for line in printed), printed
     assert sum('epoch 1/1' in line for line in printed) == 3
     record = completion.record
+    assert len(record.calibration.kind) == 64 and not record.calibration.model  # for a model of all images, too
     assert sorted(completion.scored.image_ids) == sorted(known[1])
     folds = [fold_of(image, 3) for image in completion.scored.image_ids]
     assert folds == sorted(folds) and set(folds) == {0, 1, 2}
@@ -315,9 +363,14 @@ def test_bad_folds(mine, fold):
 def test_labels_hidden_by_a_mask_are_completed_and_measured(scenes, options, checkpoint, tmp_path):
     """The protocol of the field: complete labels, of which the mask shows half."""
     options = options | {'data_root': str(scenes), 'train_dataloader.dataset.label_mask.known_ratio': 0.5}
+    with pytest.raises(UserError, match=r'another label mask than the config has \(none -> one\)'):
+        complete_labels('sarlp_r18_digits_p0.1', checkpoint, tmp_path / 'a.csv', cfg_options=options)
+    content = read_checkpoint(checkpoint)
+    del content['meta']['cfg']  # as one that does not say what it was trained on
+    torch.save(content, tmp_path / 'model.pth')
     completion = complete_labels(
         'sarlp_r18_digits_p0.1',
-        checkpoint,
+        tmp_path / 'model.pth',
         tmp_path / 'a.csv',
         precision=0.6,
         cfg_options=options,

@@ -401,6 +401,62 @@ def test_a_sheet_by_name_and_a_table_that_stands_apart(tmp_path, suffix):
     ]
 
 
+def two_sheets_and_a_hidden_one(path):
+    """``Old``, which is hidden, ``May`` with two hidden rows of five, ``June``, and a blank one."""
+    sheets = {'Old': ['0.jpg'], 'May': NAMES[:5], 'June': NAMES[5:], 'Blank': []}
+    tables = {
+        title: [['image', 'ant'], *([name, 1] for name in names)] * bool(names) for title, names in sheets.items()
+    }
+    if path.suffix == '.xlsx':
+        book = openpyxl.Workbook()
+        book.remove(book.active)
+        for title, rows in tables.items():
+            sheet = book.create_sheet(title)
+            for row in rows:
+                sheet.append(row)
+        book['Old'].sheet_state = 'hidden'
+        for row in (3, 5, 9):  # the last is below the table
+            book['May'].row_dimensions[row].hidden = True
+        book.active = 2
+        book.save(path)
+        return
+    document = opendocument.OpenDocumentSpreadsheet()
+    for name, display in (('shown', 'true'), ('hidden', 'false')):
+        look = style.Style(name=name, family='table')
+        look.addElement(style.TableProperties(display=display))
+        document.automaticstyles.addElement(look)
+    for title, rows in tables.items():
+        sheet = table.Table(name=title, stylename='hidden' if title == 'Old' else 'shown')
+        for number, row in enumerate([*rows, [None], [None], [None]], 1):
+            seen = {'visibility': 'filter'} if title == 'May' and number in (3, 5, 9) else {}
+            element = table.TableRow(**seen)
+            for value in row:
+                element.addElement(ods_cell(value))
+            sheet.addElement(element)
+        document.spreadsheet.addElement(sheet)
+    document.write(path)
+
+
+@pytest.mark.parametrize('suffix', WRITERS)
+def test_what_is_not_read_or_not_shown_is_said(tmp_path, suffix, capsys):
+    file = tmp_path / f'a{suffix}'
+    two_sheets_and_a_hidden_one(file)
+    labels = open_labels(file)
+    assert labels.settings()['sheet'] == 'May'
+    assert [image for _, image, *_ in labels.statements()] == [*NAMES[:5]]
+    only, hidden = labels.sheet.notes()
+    assert only.startswith("note: only the sheet 'May' is read, not 'June'; --sheet names another")
+    assert hidden.startswith('note: 2 of its rows are hidden')
+    assert len(open_labels(file, sheet='May').sheet.notes()) == 1  # a person chose it
+    assert open_labels(file, sheet='Old').settings()['sheet'] == 'Old'
+    images = tmp_path / 'images'
+    images.mkdir()
+    for name in NAMES:
+        (images / name).write_bytes(b'')
+    convert_csv_labels(file, images, tmp_path / 'out', **OPTIONS)
+    assert {only, hidden} <= {*capsys.readouterr().out.splitlines()}
+
+
 def test_a_sheet_of_a_file_without_sheets(tmp_path):
     (tmp_path / 'a.csv').write_text('image,ant\n0.jpg,1\n')
     with pytest.raises(AnnotationError, match='--sheet names a sheet of a workbook'):

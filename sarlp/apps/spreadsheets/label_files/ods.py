@@ -10,7 +10,7 @@ from typing import Any
 
 from odf import opendocument, teletype
 from odf.element import Element, Text
-from odf.namespaces import OFFICENS, TABLENS, TEXTNS
+from odf.namespaces import OFFICENS, STYLENS, TABLENS, TEXTNS
 from odf.table import TableCell, TableRow
 from odf.text import P
 
@@ -32,13 +32,24 @@ class OdsBook:
 
     def __init__(self, content: bytes, path: str | os.PathLike, sheet: str | None) -> None:
         self._content, self._path = content, path
-        tables = _tables(opendocument.load(io.BytesIO(content)))
+        document = opendocument.load(io.BytesIO(content))
+        tables = _tables(document)
         self.titles = [_get(table, TABLENS, 'name') or '' for table in tables]
-        self._index = choose_sheet(path, self.titles, sheet)
+        unseen = _unseen(document)
+        shown = [_get(table, TABLENS, 'style-name') not in unseen for table in tables]
+        self._index = choose_sheet(path, self.titles, shown, sheet)
         self.title = self.titles[self._index]
+        self.others = [
+            title
+            for index, title in enumerate(self.titles)
+            if index != self._index and shown[index] and _has_cells(tables[index])
+        ]
+        self.hidden = 0
         self.cells: dict[Place, Value | Uncomputed] = {}
         self.merged: list[tuple[Place, Place]] = []
         for number, times, row in _rows(tables[self._index]):
+            visible = _get(row, TABLENS, 'visibility') in (None, 'visible')
+            self.hidden += 0 if visible or not _has_cells(row) else times
             for column, wide, cell in _cells(row):
                 spans = [_number(cell, f'number-{kind}-spanned') for kind in ('rows', 'columns')]
                 if max(spans) > 1:
@@ -71,6 +82,23 @@ class OdsBook:
 
 def _tables(document: Any) -> list[Element]:
     return [child for child in document.spreadsheet.childNodes if getattr(child, 'qname', None) == (TABLENS, 'table')]
+
+
+def _unseen(document: Any) -> set[str | None]:
+    """Names of the styles of sheets that are hidden."""
+    return {
+        _get(style, STYLENS, 'name')
+        for style in document.automaticstyles.childNodes
+        for properties in style.childNodes
+        if getattr(properties, 'qname', None) == (STYLENS, 'table-properties')
+        and _get(properties, TABLENS, 'display') == 'false'
+    }
+
+
+def _has_cells(element: Any) -> bool:
+    """Whether there is something in a row, or in the rows of a sheet."""
+    rows = [element] if getattr(element, 'qname', None) == _ROW else _row_elements(element)
+    return any(_value(cell) is not None for row in rows for _, _, cell in _cells(row))
 
 
 def _get(element: Element, namespace: str, name: str) -> str | None:

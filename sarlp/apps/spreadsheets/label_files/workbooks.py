@@ -37,6 +37,8 @@ class Book(Protocol):
     Attributes:
         title: of the sheet.
         titles: of all sheets.
+        others: titles of the other sheets that are shown and not blank.
+        hidden: rows with something in them that are not shown.
         cells: what is not blank.
         merged: first and last place of each group of cells that are shown as one.
         comments: whether a cell can have one.
@@ -45,6 +47,8 @@ class Book(Protocol):
 
     title: str
     titles: list[str]
+    others: list[str]
+    hidden: int
     cells: dict[Place, Value | Uncomputed]
     merged: list[tuple[Place, Place]]
     comments: bool
@@ -90,7 +94,7 @@ def open_workbook(kind: str, path: str | os.PathLike, sheet: str | None = None) 
     Args:
         kind: of :func:`workbook_kind`.
         path: the file.
-        sheet: name of the sheet; None for the first.
+        sheet: name of the sheet; None for the first that is not hidden.
 
     Raises:
         AnnotationError: what reads it is not installed, or it is not as it must be.
@@ -109,11 +113,11 @@ def open_workbook(kind: str, path: str | os.PathLike, sheet: str | None = None) 
     except Exception as error:  # of parsers of XML, whatever they raise
         reason = f'{type(error).__name__}: {first_line(error)}'
         raise AnnotationError(f'{path}: this workbook can not be read ({reason}). Save it anew, or as CSV.') from error
-    return WorkbookSheet(book, path)
+    return WorkbookSheet(book, path, sheet is not None)
 
 
-def choose_sheet(path: str | os.PathLike, titles: Sequence[str], sheet: str | None) -> int:
-    """Index of the sheet of a name, or 0.
+def choose_sheet(path: str | os.PathLike, titles: Sequence[str], shown: Sequence[bool], sheet: str | None) -> int:
+    """Index of the sheet of a name, or else of the first that is shown.
 
     Raises:
         AnnotationError: there is none.
@@ -121,7 +125,7 @@ def choose_sheet(path: str | os.PathLike, titles: Sequence[str], sheet: str | No
     if not titles:
         raise AnnotationError(f'{path}: this workbook has no sheet of cells.')
     if sheet is None:
-        return 0
+        return shown.index(True) if any(shown) else 0
     if sheet not in titles:
         raise AnnotationError(
             f'{path}: no sheet is called {sheet!r}, which --sheet names; there are {shorten(list(map(repr, titles)))}.'
@@ -176,6 +180,7 @@ class WorkbookSheet:
     Args:
         book: the sheet.
         path: of the workbook, for messages.
+        named: whether a person chose the sheet.
 
     Raises:
         AnnotationError: the sheet is blank, cells of the table are merged, or a name is not to be known.
@@ -183,8 +188,8 @@ class WorkbookSheet:
 
     class_columns: list[int] | None = None  # all may be
 
-    def __init__(self, book: Book, path: str | os.PathLike) -> None:
-        self.path, self.book = str(path), book
+    def __init__(self, book: Book, path: str | os.PathLike, named: bool) -> None:
+        self.path, self.book, self._named = str(path), book, named
         self._sheet = f'{path}, sheet {book.title!r}'
         if not book.cells:
             raise AnnotationError(
@@ -268,6 +273,20 @@ class WorkbookSheet:
                 changes[self._head, aside] = FILLED
                 changes[row.number, aside] = '; '.join(row.comments.values())
         return self.book.save(changes, comments)
+
+    def notes(self) -> list[str]:
+        """What the workbook has that is not read, and what is read that is not shown."""
+        notes = []
+        if self.book.others and not self._named:
+            notes.append(
+                f'note: only the sheet {self.book.title!r} is read, not {shorten(list(map(repr, self.book.others)))}; '
+                '--sheet names another, and what is to be read together must be in one'
+            )
+        if self.book.hidden:
+            notes.append(
+                f'note: {self.book.hidden:,} of its rows are hidden, by a filter or by hand, and count like the others'
+            )
+        return notes
 
     def filled(self) -> int:
         """Cells, or rows with a note of them, that an earlier completion filled in."""

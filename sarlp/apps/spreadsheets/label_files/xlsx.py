@@ -29,8 +29,14 @@ class XlsxBook:
             values = openpyxl.load_workbook(io.BytesIO(content), data_only=True)
             book = openpyxl.load_workbook(io.BytesIO(content))
         self.titles = [sheet.title for sheet in book.worksheets]
-        self._index = choose_sheet(path, self.titles, sheet)
+        shown = [sheet.sheet_state == 'visible' for sheet in book.worksheets]
+        self._index = choose_sheet(path, self.titles, shown, sheet)
         self.title = self.titles[self._index]
+        self.others = [
+            one.title
+            for index, one in enumerate(book.worksheets)
+            if index != self._index and shown[index] and any(cell.value is not None for row in one for cell in row)
+        ]
         formulas = book.worksheets[self._index]
         self.cells: dict[Place, Value | Uncomputed] = {}
         self.filled = 0
@@ -41,6 +47,7 @@ class XlsxBook:
                 elif cell.value is None and formulas.cell(cell.row, cell.column).data_type == 'f':
                     self.cells[cell.row, cell.column] = Uncomputed()
                 self.filled += cell.comment is not None and cell.comment.author == FILLED
+        self.hidden = sum(formulas.row_dimensions[row].hidden for row in {row for row, _ in self.cells})
         ranges = formulas.merged_cells.ranges
         self.merged = [((one.min_row, one.min_col), (one.max_row, one.max_col)) for one in ranges]
 

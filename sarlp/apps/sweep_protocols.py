@@ -1,0 +1,56 @@
+"""Whether the runs of a table were measured alike, by the protocol in their ``metrics.json``."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from sarlp.errors import shorten
+from sarlp.io.json_file import show
+
+_WHAT = {
+    'test_annotations': 'test sets',
+    'test_images': 'numbers of test images',
+    'epoch_selection': 'ways to select the epoch',
+    'difficult': 'ways to count difficult objects',
+    'label_mask': 'label masks',
+    'test_images_trained_on': 'numbers of test images that were trained on',
+}
+_OF_THE_PLACE = ('known_ratio', 'seed')  # of a label mask, by which the runs of a table are meant to differ
+
+
+def differing_protocols(protocols: Mapping[tuple[str, float], list[Mapping]]) -> list[str]:
+    """A note for everything that models of one data set were not measured alike in.
+
+    Args:
+        protocols: of the runs, by model and known ratio. The last word of a model's name is its data set. Entries that
+            earlier versions did not write are passed over.
+    """
+    by_data: dict[str, dict[str, dict[str, list[str]]]] = defaultdict(lambda: {key: {} for key in _WHAT})
+    notes = []
+    for (series, ratio), runs in protocols.items():
+        for protocol in runs:
+            for key, values in by_data[series.rpartition('_')[2]].items():
+                if key in protocol:
+                    values.setdefault(_shown(key, protocol[key]), []).append(series)
+        masks = [protocol.get('label_mask') for protocol in runs]
+        found = {mask['known_ratio'] for mask in masks if isinstance(mask, Mapping) and 'known_ratio' in mask}
+        if others := sorted(found - {ratio}):
+            ratios = shorten([f'{one:g}' for one in others])
+            notes.append(f'note: runs of {series} at p = {ratio:g} had a known_ratio of {ratios}')
+    for differing in by_data.values():
+        for key, values in differing.items():
+            if len(values) > 1:
+                parts = [f'{value} ({shorten([*dict.fromkeys(names)])})' for value, names in values.items()]
+                notes.append(
+                    f'note: these numbers do not compare, they are of different {_WHAT[key]}: {shorten(parts)}'
+                )
+    return notes
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == 'test_annotations':  # folders are others on another machine, but for the last
+        return ', '.join('/'.join(PurePosixPath(file.replace('\\', '/')).parts[-2:]) for file in str(value).split(', '))
+    if isinstance(value, Mapping):
+        return show({name: one for name, one in value.items() if name not in _OF_THE_PLACE})
+    return value if isinstance(value, str) else show(value)

@@ -1,0 +1,129 @@
+"""What a checkpoint was trained on, by what it says of itself, and which one it is.
+
+A model is measured, and its scores are calibrated, on what it has not seen. Data are converted anew and configs are
+edited between a training and a test, so what the present config calls test images or hidden labels may be what the
+model was trained on.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from os import PathLike
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+
+from sarlp.engine.config_changes import config_values
+from sarlp.errors import UserError
+from sarlp.io.json_file import show
+
+TRAINED_ON = 'trained_on'  # key of the meta
+
+
+class Origin(NamedTuple):
+    """Which model a checkpoint holds; both are '' where it does not say.
+
+    Attributes:
+        model: run, epoch and iteration, the same for each copy of the file.
+        kind: digest of the part of its config that describes the model, the same for the models of its folds.
+    """
+
+    model: str = ''
+    kind: str = ''
+
+
+def origin_of(meta: Mapping) -> Origin:
+    """Args: ``meta`` of a checkpoint."""
+    words = [f'{name} {meta[name]}' for name in ('run', 'epoch', 'iter', 'refitted_from') if meta.get(name) is not None]
+    values = {key: _portable(value) for key, value in _values(meta).items() if key.startswith('model.')}
+    kind = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest() if values else ''
+    return Origin(', '.join(words) if meta.get('run') else '', kind)
+
+
+def trained_images(dataset: Any) -> torch.Tensor:
+    """Keys of the images of a data set, for the meta of a checkpoint: (N,) int64, rising, once each."""
+    return torch.tensor(sorted(set(_keys(dataset))), dtype=torch.int64)
+
+
+def images_seen(meta: Mapping, dataset: Any) -> list[int]:
+    """Places of the images of a data set that a checkpoint was trained on; none, where it does not say.
+
+    An image is known by its path below the image root and by the size of its file.
+
+    Args:
+        meta: of the checkpoint.
+        dataset: built, of any of the types of :mod:`sarlp.datasets`.
+    """
+    seen = meta.get(TRAINED_ON)
+    known = set(seen.tolist()) if isinstance(seen, torch.Tensor) else set()
+    return [place for place, key in enumerate(_keys(dataset)) if key in known] if known else []
+
+
+def mask_changes(meta: Mapping, cfg: Config) -> list[str]:
+    """``known_ratio 0.9 -> 0.1`` of everything that a config says otherwise of its label masks than that of a training.
+
+    Args:
+        meta: of the checkpoint.
+        cfg: the present config.
+
+    Returns:
+        Nothing, where the present config hides nothing, or the checkpoint does not say how it was trained.
+    """
+    values = _values(meta)
+    old, new = _masks(values), _masks(config_values(cfg.pretty_text))
+    if not values or not new or not any(key.startswith('train_dataloader.') for key in values):
+        return []
+    if not old:
+        return ['none -> one']
+    if len(old) != len(new):
+        return [f'of {len(old)} data sets -> of {len(new)}']
+    return [
+        f'{name} {show(before[name])} -> {show(now[name])}'
+        for before, now in zip(old, new, strict=True)
+        for name in before
+        if name in now and _portable(before[name]) != _portable(now[name])
+    ]
+
+
+def require_masks_of(meta: Mapping, cfg: Config, checkpoint: str | PathLike) -> None:
+    """See that what a config hides was hidden in the training of a checkpoint; see :func:`mask_changes`.
+
+    Raises:
+        UserError: the label masks differ.
+    """
+    if changes := mask_changes(meta, cfg):
+        raise UserError(
+            f'{checkpoint}: was trained with another label mask than the config has ({"; ".join(changes)}), so that '
+            'labels that count as hidden may be what it was trained on. Take the config that lies in its work '
+            'directory, or the known ratio and the --cfg-options of its training'
+        )
+
+
+def _values(meta: Mapping) -> dict[str, Any]:
+    return config_values(meta['cfg']) if isinstance(meta.get('cfg'), str) else {}
+
+
+def _masks(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options of the label mask of each training data set, in order."""
+    parts = [key.partition('.label_mask.') for key in values if key.startswith('train_dataloader.')]
+    found = [part for part in parts if part[2]]
+    return [
+        {name: values[before + dot + name] for before, dot, name in group}
+        for _, group in groupby(sorted(found), key=lambda part: part[0])
+    ]
+
+
+def _portable(value: Any) -> Any:
+    """A path may be another on the next machine, but for its end."""
+    return PurePosixPath(value.replace('\\', '/')).name if isinstance(value, str) else value
+
+
+def _keys(dataset: Any) -> Iterator[int]:
+    for index in range(len(dataset)):
+        path = dataset.image_path(index)
+        size = path.stat().st_size if path.is_file() else -1
+        content = f'{dataset.image_id(index)}\0{size}'.encode()
+        yield int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), 'big', signed=True)

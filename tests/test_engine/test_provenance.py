@@ -1,0 +1,110 @@
+"""What a checkpoint says it was trained on, against what is to be tested."""
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from sarlp.datasets.annotation import dump_annotation
+from sarlp.datasets.multilabel import MultiLabelDataset
+from sarlp.datasets.wrappers import ConcatDataset, RepeatDataset
+from sarlp.engine.provenance import (
+    TRAINED_ON,
+    images_seen,
+    mask_changes,
+    origin_of,
+    require_masks_of,
+    trained_images,
+)
+from sarlp.errors import UserError
+
+
+def data_set(root, names, seed=0):
+    """Images of random sizes in a folder, with their annotation file."""
+    root.mkdir()
+    rng = np.random.default_rng(seed)
+    for name in names:
+        (root / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(root / name), rng.integers(0, 256, (*rng.integers(5, 60, 2), 3), np.uint8))
+    dump_annotation(
+        root / 'a.json', ('cat', 'dog'), [{'img_path': name, 'positive': [0], 'negative': 'rest'} for name in names]
+    )
+    return MultiLabelDataset('a.json', data_root=str(root))
+
+
+class TestImages:
+    def test_those_of_both_are_found(self, tmp_path):
+        names = [f'{number}/a.png' for number in range(7)]
+        whole = data_set(tmp_path / 'one', names)
+        trained = RepeatDataset(ConcatDataset([whole, data_set(tmp_path / 'more', ['more.png'])]), 3)
+        meta = {TRAINED_ON: trained_images(trained)}
+        assert len(meta[TRAINED_ON]) == 8  # once each
+        (tmp_path / 'one').rename(tmp_path / 'moved')
+        entries = [{'img_path': name, 'positive': [], 'negative': []} for name in names[5:1:-1]]
+        dump_annotation(tmp_path / 'moved' / 'b.json', ('cat', 'dog'), entries)
+        assert images_seen(meta, MultiLabelDataset('b.json', data_root=str(tmp_path / 'moved'))) == [0, 1, 2, 3]
+
+    def test_others_of_the_same_names_are_not(self, tmp_path):
+        names = [f'{number}.png' for number in range(5)]
+        meta = {TRAINED_ON: trained_images(data_set(tmp_path / 'one', names))}
+        assert images_seen(meta, data_set(tmp_path / 'two', names, seed=1)) == []
+
+    @pytest.mark.parametrize('meta', [{}, {TRAINED_ON: 'all'}])
+    def test_a_checkpoint_that_does_not_say(self, meta, tmp_path):
+        assert images_seen(meta, data_set(tmp_path / 'one', ['a.png'])) == []
+
+
+def config(*masks, **others):
+    parts = [dict(type='MultiLabelDataset', **({} if mask is None else dict(label_mask=mask))) for mask in masks]
+    dataset = parts[0] if len(parts) == 1 else dict(type='ConcatDataset', datasets=parts)
+    return Config(dict(train_dataloader=dict(dataset=dataset), **others))
+
+
+def mask(**options):
+    return {'type': 'RandomKnownLabels', 'known_ratio': 0.1, 'seed': 0, **options}
+
+
+class TestMasks:
+    @pytest.mark.parametrize(
+        ('trained', 'now', 'changes'),
+        [
+            ([mask()], [mask()], []),
+            ([mask(known_ratio=0.9)], [mask()], ['known_ratio 0.9 -> 0.1']),
+            ([mask(), mask(seed=3)], [mask(), mask(seed=4)], ['seed 3 -> 4']),
+            ([mask()], [mask(type='HCPKnownLabels')], ["type 'RandomKnownLabels' -> 'HCPKnownLabels'"]),
+            ([mask()], [dict(type='RandomKnownLabels', known_ratio=0.1)], []),  # the seed that is the default
+            ([mask(file='/here/a.npz')], [mask(file='elsewhere\\a.npz')], []),  # moved
+            ([mask(file='/here/a.npz')], [mask(file='/here/b.npz')], ["file '/here/a.npz' -> '/here/b.npz'"]),
+            ([None], [mask()], ['none -> one']),
+            ([mask(), mask()], [mask()], ['of 2 data sets -> of 1']),
+            ([mask()], [None], []),  # hides nothing
+        ],
+    )
+    def test_changes(self, trained, now, changes):
+        meta, cfg = {'cfg': config(*trained).pretty_text}, config(*now)
+        assert mask_changes(meta, cfg) == changes
+        if changes:
+            with pytest.raises(UserError, match=r'x\.pth: was trained with another label mask than the config has'):
+                require_masks_of(meta, cfg, 'x.pth')
+        else:
+            require_masks_of(meta, cfg, 'x.pth')
+
+    @pytest.mark.parametrize('meta', [{}, {'cfg': 3}, {'cfg': 'no config ('}, {'cfg': 'model = dict(type="a")'}])
+    def test_a_checkpoint_that_does_not_say(self, meta):
+        assert mask_changes(meta, config(mask())) == []
+
+
+class TestOrigin:
+    def test_a_run_and_where_it_was(self):
+        meta = {'run': 'r', 'epoch': 3, 'iter': 30}
+        assert origin_of(meta).model == origin_of(dict(meta)).model
+        others = [meta | {'epoch': 4}, meta | {'run': 's'}, meta | {'refitted_from': 'epoch_3.pth'}]
+        assert len({origin_of(one).model for one in (meta, *others)}) == 4
+        assert origin_of({'epoch': 3}) == ('', '')
+
+    def test_kind(self):
+        def kind(head, file, ratio):
+            model = dict(head=dict(type=head, embedding=file))
+            return origin_of({'cfg': config(mask(known_ratio=ratio), model=model).pretty_text}).kind
+
+        assert kind('A', '/here/e.npz', 0.1) == kind('A', 'there/e.npz', 0.9) != kind('B', '/here/e.npz', 0.1)
