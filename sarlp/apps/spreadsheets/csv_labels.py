@@ -271,10 +271,7 @@ def _check(csv: Any, img_root: Any, merged: Merged, near: str, on_conflict: str,
         elif near:  # to leave out rows of images that are there is no advice
             advice = f'{near} Fetch the others, or correct the folder of the images, --img-root.'
         else:
-            advice = (
-                'Fetch them, correct the folder of the images (--img-root), or leave their rows out with '
-                '--allow-missing.'
-            )
+            advice = 'Fetch them, correct --img-root, their folder, or leave their rows out with --allow-missing.'
         raise AnnotationError(f'{csv}: {len(found):,} images are not in {img_root}: {shorten(found)}. {advice}')
     if not merged.labels:
         raise AnnotationError(
