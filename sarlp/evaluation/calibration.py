@@ -18,6 +18,7 @@ from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN, is_chosen
 
 METHODS = ('temperature', 'isotonic')
 LEAST = 10  # known labels of each kind, over all classes, without which nothing is fitted
+_ADVICE = 'label more images of the test split, or use --folds 5, which holds out every known label once'
 CLIP = 1e-7  # of scores, before the logit; about where a sigmoid in float32 reaches 1
 _UNPENALISED = 1e3  # a feature multiplied by this has, next to the offsets, no penalty on its weight
 
@@ -72,7 +73,7 @@ class Calibration:
         p = expit(self.scale * _logits(scores) + self.offsets)
         if self.knots is not None:
             p = np.interp(p, *self.knots)
-        return shift_odds(p, self.shift) if self.shift else p
+        return shift_odds(p, self.shift)
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """Labels at the precision asked for.
@@ -160,7 +161,7 @@ class Calibration:
         return cls.from_json(content.get('calibration') if isinstance(content, dict) else None, path)
 
 
-def require_enough(labels: np.ndarray, advice: str, least: int = LEAST) -> None:
+def require_enough(labels: np.ndarray, advice: str = _ADVICE, least: int = LEAST) -> None:
     """See that enough labels are known to calibrate on.
 
     Args:
@@ -205,8 +206,7 @@ def fit_calibration(
         raise UserError(f'the calibration must be one of {", ".join(METHODS)}, got {method!r}')
     images, columns = np.nonzero(labels != UNKNOWN)
     truth = labels[images, columns] == POSITIVE
-    advice = 'label more images of the test split, or use --folds 5, which holds out every known label once'
-    require_enough(labels, advice, least)
+    require_enough(labels, least=least)
     logits = _logits(scores)[images, columns]
     one_hot = csr_matrix((np.ones(len(columns)), (np.arange(len(columns)), columns)), (len(columns), len(classes)))
 

@@ -136,7 +136,10 @@ def _even(p: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def shift_odds(p: np.ndarray, log_odds: float) -> np.ndarray:
-    """``sigmoid(logit(p) - log_odds)``, by operations that every machine rounds alike: thresholds lie on its values."""
+    """``sigmoid(logit(p) - log_odds)``, by operations that every machine rounds alike: thresholds lie on its values.
+    By 0 it is ``p`` itself."""
+    if not log_odds:
+        return p
     odds = p * float(np.exp(-log_odds))
     return odds / (odds + (1 - p))
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from sarlp.evaluation.calibration import METHODS, Calibration, fit_calibration
+from sarlp.evaluation.calibration import METHODS, Calibration, fit_calibration, require_enough
 from sarlp.evaluation.quality import decision_quality
-from sarlp.evaluation.selection import estimate_selection
+from sarlp.evaluation.selection import estimate_selection, shift_odds
 from sarlp.labels import POSITIVE, UNKNOWN
 
 FOLDS = 5
@@ -82,7 +82,7 @@ def calibrate(
     precision: float,
     method: str = 'auto',
     groups: Sequence[str] | None = None,
-    alike: bool = True,
+    scored_alike: bool = True,
 ) -> tuple[Calibration, dict]:
     """Fit probabilities and thresholds, and estimate on known labels what the decisions are worth.
 
@@ -104,8 +104,8 @@ def calibrate(
             have the smaller log loss in the cross-validation.
         groups: N names; images of one are on one side of the cross-validation, such as several of one patient. None:
             each image by itself.
-        alike: whether known and unknown labels are scored alike, so that their scores can be compared. Those of images
-            that the model was trained on are not like others.
+        scored_alike: whether the scores of known and unknown labels can be compared. Those of images that the model was
+            trained on are not like others.
 
     Returns:
         The calibration, and :func:`~sarlp.evaluation.quality.decision_quality` in the cross-validation, with ``aim``:
@@ -119,39 +119,39 @@ def calibrate(
     member = [place.setdefault(group, len(place)) for group in (range(len(scores)) if groups is None else groups)]
     fold = (np.random.default_rng(0).permutation(len(place)) % FOLDS)[member]
 
-    def out_of_fold(method: str) -> list[tuple[Calibration, np.ndarray]]:
+    def out_of_fold(method: str) -> tuple[list[Calibration], np.ndarray]:
         fits = [fit_calibration(scores[fold != k], labels[fold != k], classes, method, 1) for k in range(FOLDS)]
-        return [(fit, fit.probabilities(scores[fold == k])) for k, fit in enumerate(fits)]
+        p = np.empty(labels.shape)
+        for k, fit in enumerate(fits):
+            p[fold == k] = fit.probabilities(scores[fold == k])
+        return fits, p
 
-    fit_calibration(scores, labels, classes)  # whether there are enough is asked of all labels, not of four fifths
+    require_enough(labels)  # of all labels, not of four fifths
     candidates = {name: out_of_fold(name) for name in (METHODS if method == 'auto' else (method,))}
-    losses = {name: _log_loss(fits, labels, fold) for name, fits in candidates.items()}
+    losses = {name: _log_loss(p, labels) for name, (_, p) in candidates.items()}
     method = min(losses, key=losses.__getitem__)
+    fits, outside = candidates[method]
     fit = fit_calibration(scores, labels, classes, method)
     selection = None
-    if alike:
-        outside = np.empty(labels.shape)
-        for k, (_, p) in enumerate(candidates[method]):
-            outside[fold == k] = p
+    if scored_alike:
         selection = estimate_selection(outside, labels, fit.probabilities(pool), np.array(member))
     shift, weights = 0.0, (labels != UNKNOWN).astype(np.float64)
     if selection is not None and selection.shift:
         shift, weights = selection.shift, selection.weights(labels)
-    fit = replace(fit, shift=shift)
+    fit, outside = replace(fit, shift=shift), shift_odds(outside, shift)
     parts = [
-        (part, part.probabilities(scores[fold != k]), part.probabilities(scores[fold == k]), part.probabilities(pool))
-        for k, part in enumerate(replace(part, shift=shift) for part, _ in candidates[method])
+        (part, part.probabilities(scores[fold != k]), part.probabilities(pool))
+        for k, part in enumerate(replace(part, shift=shift) for part in fits)
     ]
     best: tuple[float, float, dict] = -np.inf, precision, {}
     for step in range(_STEPS):
         aim = precision + (1 - precision) * step / _STEPS
         decisions = np.empty(labels.shape, np.int8)
-        probabilities = np.empty(labels.shape)
-        for k, (part, inside, p, own) in enumerate(parts):
+        for k, (part, inside, own) in enumerate(parts):
             thresholds = choose_thresholds(inside, labels[fold != k], own, aim, weights=weights[fold != k])
-            decisions[fold == k] = replace(part, thresholds=thresholds, precision=precision).decide(p)
-            probabilities[fold == k] = p
-        quality = decision_quality(probabilities, decisions, labels, weights)
+            decided = replace(part, thresholds=thresholds, precision=precision).decide(outside[fold == k])
+            decisions[fold == k] = decided
+        quality = decision_quality(outside, decisions, labels, weights)
         positive = quality['positive']
         number = max(positive['effective'], 1)
         reached = np.nan_to_num(positive['precision']) - np.sqrt(precision * (1 - precision) / number)
@@ -165,11 +165,7 @@ def calibrate(
     return replace(fit, thresholds=thresholds, precision=precision), expected
 
 
-def _log_loss(fits: list[tuple[Calibration, np.ndarray]], labels: np.ndarray, fold: np.ndarray) -> float:
-    total, number = 0.0, 0
-    for k, (_, p) in enumerate(fits):
-        known = labels[fold == k] != UNKNOWN
-        truth = labels[fold == k][known] == POSITIVE
-        total -= np.log(np.clip(np.where(truth, p[known], 1 - p[known]), 1e-12, 1)).sum()
-        number += known.sum()
-    return total / max(number, 1)
+def _log_loss(p: np.ndarray, labels: np.ndarray) -> float:
+    known = labels != UNKNOWN
+    right = np.where(labels == POSITIVE, p, 1 - p)[known]
+    return float(-np.log(np.clip(right, 1e-12, 1)).mean())

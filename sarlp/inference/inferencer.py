@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from sarlp.engine import find_checkpoint
 from sarlp.engine.devices import AUTO
+from sarlp.engine.provenance import origin_of
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.evaluation.calibration import Calibration
 from sarlp.inference import Predictor, init_model, prepare_for_inference
@@ -245,7 +246,7 @@ def read_calibration(
         file, calibration = os.fspath(calibration), Calibration.read(calibration)
     advice = 'A calibration holds for the model that it was made with'
     require_same(calibration.classes, model.classes, file, source, advice)
-    made_with, (name, kind) = calibration.model, model.origin
+    made_with, (name, kind) = calibration.model, origin_of(model.meta)
     if made_with and name and made_with != name:
         raise UserError(
             f'{file}: was made with another model ({made_with}) than {source} ({name}). {advice}: give that one, or '

@@ -18,7 +18,6 @@ from sarlp.engine.build import set_num_classes
 from sarlp.engine.checkpoint_file import trained_classes
 from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.earlier_configs import upgrade
-from sarlp.engine.provenance import origin_of
 from sarlp.engine.testing import pipeline_for_testing
 from sarlp.errors import UserError, UserValueError
 from sarlp.io.quiet import quiet_mmengine
@@ -40,8 +39,8 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
         device: of :func:`~sarlp.engine.devices.choose_device`; ``'auto'`` takes the GPU if there is one.
 
     Returns:
-        The model in evaluation mode, with ``model.cfg``, ``model.classes`` and ``model.origin``
-        (:class:`~sarlp.engine.provenance.Origin`).
+        The model in evaluation mode, with ``model.cfg``, ``model.classes`` and ``model.meta``, what the checkpoint says
+        of itself.
 
     Raises:
         UserError: config or checkpoint is missing, or they do not fit; or there is no such device.
@@ -60,7 +59,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
     with quiet_mmengine():
         model = MODELS.build({**cfg.model, 'method': None})
     load_weights(model, content, checkpoint)
-    model.cfg, model.classes, model.origin = cfg, classes, origin_of(content.get('meta', {}))
+    model.cfg, model.classes, model.meta = cfg, classes, content.get('meta', {})
     return model.to(device).eval()
 
 

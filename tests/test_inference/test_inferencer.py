@@ -17,6 +17,7 @@ from scipy.special import expit, logit
 import sarlp
 from sarlp.apps.completion import Calibration
 from sarlp.engine import load_config
+from sarlp.engine.provenance import origin_of
 from sarlp.errors import UserError
 from sarlp.inference import Predictor, init_model
 from sarlp.inference.inferencer import MultiLabelInferencer
@@ -181,7 +182,7 @@ class TestCalibration:
             return MultiLabelInferencer(place.root / 'config.py', checkpoint, calibration=fitted).calibration
 
         made_with, other, unlike = saved('a.pth', 3), saved('b.pth', 4), saved('c.pth', 4, 'BaselineHead')
-        one = init_model(place.root / 'config.py', made_with).origin._asdict()
+        one = origin_of(init_model(place.root / 'config.py', made_with).meta)._asdict()
         folds = one | {'model': ''}
         assert calibrated(made_with, **one).model == one['model'] != ''
         for checkpoint in (other, unlike):

@@ -153,9 +153,9 @@ def complete_labels(
     if checkpoint is not None:
         model = init_model(cfg.copy(), checkpoint, device)
         classes = model.classes
-        checkpoints, origin = [Path(checkpoint)], model.origin
+        checkpoints, origin = [Path(checkpoint)], origin_of(model.meta)
         unseen = datasets.get('test') or cfg.test_dataloader.dataset
-        _require_unseen(cfg, checkpoint, unseen)
+        _require_unseen(cfg, checkpoint, model.meta, unseen)
         by_split = {name: score(model, loader_for_testing(cfg, datasets[name]), name) for name in datasets}
         images = {name: part.image_ids for name, part in by_split.items()}
         held_out = by_split.get('test') or score(model, loader_for_testing(cfg, unseen), 'test')
@@ -173,22 +173,21 @@ def complete_labels(
     group_of = groups_in(labelled)
     groups = [group_of.get(image, image) for image in held_out.image_ids]
     given_labels = held_out.scores, held_out.observed, scored.pool(), classes
-    alike = folds is not None or split == 'test'  # else the unknown ones are of images that the model was trained on
-    fitted, expected = calibrate(*given_labels, precision, calibration, groups, alike)
+    scored_alike = folds is not None or split == 'test'  # else the unknown ones are of images it was trained on
+    fitted, expected = calibrate(*given_labels, precision, calibration, groups, scored_alike)
     fitted = replace(fitted, **origin._asdict())
 
     complete = scored.truth if truth is None else read_truth(truth, img_root, classes, scored.image_ids)
-    contradicted = (0, 0) if truth is None else count_contradictions(complete, scored.observed, truth)
+    contradicted = {} if truth is None else count_contradictions(complete, scored.observed, truth)
     probabilities = fitted.probabilities(scored.scores)
     unknown = scored.observed == UNKNOWN
     decisions = np.where(unknown, fitted.decide(probabilities), scored.observed)
     hidden = np.where(unknown, complete, UNKNOWN)
     measured, measured_at = None, {}
     if (hidden != UNKNOWN).any():
-        measured = decision_quality(probabilities, decisions, hidden)
-        measured |= dict(zip(('contradicted', 'compared'), contradicted, strict=True))
+        measured = decision_quality(probabilities, decisions, hidden) | contradicted
         for asked in MEASURED_AT:
-            other, _ = calibrate(*given_labels, asked, calibration, groups, alike)
+            other, _ = calibrate(*given_labels, asked, calibration, groups, scored_alike)
             decided = other.decide(other.probabilities(scored.scores))
             measured_at[f'{asked:g}'] = decision_quality(probabilities, decided, hidden)
     record = Record(
@@ -207,10 +206,9 @@ def complete_labels(
     )
     evidence = evidence_of(record, images)
     of_known = replace(fitted, shift=0.0).probabilities(scored.scores)
-    judged = scored.observed != UNKNOWN
+    judged = ~unknown
     if folds is not None:
-        fold = np.array([record.fold_of(image) for image in scored.image_ids])
-        judged = can_be_judged(scored.observed, fold)
+        judged = can_be_judged(scored.observed, np.array([record.fold_of(image) for image in scored.image_ids]))
     suspects = find_suspects(scored, of_known, classes, suspect, evidence, judged)
     files = _write(record, scored, probabilities, decisions, suspects, out)
     return Completion(
@@ -219,15 +217,14 @@ def complete_labels(
         probabilities,
         decisions,
         suspects,
-        int((scored.observed != UNKNOWN).sum() - judged.sum()),
+        int((~unknown & ~judged).sum()),
         int((held_out.observed != UNKNOWN).sum()),
         files,
     )
 
 
-def _require_unseen(cfg: Config, checkpoint: str | Path, dataset: Mapping) -> None:
+def _require_unseen(cfg: Config, checkpoint: str | Path, meta: Mapping, dataset: Mapping) -> None:
     """See that a model was not trained on what its scores are calibrated on, or its decisions measured on."""
-    meta = read_checkpoint(checkpoint).get('meta', {})
     require_masks_of(meta, cfg, checkpoint)
     images = DATASETS.build(loader_for_testing(cfg, dataset).dataset)
     if seen := images_seen(meta, images):

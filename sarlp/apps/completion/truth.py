@@ -65,8 +65,8 @@ def read_truth(
     return table[[-1 if row is None else row for row in rows]][:, columns].astype(np.int8)
 
 
-def count_contradictions(truth: np.ndarray, observed: np.ndarray, path: str | os.PathLike) -> tuple[int, int]:
-    """Of the known labels that a truth has too, how many it contradicts, and how many they are.
+def count_contradictions(truth: np.ndarray, observed: np.ndarray, path: str | os.PathLike) -> dict[str, int]:
+    """Of the known labels that a truth has too, how many it ``contradicted``, and how many were ``compared``.
 
     Args:
         truth, observed: (N, C) of 1 / 0 / -1.
@@ -82,7 +82,7 @@ def count_contradictions(truth: np.ndarray, observed: np.ndarray, path: str | os
             f'{path}: contradicts {number:,} of the {compared:,} known labels that it has too, so it is no truth of '
             'these labels: yes and no may have changed places, or rows and columns may have got out of step'
         )
-    return number, compared
+    return {'contradicted': number, 'compared': compared}
 
 
 def _is_annotation(path: str | os.PathLike) -> bool:

@@ -129,7 +129,7 @@ def test_the_precision_asked_for_is_reached_where_people_write_down_what_they_se
     pool, hidden = np.where(labels < 0, scores, np.nan), np.where(labels < 0, truth, -1)
     found = {}
     for alike in (True, False):
-        fitted, expected = calibrate(scores, labels, pool, CLASSES, 0.9, 'temperature', alike=alike)
+        fitted, expected = calibrate(scores, labels, pool, CLASSES, 0.9, 'temperature', scored_alike=alike)
         p = fitted.probabilities(scores)
         found[alike] = fitted, expected, decision_quality(p, fitted.decide(p), hidden)
     fitted, expected, measured = found[True]
@@ -147,7 +147,7 @@ def test_a_fair_sample_is_left_as_it_is():
     scores, labels, _, _ = selected(0.2, 0.2)
     pool = np.where(labels < 0, scores, np.nan)
     (fitted, expected), (other, plain) = (
-        calibrate(scores, labels, pool, CLASSES, 0.9, alike=alike) for alike in (True, False)
+        calibrate(scores, labels, pool, CLASSES, 0.9, scored_alike=alike) for alike in (True, False)
     )
     assert fitted.to_json() == other.to_json() and fitted.shift == 0
     assert expected.pop('selection')['shift'] == 0
