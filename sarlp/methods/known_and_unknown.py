@@ -64,6 +64,6 @@ def highest(logits: Tensor, among: Tensor, count: int) -> Tensor:
         (B, C) bool, True exactly ``min(count, number of among)`` times, whatever ties there are.
     """
     ranked = torch.where(among, logits, -torch.inf).flatten()
-    chosen = torch.zeros_like(ranked, dtype=torch.bool)
-    chosen[ranked.topk(min(count, len(ranked))).indices] = True
+    places = ranked.topk(min(count, len(ranked))).indices
+    chosen = torch.zeros_like(ranked, dtype=torch.bool).scatter(0, places, True)
     return chosen.view_as(among) & among

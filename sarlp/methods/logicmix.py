@@ -42,14 +42,14 @@ class LogicMix(KnownLabels):
         super().__init__(loss)
         if not 0 <= probability <= 1:
             raise UserValueError(f'model.method.probability must be in [0, 1], got {probability}')
-        if not sizes or min(sizes) < 1:
+        if not sizes or any(type(size) is not int or size < 1 for size in sizes):
             raise UserValueError(f'model.method.sizes must be whole numbers of at least 1, got {sizes}')
         self.probability = probability
-        self.sizes = tuple(sizes)
+        self.largest = max(sizes)
+        self.register_buffer('sizes', torch.tensor(sizes), persistent=False)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         parts, sizes = self.draw(len(batch.observed))
-        parts, sizes = parts.to(batch.observed.device), sizes.to(batch.observed.device)
         images = batch.image / sizes[:, None, None, None]
         for place in range(1, parts.shape[1]):
             share = (place < sizes) / sizes
@@ -60,10 +60,11 @@ class LogicMix(KnownLabels):
         """Which images of a batch make up each.
 
         Returns:
-            (batch, k) int64 on the CPU: itself, then others, each of them once, then itself again where its mixture is
+            (batch, k) int64: itself, then others, each of them once, then itself again where its mixture is
             smaller than k; and (batch,) int64, the sizes of the mixtures, 1 of an image that stays as it is.
         """
-        order = torch.rand(batch, batch).fill_diagonal_(-1).argsort(1)[:, : max(self.sizes)]  # itself comes first
-        sizes = torch.tensor(self.sizes)[torch.randint(len(self.sizes), (batch,))].clamp(max=batch)
-        sizes = torch.where(torch.rand(batch) < self.probability, sizes, 1)
-        return torch.where(torch.arange(order.shape[1]) < sizes[:, None], order, order[:, :1]), sizes
+        on = self.sizes.device
+        order = torch.rand(batch, batch, device=on).fill_diagonal_(-1).argsort(1)[:, : self.largest]  # itself first
+        sizes = self.sizes[torch.randint(len(self.sizes), (batch,), device=on)].clamp(max=batch)
+        sizes = torch.where(torch.rand(batch, device=on) < self.probability, sizes, 1)
+        return torch.where(torch.arange(order.shape[1], device=on) < sizes[:, None], order, order[:, :1]), sizes

@@ -164,8 +164,13 @@ class SARB(KnownLabels):
         positive = torch.cat(all_gather(observed.contiguous())) == POSITIVE
         order = positive.cumsum(0) - 1
         new = positive.sum(0)
-        image, c = (positive & (order >= new - self.size)).nonzero(as_tuple=True)
-        self.memory[c, (self.written[c] + order[image, c]) % self.size] = features[image, c]
+        # from which image each place is filled: a shape that depends on no label, so that nobody waits for a GPU
+        places = torch.where(positive & (order >= new - self.size), (self.written + order) % self.size, self.size)
+        images = torch.arange(len(features), device=features.device)[:, None].expand_as(places)
+        source = places.new_full((len(new), self.size + 1), -1).scatter(1, places.T, images.T)[:, : self.size]
+        classes = torch.arange(len(new), device=features.device)[:, None]
+        filled = features[source.clamp(min=0), classes]
+        self.memory.copy_(torch.where((source >= 0)[..., None], filled, self.memory))
         self.written += new
 
     def after_step(self) -> None:

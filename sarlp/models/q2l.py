@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from sarlp.errors import UserValueError
 from sarlp.models.heads import MultiLabelHead
 from sarlp.models.query_decoder import GroupWiseLinear, QueryDecoderLayer, scores_of
-from sarlp.models.token_encoder import TokenEncoder, sine_position_code
+from sarlp.models.token_encoder import TokenEncoder
 from sarlp.registry import MODELS
 
 
@@ -64,7 +64,7 @@ class Q2LHead(MultiLabelHead):
         """Args: tokens (B, P, D), row-major over ``grid`` (H, W)."""
         self.check_tokens(tokens, grid)
         tokens = self.encoder(self.project(tokens), grid)
-        key = tokens + sine_position_code(*grid, tokens.shape[2]).to(tokens.device, tokens.dtype)
+        key = tokens + self.encoder.position_code(grid, tokens)
         features = tokens.new_zeros(len(tokens), *self.queries.shape)
         for layer in self.decoder:
             features, attention = layer(features, key, tokens, self.queries)

@@ -9,13 +9,20 @@ from torch import Tensor, nn
 from sarlp.registry import MODELS
 
 
-def sine_position_code(height: int, width: int, channels: int, temperature: float = 10000.0) -> Tensor:
+def sine_position_code(
+    height: int,
+    width: int,
+    channels: int,
+    temperature: float = 10000.0,
+    device: torch.device | str | None = None,
+) -> Tensor:
     """Fixed 2-D sine position code (Carion et al., ECCV 2020), normalised to 2 pi over each axis.
 
     Args:
         height, width: the token grid.
         channels: a multiple of 4; the first half codes the row, the second half the column.
         temperature: base of the wavelengths.
+        device: where it is computed, so that a step has nothing to copy; None for torch's default.
 
     Returns:
         (height * width, channels) float32, row-major.
@@ -23,10 +30,10 @@ def sine_position_code(height: int, width: int, channels: int, temperature: floa
     if channels % 4:
         raise ValueError(f'the sine position code needs a multiple of 4 channels, got {channels}')
     half = channels // 2
-    wavelength = temperature ** (2 * (torch.arange(half, dtype=torch.float32) // 2) / half)
+    wavelength = temperature ** (2 * (torch.arange(half, dtype=torch.float32, device=device) // 2) / half)
 
     def axis(length: int) -> Tensor:
-        position = torch.arange(1, length + 1, dtype=torch.float32) / (length + 1e-6) * (2 * math.pi)
+        position = torch.arange(1, length + 1, dtype=torch.float32, device=device) / (length + 1e-6) * (2 * math.pi)
         angle = position[:, None] / wavelength
         return torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], 2).flatten(1)  # sin and cos interleaved
 
@@ -85,15 +92,20 @@ class TokenEncoder(BaseModule):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Args: tokens (B, P, D), row-major over ``grid`` (H, W), P = H * W. Returns (B, P, D)."""
-        position = self._position_code(grid, tokens)
+        position = self.position_code(grid, tokens)
         for layer in self.layers:
             tokens = layer(tokens, position)
         return self.norm(tokens)
 
-    def _position_code(self, grid: tuple[int, int], tokens: Tensor) -> Tensor:
+    def position_code(self, grid: tuple[int, int], tokens: Tensor) -> Tensor:
+        """(H * W, D) for tokens (B, H * W, D), on their device and of their dtype; see :func:`sine_position_code`."""
+
+        def make() -> Tensor:
+            return sine_position_code(*grid, tokens.shape[-1], device=tokens.device).to(tokens.dtype)
+
         if torch.compiler.is_compiling():  # what a CUDA graph makes is gone with its next run, so nothing is kept
-            return sine_position_code(*grid, tokens.shape[-1]).to(tokens.device, tokens.dtype)
+            return make()
         key = (grid, tokens.shape[-1], tokens.device, tokens.dtype)
         if key not in self._position:
-            self._position = {key: sine_position_code(*grid, tokens.shape[-1]).to(tokens.device, tokens.dtype)}
+            self._position = {key: make()}
         return self._position[key]
