@@ -9,6 +9,7 @@ import numpy as np
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 LEAST = float(np.log(1.5))  # log odds below which a sample is taken for a fair one
+_WORSE = 0.1  # that a precision may be in the worst case without a word
 _BOUNDS = -6.0, 6.0  # in log odds: an estimate beyond says that the scores tell nothing
 _RESAMPLES, _AT_ONCE = 200, 20
 
@@ -37,24 +38,21 @@ class Selection:
 
     @property
     def shift(self) -> float:
-        """What of ``log_odds`` is taken into account: the end of the interval that is nearest to 0, which few labels
-        overshoot least; 0 where that is less than :data:`LEAST`."""
-        if self.low <= 0 <= self.high:
-            return 0.0
-        nearest = min(self.low, self.high, key=abs)
-        return nearest if abs(nearest) >= LEAST else 0.0
+        """What is taken into account: ``log_odds``, or 0 where the interval holds less than :data:`LEAST`."""
+        sure = self.low * self.high > 0 and min(abs(self.low), abs(self.high)) >= LEAST
+        return self.log_odds if sure else 0.0
 
-    def weights(self, labels: np.ndarray) -> np.ndarray:
+    def weights(self, labels: np.ndarray, log_odds: float | None = None) -> np.ndarray:
         """Of known labels, so that they stand for the unknown ones of their class.
 
         Args:
             labels: (N, C) of 1 / 0 / -1.
+            log_odds: that give ``u``; None for :attr:`shift`.
 
         Returns:
-            (N, C) float64: ``u / k`` of positives, ``(1 - u) / (1 - k)`` of negatives, 0 of unknown labels; ``u`` by
-            :attr:`shift`.
+            (N, C) float64: ``u / k`` of positives, ``(1 - u) / (1 - k)`` of negatives, 0 of unknown labels.
         """
-        share = shift_odds(self.shares, self.shift)
+        share = shift_odds(self.shares, self.shift if log_odds is None else log_odds)
         of_negatives = np.where(labels == NEGATIVE, (1 - share) / (1 - self.shares), 0.0)
         return np.where(labels == POSITIVE, share / self.shares, of_negatives)
 
@@ -62,17 +60,38 @@ class Selection:
         return {'log_odds': self.log_odds, 'low': self.low, 'high': self.high, 'shift': self.shift}
 
 
-def say_selection(found: Mapping[str, Any] | None) -> str | None:
-    """A sentence about what :meth:`Selection.to_json` wrote, as far as it was taken into account."""
-    if not found or not found['shift']:
+def say_selection(found: Mapping[str, Any] | None, asked: float) -> str | None:
+    """What :meth:`Selection.to_json` and ``at_worst`` mean for somebody who asked for that precision; None: nothing.
+
+    Args:
+        found: the ``selection`` of :func:`~sarlp.evaluation.thresholds.calibrate`, or None.
+        asked: the precision, in (0, 1).
+    """
+    if not found:
         return None
-    times = [np.exp(abs(found[name])) for name in ('log_odds', 'low', 'high')]
-    more, less = ('yes', 'no') if found['shift'] > 0 else ('no', 'yes')
-    return (
-        f'What is known is no fair sample: the odds of a {more} to be known are about {times[0]:.2g} times those of a '
-        f'{less} ({min(times[1:]):.2g} to {max(times[1:]):.2g} times), as the scores of what is unknown show. '
-        'Probabilities, thresholds and the shares here are corrected for that, as far as it is sure.'
-    )
+    said = []
+    if found['shift']:
+        odds, *ends = (np.exp(abs(found[name])) for name in ('log_odds', 'low', 'high'))
+        more, less = ('yes', 'no') if found['shift'] > 0 else ('no', 'yes')
+        said.append(
+            f'What is known is no fair sample: the odds of a {more} to be known are about {_number(odds)} times those '
+            f'of a {less} ({_number(min(ends))} to {_number(max(ends))} times), as the scores of what is unknown show. '
+            'Probabilities, thresholds and the shares here are corrected for that.'
+        )
+    if found.get('at_worst', 1.0) < asked - _WORSE:  # not NaN either: nothing was called positive
+        most = f'{_number(np.exp(found["high"]))} times'
+        said.append(
+            f'That is a rough estimate: at {most}, about {found["at_worst"]:.0%} of what is filled in as yes is right.'
+            if found['shift']
+            else 'So few known labels can not tell whether a yes was written down more readily than a no: the odds of '
+            f'a yes to be known may be up to {most} those of a no, and then about {found["at_worst"]:.0%} of what is '
+            'filled in as yes is right.'
+        )
+    return ' '.join(said) or None
+
+
+def _number(number: float) -> str:
+    return f'{number:.0f}' if number >= 10 else f'{number:.2g}'
 
 
 def estimate_selection(

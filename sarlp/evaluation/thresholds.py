@@ -110,7 +110,8 @@ def calibrate(
     Returns:
         The calibration, and :func:`~sarlp.evaluation.quality.decision_quality` in the cross-validation, with ``aim``:
         the precision that the thresholds aim at; and, where it could be estimated, ``selection``, of
-        :meth:`~sarlp.evaluation.selection.Selection.to_json`.
+        :meth:`~sarlp.evaluation.selection.Selection.to_json` with ``at_worst``: the mean probability
+        of the positive decisions, if ``log_odds`` is ``high``.
 
     Raises:
         UserError: there are too few known labels.
@@ -160,9 +161,15 @@ def calibrate(
         if reached >= precision:
             break
     _, aim, quality = best
-    thresholds = choose_thresholds(fit.probabilities(scores), labels, fit.probabilities(pool), aim, weights=weights)
-    expected = {**quality, 'aim': aim, **({} if selection is None else {'selection': selection.to_json()})}
-    return replace(fit, thresholds=thresholds, precision=precision), expected
+    p = fit.probabilities(pool)
+    thresholds = choose_thresholds(fit.probabilities(scores), labels, p, aim, weights=weights)
+    fitted = replace(fit, thresholds=thresholds, precision=precision)
+    expected = {**quality, 'aim': aim}
+    if selection is not None:
+        filled = p[(fitted.decide(p) == POSITIVE) & ~np.isnan(p)]
+        at_worst = shift_odds(filled, selection.high - shift).mean() if len(filled) else float('nan')
+        expected['selection'] = {**selection.to_json(), 'at_worst': float(at_worst)}
+    return fitted, expected
 
 
 def _log_loss(p: np.ndarray, labels: np.ndarray) -> float:

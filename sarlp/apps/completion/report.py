@@ -57,7 +57,7 @@ def format_completion(completion: Completion) -> str:
             f'{shorten(out_of_reach)}'
         )
     lines += ['', 'what to expect, by cross-validation on the known labels:', format_quality(record.expected)]
-    selection = say_selection(record.expected.get('selection'))
+    selection = say_selection(record.expected.get('selection'), calibration.precision)
     if selection:
         lines.append(f'note: {selection[0].lower()}{selection[1:]}')
     positive = record.expected['positive']

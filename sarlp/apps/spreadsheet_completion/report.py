@@ -126,7 +126,7 @@ def _promise(completion: Completion) -> list[str]:
             low, high = precision_interval(part)
             shown = f'{part["precision"]:.1%} | {low:.1%} to {high:.1%}'
         lines.append(f'| {word} | {part["decided"]:,} | {part["right"]:,} | {shown} |')
-    selection = say_selection(expected.get('selection'))
+    selection = say_selection(expected.get('selection'), asked)
     if selection:
         lines += ['', selection]
     if expected['positive']['precision'] >= asked > (low := precision_interval(expected['positive'])[0]):

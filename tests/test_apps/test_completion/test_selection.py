@@ -43,7 +43,7 @@ def test_it_is_found_again(positives, negatives):
         if positives == negatives:
             assert found.shift == 0
         else:
-            assert 0 < found.shift / true_odds < 1.2 and abs(found.shift) <= abs(found.log_odds)
+            assert found.shift == found.log_odds and 0 < found.shift / true_odds < 1.25
     assert inside >= 4
 
 
@@ -89,16 +89,39 @@ def test_weights_make_known_labels_stand_for_the_others():
 
 @pytest.mark.parametrize(
     ('interval', 'shift'),
-    [((-0.2, 2), 0), ((0.3, 2), 0), ((0.5, 2), 0.5), ((-2, -0.7), -0.7), ((-2, -0.4), 0), ((0, 3), 0), ((-6, 6), 0)],
+    [((-0.2, 2), 0), ((0.3, 2), 0), ((0.5, 2), 1.25), ((-2, -0.7), -1.35), ((-2, -0.4), 0), ((0, 3), 0), ((-6, 6), 0)],
 )
 def test_what_is_taken_into_account(interval, shift):
     found = Selection(np.mean(interval), *interval, np.array([0.5]))
     assert found.shift == shift
-    said = say_selection(found.to_json())
+    said = say_selection(found.to_json(), 0.9)
     assert (said is None) == (shift == 0)
     if said:
-        assert f'odds of a {"yes" if shift > 0 else "no"} to be known' in said
-    assert say_selection(None) is None
+        times = f'{np.exp(abs(shift)):.2g} times'
+        assert f'odds of a {"yes" if shift > 0 else "no"} to be known are about {times}' in said
+    assert say_selection(None, 0.9) is None
+
+
+@pytest.mark.parametrize('worst', [0.62, 0.79, 0.81, np.nan])
+def test_what_may_be_is_said_where_it_would_be_much_worse(worst):
+    fair, lopsided = (Selection(1.0, low, np.log(20), np.array([0.5])).to_json() for low in (-0.1, 0.9))
+    for found in (fair, lopsided):
+        said = say_selection({**found, 'at_worst': worst}, 0.9)
+        assert (f'20 times, about {worst:.0%} of' in str(said)) == (found is lopsided and worst < 0.8)
+        assert (f'20 times those of a no, and then about {worst:.0%} of' in str(said)) == (
+            found is fair and worst < 0.8
+        )
+
+
+def test_the_worst_case_is_the_mean_of_what_it_makes_of_the_probabilities():
+    scores, labels, _, _ = selected(0.2, 0.2, images=97)
+    pool = np.where(labels < 0, scores, np.nan)
+    fitted, expected = calibrate(scores, labels, pool, CLASSES, 0.9)
+    found, p = expected['selection'], fitted.probabilities(scores)
+    filled = p[(labels < 0) & (p >= fitted.thresholds)]
+    assert found['shift'] == 0 < found['high'] and len(filled)
+    assert found['at_worst'] == pytest.approx(expit(logit(filled) - found['high']).mean(), abs=1e-9)
+    assert found['at_worst'] < filled.mean() - 0.01
 
 
 def test_scores_that_tell_nothing_are_no_evidence():
