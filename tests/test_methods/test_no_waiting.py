@@ -32,11 +32,13 @@ class OnTheCPU(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.found, self.dtypes = [], set()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         outputs = function(*args, **(kwargs or {}))
-        if any(isinstance(one, torch.Tensor) and one.device.type == 'cpu' for one in tree_leaves(outputs)):
+        tensors = [one for one in tree_leaves(outputs) if isinstance(one, torch.Tensor)]
+        self.dtypes |= {one.dtype for one in tensors}
+        if any(one.device.type == 'cpu' for one in tensors):
             frame = [frame for frame in traceback.extract_stack() if 'torch' not in frame.filename][-2]
             self.found.append(f'{function} of {frame.filename}:{frame.lineno}: {frame.line}')
         return outputs
@@ -73,7 +75,7 @@ def build(name, method=None):
 
 
 def step(model, epoch):
-    """Losses of one, and what was on the CPU."""
+    """Losses of one, and what was seen of its operations."""
     mode, cpu = FakeTensorMode(), OnTheCPU()
     network = copy.deepcopy(model.network)
     on_a_gpu(model, mode)
@@ -90,15 +92,34 @@ def step(model, epoch):
         with cpu:
             losses = model.method.loss(model.network, batch)
             model.method.after_step()
-    return losses, cpu.found
+    return losses, cpu
+
+
+@pytest.fixture
+def half_precision():
+    """What ``torch.autocast('cuda')`` turns on, but where there is a GPU only."""
+    torch.set_autocast_enabled('cuda', True)
+    torch.set_autocast_dtype('cuda', torch.bfloat16)
+    yield
+    torch.set_autocast_enabled('cuda', False)
+    torch.clear_autocast_cache()
 
 
 @pytest.mark.parametrize('epoch', [0, 7])
 @pytest.mark.parametrize('name', sorted(NAMES))
 def test_nobody_waits(name, epoch):
-    losses, on_cpu = step(build(name), epoch)
+    losses, seen = step(build(name), epoch)
     assert losses and {value.device.type for value in losses.values()} == {'cuda'}
-    assert not on_cpu
+    assert not seen.found
+
+
+@pytest.mark.parametrize('name', sorted(NAMES))
+def test_half_precision(name, half_precision):
+    """What is half with a GPU's autocast is not all that is half with a CPU's."""
+    losses, seen = step(build(name), 7)
+    assert {value.dtype for value in losses.values()} == {torch.float32}
+    assert torch.bfloat16 in seen.dtypes
+    assert not seen.found
 
 
 @METHODS.register_module()
@@ -124,5 +145,5 @@ def test_who_waits_is_found():
     for method, error in (('Looks', DataDependentOutputException), ('Counts', DynamicOutputShapeException)):
         with pytest.raises(error):
             step(build('baseline', method), 0)
-    _, on_cpu = step(build('baseline', 'Copies'), 0)
-    assert len(on_cpu) == 1 and 'aten.ones.default' in on_cpu[0] and 'torch.ones(CLASSES)' in on_cpu[0]
+    _, seen = step(build('baseline', 'Copies'), 0)
+    assert len(seen.found) == 1 and 'aten.ones.default' in seen.found[0] and 'torch.ones(CLASSES)' in seen.found[0]
