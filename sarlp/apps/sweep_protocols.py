@@ -1,4 +1,4 @@
-"""Whether the runs of a table were measured alike, by the protocol in their ``metrics.json``."""
+"""Whether the runs of a table were trained and measured alike, by the protocol in their ``metrics.json``."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _OF_THE_PLACE = ('known_ratio', 'seed')  # of a label mask, by which the runs of
 
 
 def differing_protocols(protocols: Mapping[tuple[str, float], list[Mapping]]) -> list[str]:
-    """A note for everything that models of one data set were not measured alike in.
+    """A note for everything that models of one data set were measured unlike in, and for runs of one trained unlike.
 
     Args:
         protocols: of the runs, by model and known ratio. The last word of a model's name is its data set. Entries that
@@ -38,6 +38,13 @@ def differing_protocols(protocols: Mapping[tuple[str, float], list[Mapping]]) ->
         if others := sorted(found - {ratio}):
             ratios = shorten([f'{one:g}' for one in others])
             notes.append(f'note: runs of {series} at p = {ratio:g} had a known_ratio of {ratios}')
+        trained = {one['digest']: one['epochs'] for run in runs if (one := run.get('training'))}
+        if len(trained) > 1:
+            epochs = sorted({*trained.values()})
+            notes.append(
+                f'note: runs of {series} at p = {ratio:g} were not trained alike, so their mean and spread say little: '
+                + (f'for {shorten(epochs)} epochs' if len(epochs) > 1 else 'see the configs in their work directories')
+            )
     for differing in by_data.values():
         for key, values in differing.items():
             if len(values) > 1:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.config import Config
 
-from sarlp.engine.config_changes import config_values
+from sarlp.engine.config_changes import bears_on_training, config_values
 from sarlp.errors import UserError
 from sarlp.io.json_file import show
 
@@ -38,9 +38,23 @@ class Origin(NamedTuple):
 def origin_of(meta: Mapping) -> Origin:
     """Args: ``meta`` of a checkpoint."""
     words = [f'{name} {meta[name]}' for name in ('run', 'epoch', 'iter', 'refitted_from') if meta.get(name) is not None]
-    values = {key: _portable(value) for key, value in _values(meta).items() if key.startswith('model.')}
-    kind = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest() if values else ''
+    kind = _digest({key: value for key, value in _values(meta).items() if key.startswith('model.')})
     return Origin(', '.join(words) if meta.get('run') else '', kind)
+
+
+def training_of(meta: Mapping) -> dict[str, Any] | None:
+    """How a model was trained, the same for the runs of a sweep over seeds; None, where its checkpoint does not say.
+
+    Args:
+        meta: of the checkpoint.
+
+    Returns:
+        ``epochs`` asked for, and the ``digest`` of all of its config that bears on the training, but for seeds and
+        places of files.
+    """
+    values = _values(meta)
+    alike = {key: value for key, value in values.items() if bears_on_training(key) and not key.endswith('.seed')}
+    return {'epochs': values.get('train_cfg.max_epochs'), 'digest': _digest(alike)} if values else None
 
 
 def trained_images(dataset: Any) -> torch.Tensor:
@@ -114,6 +128,11 @@ def _masks(values: Mapping[str, Any]) -> list[dict[str, Any]]:
         {name: values[before + dot + name] for before, dot, name in group}
         for _, group in groupby(sorted(found), key=lambda part: part[0])
     ]
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    portable = {key: _portable(value) for key, value in values.items()}
+    return hashlib.sha256(json.dumps(portable, sort_keys=True, default=str).encode()).hexdigest() if values else ''
 
 
 def _portable(value: Any) -> Any:

@@ -19,7 +19,7 @@ from sarlp.datasets.nesting import (
 from sarlp.engine.build import build_runner
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.progress import describe_runner
-from sarlp.engine.provenance import images_seen, require_masks_of
+from sarlp.engine.provenance import images_seen, require_masks_of, training_of
 from sarlp.engine.run_record import BEST, SELECTION
 from sarlp.engine.selection import format_peeking
 from sarlp.errors import UserError
@@ -86,6 +86,7 @@ def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: di
         'epoch_selection': selection,
         'selection': peeking(checkpoint, meta.get('epoch')),
         'seed': meta.get('seed'),
+        'training': training_of(meta),
         'test_annotations': name_files(cfg.test_dataloader.dataset),
         'difficult': dataset_meta.get('difficult'),
         'label_mask': option_of(train['dataset'], 'label_mask') or {} if train else {},

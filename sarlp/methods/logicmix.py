@@ -38,6 +38,8 @@ class LogicMix(KnownLabels):
         sizes: numbers of images in a mixture, of which each mixture draws one; at most the batch.
     """
 
+    sizes: Tensor
+
     def __init__(self, loss: dict, probability: float = 0.5, sizes: Sequence[int] = (2, 3)):
         super().__init__(loss)
         if not 0 <= probability <= 1:

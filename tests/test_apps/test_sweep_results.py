@@ -177,3 +177,21 @@ class TestProtocols:
         self.write(tmp_path, 'b_r18_digits_p0.1', **protocol)
         (found,) = self.notes(tmp_path)
         assert note in found
+
+    @pytest.mark.parametrize(
+        ('others', 'said'),
+        [
+            ({'epochs': 2, 'digest': 'b'}, 'for 2, 30 epochs'),
+            ({'epochs': 30, 'digest': 'b'}, 'see the configs in their work directories'),
+            ({'epochs': 30, 'digest': 'a'}, None),
+            (None, None),
+        ],
+    )
+    def test_runs_that_were_not_trained_alike(self, tmp_path, others, said):
+        usual = {'epochs': 30, 'digest': 'a'}
+        self.write(tmp_path, 'a_r18_digits_p0.1', 0, training=usual)
+        self.write(tmp_path, 'a_r18_digits_p0.1', 1, training=others)
+        self.write(tmp_path, 'b_r18_digits_p0.1', 0, training={'epochs': 7, 'digest': 'c'})  # another model may
+        found = self.notes(tmp_path)
+        assert len(found) == (said is not None)
+        assert not said or ('runs of a_r18_digits at p = 0.1 were not trained alike' in found[0] and said in found[0])

@@ -15,6 +15,7 @@ from sarlp.engine.provenance import (
     origin_of,
     require_masks_of,
     trained_images,
+    training_of,
 )
 from sarlp.errors import UserError
 
@@ -108,3 +109,24 @@ class TestOrigin:
             return origin_of({'cfg': config(mask(known_ratio=ratio), model=model).pretty_text}).kind
 
         assert kind('A', '/here/e.npz', 0.1) == kind('A', 'there/e.npz', 0.9) != kind('B', '/here/e.npz', 0.1)
+
+
+def test_how_a_model_was_trained_is_the_same_for_other_seeds_and_places():
+    def meta(**changes):
+        cfg = config(dict(type='RandomKnownLabels', known_ratio=0.1, seed=0), train_cfg=dict(max_epochs=13))
+        cfg.merge_from_dict({'train_dataloader.dataset.data_root': '/home/a/digits', 'lr': 0.01, **changes})
+        return {'cfg': cfg.pretty_text}
+
+    first = training_of(meta())
+    assert first['epochs'] == 13
+    same = {
+        'randomness': dict(seed=3),
+        'train_dataloader.dataset.label_mask.seed': 3,
+        'train_dataloader.dataset.data_root': 'D:\\b\\digits',
+        'train_dataloader.num_workers': 5,
+        'work_dir': 'elsewhere',
+    }
+    assert training_of(meta(**same)) == first
+    for other in ({'lr': 0.02}, {'train_dataloader.dataset.label_mask.known_ratio': 0.2}):
+        assert training_of(meta(**other))['digest'] != first['digest']
+    assert training_of({}) is None
