@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge_images, open_labels
-from sarlp.apps.spreadsheets.label_files.sheets import FILLED
 from sarlp.apps.spreadsheets.label_groups import find_groups
+from sarlp.apps.spreadsheets.label_remarks import remarks_on
 from sarlp.apps.spreadsheets.label_source import changed_meanwhile, write_source
 from sarlp.apps.spreadsheets.label_splits import SPLITS, TEST, TRAINVAL, find_splits
 from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
@@ -58,6 +58,7 @@ class ReadLabels:
         groups: of the images that belong with others, by path (:mod:`sarlp.datasets.groups`).
         splits: of the images, by path, where the file says it (:func:`~.label_splits.find_splits`).
         described: what to say of groups and splits.
+        remarks: what to know before anything else (:mod:`~.label_remarks`), for a report too.
         sha256: of the file of labels.
         options: with which it was read, by name of the argument, for the record.
     """
@@ -74,6 +75,7 @@ class ReadLabels:
     groups: dict[str, str]
     splits: dict[str, str]
     described: list[str]
+    remarks: list[str]
     sha256: str
     options: dict[str, Any]
 
@@ -84,7 +86,10 @@ class ReadLabels:
 
     def describe(self) -> str:
         """What was read, and what was left out of it, in many lines."""
-        lines = _what_was_read(self.csv, self.file, self.merged, self.near, self.unlisted, self.include_unlabelled)
+        head, *lines = _what_was_read(
+            self.csv, self.file, self.merged, self.near, self.unlisted, self.include_unlabelled
+        )
+        lines = [head, *self.remarks, *lines]
         lines += [f'images of the folder: {sentence}' for sentence in self.folder.listing.left_out()]
         frames = [name for name in self.labels if has_frames(self.folder.root / name)]
         if frames:
@@ -135,9 +140,10 @@ def read_csv_labels(
     groups, said = find_groups(file, merged, folder.root, list(labels), near_duplicates)
     splits, of_splits = find_splits(file, merged, groups)
     said += of_splits
+    remarks = remarks_on(file, labels, form.get('ignore_columns') or (), form.get('class_columns') is not None)
     read = ReadLabels(
         *(csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, splits, said),
-        *(sha256, options),
+        *(remarks, sha256, options),
     )
     validate(file.classes, read.entries, csv)
     if sha256_of_file(csv) != sha256:
@@ -296,11 +302,6 @@ def _what_was_read(
     if settings.get('encoding') in ('cp1252', 'latin-1'):
         lines.append(f'note: it is not in UTF-8 and was read as {settings["encoding"]}; see that accents are right')
     lines += getattr(getattr(file, 'sheet', None), 'notes', list)()
-    if filled := getattr(getattr(file, 'sheet', None), 'filled', int)():
-        lines.append(
-            f'note: {filled:,} of its cells or rows say that sarlp filled them in before ({FILLED!r}). What stands '
-            'there counts as known; to complete the labels anew give the file that a person filled in'
-        )
     if merged.repeated:
         what = 'rows of an image that has one already' if file.once else 'rows of a label that has one already'
         lines.append(f'{what}, merged: {merged.repeated:,}')

@@ -59,7 +59,8 @@ def know(monkeypatch, scenes):
     def score(model, loader, description):
         found = scoring.score(model, loader, description)
         signs = [
-            [{'yes': 2, 'no': -2, '': 0}[truth[image][name]] for name in model.classes] for image in found.image_ids
+            [{'yes': 2, 'no': -2, '': 0}[truth[image].get(name, '')] for name in model.classes]
+            for image in found.image_ids
         ]
         noise = np.random.default_rng(len(found.image_ids)).normal(0, 1.1, found.scores.shape)
         return replace(found, scores=expit(signs + noise).astype(np.float32))
@@ -388,6 +389,18 @@ def test_classes_of_one_kind_stay_blank_and_are_named(place, run):
     assert f'Nothing is filled in of {header[1]}: no cell is known to be no there' in head
     assert f'Nothing is filled in of {header[2]}: no cell is known to be yes there' in head
     assert 'since fewer than 5 cells are known to be no' in rest and f'everywhere: {header[3]} (4). Fill' in rest
+
+
+def test_what_is_remarkable_is_said_at_once_and_in_the_report(place, run, capsys):
+    file = place('.csv')
+    lines = file.read_text().splitlines()
+    more = [',reviewed,filled by sarlp', *(f',{number % 2},' for number in range(1, len(lines) - 1)), ',0,one p']
+    file.write_text('\n'.join(line + cells for line, cells in zip(lines, more, strict=True)) + '\n')
+    report = run(file).report.split('## ')[0]
+    said = capsys.readouterr().out.splitlines()[1:3]
+    assert 'note: 1 of its cells or rows say that sarlp filled them in before' in said[0]
+    assert said[1].endswith('--ignore-columns reviewed')
+    assert all(f'\n{line.replace("note", "Note", 1)}\n' in report for line in said)
 
 
 def test_what_was_not_reached_is_among_the_first_lines(place, run, monkeypatch):
