@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from sarlp.apps.spreadsheets.label_copies import ContradictingCopy, contradicting_copies, say_contradicting
 from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge_images, open_labels
 from sarlp.apps.spreadsheets.label_groups import find_groups
 from sarlp.apps.spreadsheets.label_remarks import remarks_on
@@ -59,6 +60,7 @@ class ReadLabels:
         splits: of the images, by path, where the file says it (:func:`~.label_splits.find_splits`).
         described: what to say of groups and splits.
         remarks: what to know before anything else (:mod:`~.label_remarks`), for a report too.
+        contradicting: labels of copies that contradict each other, where what shows the same is together.
         sha256: of the file of labels.
         options: with which it was read, by name of the argument, for the record.
     """
@@ -76,6 +78,7 @@ class ReadLabels:
     splits: dict[str, str]
     described: list[str]
     remarks: list[str]
+    contradicting: list[ContradictingCopy]
     sha256: str
     options: dict[str, Any]
 
@@ -137,13 +140,15 @@ def read_csv_labels(
     labels = dict(merged.labels)
     if include_unlabelled:
         labels |= {name: np.full(len(file.classes), UNKNOWN, np.int8) for name in unlisted}
-    groups, said = find_groups(file, merged, folder.root, list(labels), near_duplicates)
+    groups, pairs, said = find_groups(file, merged, folder.root, list(labels), near_duplicates)
     splits, of_splits = find_splits(file, merged, groups)
     said += of_splits
+    contradicting = contradicting_copies(folder.root, labels, file.classes, pairs)
     remarks = remarks_on(file, labels, form.get('ignore_columns') or (), form.get('class_columns') is not None)
+    remarks += say_contradicting(contradicting)
     read = ReadLabels(
         *(csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, splits, said),
-        *(remarks, sha256, options),
+        *(remarks, contradicting, sha256, options),
     )
     validate(file.classes, read.entries, csv)
     if sha256_of_file(csv) != sha256:

@@ -403,6 +403,26 @@ def test_what_is_remarkable_is_said_at_once_and_in_the_report(place, run, capsys
     assert all(f'\n{line.replace("note", "Note", 1)}\n' in report for line in said)
 
 
+def test_copies_that_contradict_are_listed(place, scenes, tiny, know, tmp_path):
+    file = place('.csv')
+    shutil.copytree(scenes / 'JPEGImages', tmp_path / 'photos')
+    (tmp_path / 'photos/000002.jpg').write_bytes((tmp_path / 'photos/000001.jpg').read_bytes())
+    known = cells(file)
+    first, second = known['000001.jpg'], known['000002.jpg']
+    done = complete(file, tmp_path / 'photos', precision=0.8, folds=2, config=tiny)
+    words = {'yes': 'positive', 'no': 'negative'}
+    expected = [
+        {'image': '000001.jpg', 'class': name, 'label': words[a], 'copy': '000002.jpg', 'label_of_copy': words[b]}
+        for name, a, b in zip(first, first.values(), second.values(), strict=True)
+        if name != 'file' and a and b and a != b
+    ]
+    assert expected
+    with open(done.files['copies'], newline='', encoding='utf-8') as stream:
+        assert list(csv.DictReader(stream)) == expected
+    assert f': {len(expected)} labels of 1 pairs: ' in done.report.split('## ')[0]
+    assert f'- copies: {done.files["copies"]}' in done.report
+
+
 def test_what_was_not_reached_is_among_the_first_lines(place, run, monkeypatch):
     def calibrate(*arguments):
         fitted, expected = thresholds.calibrate(*arguments)
