@@ -141,6 +141,7 @@ def complete(
             folds,
             cfg_options=options,
             device=device,
+            whole_after=True,
         )
         model = _train_on_all(backbone.config, options, completion.files['recovered'])
         name = f'{labels.stem}_completed{labels.suffix}'

@@ -17,7 +17,7 @@ import torch
 from scipy.special import expit
 
 import sarlp
-from sarlp.apps.completion import read_recovered, scoring
+from sarlp.apps.completion import folds, read_recovered, scoring
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheet_completion import backbones, complete
 from sarlp.apps.spreadsheet_completion.folder import LOCK
@@ -114,6 +114,8 @@ def test_an_excel_file_is_completed(place, run, scenes, capsys):
     done = run(file)
     said = capsys.readouterr().out
     assert re.search(r'images: 72 found, 0 missing, 0 in the folder and in no row\nclasses: 10\ncells: ', said)
+    left = re.findall(r'(fold \d of 2): training in .*, \d:\d\d:\d\d left for the folds and the model of all', said)
+    assert left == ['fold 2 of 2']
     assert file.read_bytes() == content
     assert done.files['spreadsheet'] == file.parent / 'labels_completed' / 'labels_completed.xlsx'
     found = decisions(done)
@@ -488,3 +490,32 @@ def test_other_names_in_the_same_file_are_another_input(run, scenes, tmp_path, m
         with pytest.raises(KeyboardInterrupt):
             run(labels, class_names=names)
     assert asked[0] == asked[1] != asked[2]
+
+
+def test_the_time_left_is_of_the_last_model_too(monkeypatch, tmp_path):
+    """A fold takes 96 s, all images 5 / 4 of it; what was trained before tells nothing of it."""
+    clock = [0.0]
+    monkeypatch.setattr('sarlp.apps.completion.folds.time.monotonic', lambda: clock[0])
+    monkeypatch.setattr('sarlp.apps.completion.folds.stack', lambda parts: parts)
+    monkeypatch.setattr('sarlp.apps.completion.folds.init_model', lambda *_: None)
+    monkeypatch.setattr('sarlp.apps.completion.folds.loader_for_testing', lambda *_: None)
+    monkeypatch.setattr('sarlp.apps.completion.folds.score', lambda *_: None)
+    monkeypatch.setattr('sarlp.apps.completion.folds.digest_of_images', lambda _: '')
+    said = []
+
+    def train(cfg, dataset, images, work_dir, name, more=''):
+        clock[0] += 0.1 if (work_dir / folds.FINISHED).is_file() else 96
+        said.append(more)
+        return work_dir / 'epoch_2.pth'
+
+    monkeypatch.setattr('sarlp.apps.completion.folds.train_to_the_end', train)
+    (tmp_path / 'fold0').mkdir()
+    (tmp_path / 'fold0' / folds.FINISHED).touch()
+    for whole_after, expected in (
+        (False, ['0:04:48', '0:03:12', '0:01:36']),
+        (True, ['0:06:48', '0:05:12', '0:03:36']),
+    ):
+        said.clear()
+        folds.score_out_of_fold(None, {}, 5, tmp_path, 'cpu', whole_after=whole_after)
+        what = 'the folds and the model of all images' if whole_after else 'the folds'
+        assert said == ['', '', *(f', {time} left for {what}' for time in times)]
