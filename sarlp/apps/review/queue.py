@@ -315,27 +315,21 @@ class ReviewQueue:
 
     def progress(self) -> dict[str, tuple[int, int]]:
         """By class: how many items are decided, and how many wait for it; classes without any item are left out."""
-        number = len(self.classes)
-        there, done, waiting = (
-            np.bincount(self._cls[chosen], minlength=number).tolist()
-            for chosen in (slice(None), self._decision != OPEN, self._waits())
-        )
+        chosen = slice(None), self._decision != OPEN, self.waiting()
+        there, done, waiting = (np.bincount(self._cls[c], minlength=len(self.classes)).tolist() for c in chosen)
         return {name: (done[i], waiting[i]) for i, name in enumerate(self.classes) if there[i]}
 
     def progress_of(self, name: str) -> tuple[int, int]:
         """The same of one class."""
         own = self._cls == self._class_of[name]
-        return int((own & (self._decision != OPEN)).sum()), int((own & self._waits()).sum())
+        return int((own & (self._decision != OPEN)).sum()), int((own & self.waiting()).sum())
 
     def reviewed(self) -> int:
         """How many items are decided."""
         return int((self._decision != OPEN).sum())
 
-    def waiting(self) -> int:
-        """How many items wait for a decision: the model has none, or contradicts what is known."""
-        return int(self._waits().sum())
-
-    def _waits(self) -> np.ndarray:
+    def waiting(self) -> np.ndarray:
+        """Which items, (N,) bool, wait for a decision: the model has none, or contradicts what is known."""
         return (self._decision == OPEN) & (self._kind != KINDS.index('suggested'))
 
     def _mask(self, selection: Selection) -> np.ndarray:

@@ -89,11 +89,7 @@ class ReadLabels:
 
     def describe(self) -> str:
         """What was read, and what was left out of it, in many lines."""
-        head, *lines = _what_was_read(
-            self.csv, self.file, self.merged, self.near, self.unlisted, self.include_unlabelled
-        )
-        lines = [head, *self.remarks, *lines]
-        lines += [f'images of the folder: {sentence}' for sentence in self.folder.listing.left_out()]
+        lines = [*_what_was_read(self), *(f'images of the folder: {said}' for said in self.folder.listing.left_out())]
         frames = [name for name in self.labels if has_frames(self.folder.root / name)]
         if frames:
             lines.append(
@@ -295,33 +291,31 @@ def _check(csv: Any, img_root: Any, merged: Merged, near: str, on_conflict: str,
         )
 
 
-def _what_was_read(
-    csv: Any, file: LabelFile, merged: Merged, near: str, unlisted: Sequence[str], included: bool
-) -> list[str]:
-    settings = file.settings()
-    head = [f'{csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
+def _what_was_read(read: ReadLabels) -> list[str]:
+    file, merged, settings = read.file, read.merged, read.file.settings()
+    head = [f'{read.csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
     for key in ('sheet', 'encoding', 'delimiter', 'image_column', 'class_column', 'value_column'):
         if settings.get(key) is not None:
             head.append(f'{key.replace("_", " ")} {settings[key]!r}')
-    lines = [', '.join(head)]
+    lines = [', '.join(head), *read.remarks]
     if settings.get('encoding') in ('cp1252', 'latin-1'):
         lines.append(f'note: it is not in UTF-8 and was read as {settings["encoding"]}; see that accents are right')
     lines += getattr(getattr(file, 'sheet', None), 'notes', list)()
     if merged.repeated:
         what = 'rows of an image that has one already' if file.once else 'rows of a label that has one already'
         lines.append(f'{what}, merged: {merged.repeated:,}')
+    unlisted = 'all labels unknown' if read.include_unlabelled else 'left out (--include-unlabelled lists them)'
     noted = {
         'note: images named with accents or spaces of another kind, or the suffix in other capitals, and found': (
             _names_otherwise(merged.names)
         ),
         'labels that contradict each other, made unknown': merged.contradictions,
         'images that are not in the folder, left out': list(map(repr, merged.missing)),
-        'images of the folder in no row, '
-        + ('all labels unknown' if included else 'left out (--include-unlabelled lists them)'): unlisted,
+        f'images of the folder in no row, {unlisted}': read.unlisted,
     }
     lines += [f'{what}: {len(items):,}: {shorten(items)}' for what, items in noted.items() if items]
-    if near:
-        lines.append(f'note: images that were left out may be there. {near}')
+    if read.near:
+        lines.append(f'note: images that were left out may be there. {read.near}')
     return lines + getattr(file, 'notes', list)() + file.spellings.notes()
 
 

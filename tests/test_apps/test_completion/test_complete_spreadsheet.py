@@ -511,11 +511,9 @@ def test_the_time_left_is_of_the_last_model_too(monkeypatch, tmp_path):
     monkeypatch.setattr('sarlp.apps.completion.folds.train_to_the_end', train)
     (tmp_path / 'fold0').mkdir()
     (tmp_path / 'fold0' / folds.FINISHED).touch()
-    for whole_after, expected in (
-        (False, ['0:04:48', '0:03:12', '0:01:36']),
-        (True, ['0:06:48', '0:05:12', '0:03:36']),
-    ):
+    expected = {False: ['0:04:48', '0:03:12', '0:01:36'], True: ['0:06:48', '0:05:12', '0:03:36']}
+    for whole_after, times in expected.items():
         said.clear()
-        folds.score_out_of_fold(None, {}, 5, tmp_path, 'cpu', whole_after=whole_after)
+        folds.score_out_of_fold({}, {}, 5, tmp_path, 'cpu', whole_after=whole_after)
         what = 'the folds and the model of all images' if whole_after else 'the folds'
         assert said == ['', '', *(f', {time} left for {what}' for time in times)]

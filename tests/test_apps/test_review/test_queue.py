@@ -246,7 +246,7 @@ def test_progress(queue, rows):
         assert queue.progress_of(name) == expected
         assert queue.progress().get(name, (0, 0)) == expected
     assert queue.reviewed() == sum(done for done, _ in queue.progress().values())
-    assert 0 < queue.waiting() == sum(waiting for _, waiting in queue.progress().values())
+    assert 0 < queue.waiting().sum() == sum(waiting for _, waiting in queue.progress().values())
     queue.set_decision(1, None)
     assert queue.reviewed() == sum(index % 4 > 0 for index in range(len(rows))) - 1
 
