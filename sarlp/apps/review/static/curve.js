@@ -3,7 +3,7 @@
 import { ask } from './api.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
-const [LEFT, RIGHT, TOP, BOTTOM] = [44, 222, 18, 104]; // of the axes
+const [LEFT, RIGHT, TOP, BOTTOM] = [46, 222, 20, 100]; // of the axes
 const figure = document.getElementById('curve');
 let learnt = 1;
 
@@ -27,12 +27,12 @@ function drawing(points, blanks) {
     viewBox: '0 0 230 132', role: 'img', 'aria-label': `${first.filled} blanks filled at first, ${last.filled} of ${blanks} now`,
   });
   const write = (x, y, anchor, what) => svg.append(element('text', { x, y, 'text-anchor': anchor }, what.toLocaleString('en')));
-  write(4, 9, 'start', 'blanks filled');
+  write(0, 10, 'start', 'blanks filled');
   write(LEFT - 4, TOP + 4, 'end', blanks);
   write(LEFT - 4, BOTTOM + 4, 'end', least);
-  write(LEFT, BOTTOM + 13, 'middle', 0);
-  write(RIGHT, BOTTOM + 13, 'end', most);
-  write((LEFT + RIGHT) / 2, BOTTOM + 25, 'middle', 'labels reviewed');
+  write(LEFT, BOTTOM + 14, 'middle', 0);
+  write(RIGHT, BOTTOM + 14, 'end', most);
+  write((LEFT + RIGHT) / 2, BOTTOM + 28, 'middle', 'labels reviewed');
   svg.append(element('path', { class: 'axes', d: `M${LEFT},${TOP}V${BOTTOM}H${RIGHT}` }));
   svg.append(element('polyline', { points: points.map(at).join(' ') }));
   const [x, y] = at(last).split(',');

@@ -341,7 +341,7 @@ function count(answer) {
   for (const [name, [done, waiting]] of Object.entries(answer.progress ?? {})) {
     const row = rows.get(name);
     row.text.textContent = toDecide(waiting);
-    row.option.textContent = `${name} (${toDecide(waiting)})`;
+    row.option.textContent = `${name} (${waiting.toLocaleString('en')})`;
     fill(row.bar, done, waiting);
   }
   if (answer.reviewed !== undefined) {
