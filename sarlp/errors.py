@@ -22,7 +22,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def shorten(items: Sequence[Any]) -> str:
-    """Name the first ten of many things in one line."""
-    more = f' and {len(items) - _LISTED:,} more' if len(items) > _LISTED else ''
-    return ', '.join(map(str, items[:_LISTED])) + more
+def shorten(items: Sequence[Any], most: int = _LISTED) -> str:
+    """Name the first of many things in one line."""
+    more = f' and {len(items) - most:,} more' if len(items) > most else ''
+    return ', '.join(map(str, items[:most])) + more

@@ -20,6 +20,9 @@ _SIDE = 8  # of the grid whose neighbours are compared: 64 bits
 _BITS = 4  # that may differ
 _ALIKE = 0.95  # least correlation of two thumbnails
 _THUMBNAIL = 32  # px
+# grey values by which a pixel of a thumbnail may differ in a copy: of photographs in half the size or poor quality they
+# differ by 6; where the camera moved by a hundredth of the picture, or a thing of a pixel's size came into it, by 50
+_SAME = 10.0
 _FLAT = 2.0  # standard deviation of grey values below which there is nothing to compare
 
 
@@ -103,13 +106,31 @@ def near_duplicates(root: str | os.PathLike, images: Sequence[str]) -> list[tupl
     return [(names[i], names[j]) for i, j in sorted(found)]
 
 
-def _small(path: Path) -> np.ndarray | None:
+def copies(root: str | os.PathLike, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of :func:`near_duplicates` those that are one photograph, in whatever format, size and quality.
+
+    Frames of one moment may each show something else. Their thumbnails differ in some place, but for a thing that is
+    smaller than a pixel of them.
+    """
+    thumbnails: dict[str, np.ndarray | None] = {}
+    found = []
+    for pair in pairs:
+        for name in pair:
+            if name not in thumbnails:
+                thumbnails[name] = _small(Path(root) / name, cv2.IMREAD_GRAYSCALE)
+        first, second = (thumbnails[name] for name in pair)
+        if first is not None and second is not None and np.abs(first - second).max() <= _SAME:
+            found.append(pair)
+    return found
+
+
+def _small(path: Path, how: int = cv2.IMREAD_REDUCED_GRAYSCALE_2) -> np.ndarray | None:
     """(s, s) float32 of grey values; None of a file that does not decode."""
     try:
         content = np.fromfile(path, np.uint8)
     except OSError:
         return None
-    image = cv2.imdecode(content, cv2.IMREAD_REDUCED_GRAYSCALE_2) if len(content) else None
+    image = cv2.imdecode(content, how) if len(content) else None
     if image is None:
         return None
     return cv2.resize(image, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -13,6 +13,7 @@ from sarlp.engine.devices import describe_device
 from sarlp.engine.terminal import is_brief, near, say
 from sarlp.engine.trainable import trainable_parameters
 from sarlp.engine.unwrap import unwrap
+from sarlp.losses import MultiLabelLoss
 
 
 def describe_runner(runner) -> str:
@@ -144,12 +145,15 @@ def _beginning(runner) -> dict[str, str]:
         epochs += f', from epoch {runner.epoch + 1} on'
     if runner.val_loop is not None:
         epochs += f'; validation on {len(runner.val_dataloader.dataset):,} images'
-    return {
+    lines = {
         'model': f'{type(model.backbone).__name__} and {type(model.head).__name__}, {total:,} parameters, {share}',
         'device': describe_runner(runner),
         'training': epochs,
         'log': f'{near(runner.logger.log_file)}, with config and environment',
     }
+    if any(isinstance(part, MultiLabelLoss) and part.reduction == 'sum' for part in model.modules()):
+        lines['loss'] = 'summed over each batch, so that large numbers are usual; what tells is whether it falls'
+    return lines
 
 
 def _end(runner, taken: timedelta) -> dict[str, str]:

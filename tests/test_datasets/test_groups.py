@@ -9,7 +9,7 @@ import pytest
 from sarlp.apps.completion.record import Record
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels, read_csv_labels, split_of
 from sarlp.datasets.annotation import AnnotationError, dump_annotation, load_annotation
-from sarlp.datasets.groups import groups_of, join_groups, near_duplicates
+from sarlp.datasets.groups import copies, groups_of, join_groups, near_duplicates
 from sarlp.datasets.multilabel import MultiLabelDataset, fold_of
 
 NAMES = [f'{number}.jpg' for number in range(47)]
@@ -63,6 +63,19 @@ def test_copies_are_found_and_nothing_else(photos):
     assert near_duplicates(photos, ['flat.png']) == []
 
 
+def test_copies_are_told_from_frames_of_one_moment(photos):
+    image = cv2.imread(str(photos / '5.jpg'))
+    bird = image.copy()
+    bird[40:46, 60:66] = 255 - 255 * (image[40:46, 60:66] > 127)
+    assert cv2.imwrite(str(photos / 'small.png'), cv2.resize(image, (71, 53), interpolation=cv2.INTER_AREA))
+    assert cv2.imwrite(str(photos / 'poor.jpg'), image, [cv2.IMWRITE_JPEG_QUALITY, 20])
+    assert cv2.imwrite(str(photos / 'bird.png'), bird)
+    assert cv2.imwrite(str(photos / 'moved.png'), image[:, 3:])
+    pairs = near_duplicates(photos, ['5.jpg', 'small.png', 'poor.jpg', 'bird.png', 'moved.png'])
+    assert all(('5.jpg', name) in pairs for name in ('small.png', 'poor.jpg', 'bird.png', 'moved.png'))
+    assert set(copies(photos, pairs)) == {('5.jpg', 'small.png'), ('5.jpg', 'poor.jpg'), ('small.png', 'poor.jpg')}
+
+
 def test_a_column_of_groups(photos, csv, tmp_path, capsys):
     files = convert_csv_labels(csv(), photos, tmp_path / 'data', group_column='patient', val_fraction=0.4, seed=3)
     said = capsys.readouterr().out
@@ -113,6 +126,18 @@ def test_what_shows_the_same_and_what_a_column_says(photos, csv, capsys):
     assert read.groups['46.jpg'] == read.groups['0.jpg'] == read.groups['5.jpg'] and '45.jpg' not in read.groups
     assert 'show the same' in read.describe() and '1 pairs: 0.jpg and 46.jpg' in read.describe()
     assert read_csv_labels(csv(), photos, ignore_columns=['patient']).groups == {}
+
+
+def test_copies_that_contradict_each_other(photos, csv):
+    """cat is 1 of odd numbers alone, and of the patient nothing is asked."""
+    for copy, of in (('46.jpg', '1.jpg'), ('45.jpg', '3.jpg'), ('44.jpg', '4.jpg')):
+        (photos / copy).write_bytes((photos / of).read_bytes())
+    read = read_csv_labels(csv(), photos, near_duplicates='together', ignore_columns=['patient'])
+    assert read.contradicting == [('1.jpg', 'cat', 'positive', '46.jpg', 'negative')]
+    assert 'so that one is wrong: 1 labels of 1 pairs: ' in read.describe()
+    assert read.remarks[-1].endswith(' pairs: cat is yes in 1.jpg and no in 46.jpg')
+    apart = read_csv_labels(csv(), photos, ignore_columns=['patient'])
+    assert apart.contradicting == apart.remarks == []
 
 
 def test_what_is_not_understood_is_refused(photos, csv, tmp_path):

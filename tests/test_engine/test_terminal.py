@@ -109,6 +109,13 @@ class TestProgress:
         found = re.findall(r'^fold 2: epoch (\d)/3', capsys.readouterr().out, re.MULTILINE)
         assert [int(number) for number in found] == expected
 
+    @pytest.mark.parametrize(('reduction', 'said'), [('sum', 1), ('mean', 0)])
+    def test_a_sum_is_called_one(self, make_runner, capsys, reduction, said):
+        options = {'train_cfg.max_epochs': 1, 'model.method.loss.reduction': reduction}
+        make_runner('baseline', **options).train()
+        text = capsys.readouterr().out
+        assert len(re.findall(r'^loss      summed over each batch, so that large numbers', text, re.MULTILINE)) == said
+
     def test_losses_are_means_of_the_epoch(self, make_runner, capsys):
         runner = make_runner('baseline', **{'train_cfg.max_epochs': 2})
         runner.train()

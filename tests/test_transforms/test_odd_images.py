@@ -39,10 +39,15 @@ def turned():
     return encode(picture().rotate(90, expand=True), 'JPEG', exif=exif, quality=95, subsampling=0)
 
 
-def transparent():
+def transparent(kind, **options):
     image = picture().convert('RGBA')
     image.putalpha(Image.linear_gradient('L').resize(image.size))
-    return encode(image, 'PNG')
+    return encode(image, kind, **options)
+
+
+def on_black():
+    share = np.asarray(Image.linear_gradient('L').resize(picture().size))[..., None] / 255
+    return np.asarray(picture()) * share
 
 
 def animated(kind):
@@ -76,7 +81,17 @@ CASES = {
         ('a.tif', encode(shade(257), 'TIFF'), np.repeat(np.arange(256)[None, :, None], 3, -1), 1),
     ],
     'EXIF orientation': [('a.jpg', turned(), PLAIN, 8)],
-    'transparency': [('a.png', transparent(), PLAIN, 0)],
+    'transparency, also of a palette': [
+        ('a.png', transparent('PNG'), PLAIN, 0),
+        ('a.webp', transparent('WEBP', lossless=True, exact=True), PLAIN, 0),
+        (
+            'a.png',
+            encode(picture().quantize(16), 'PNG', transparency=bytes(range(0, 256, 16))),
+            np.asarray(picture().quantize(16).convert('RGB')),
+            0,
+        ),
+        ('a.tif', transparent('TIFF'), on_black(), 1),
+    ],
     'several frames': [
         ('a.png', animated('PNG'), PLAIN, 0),
         ('a.webp', animated('WEBP'), PLAIN, 0),

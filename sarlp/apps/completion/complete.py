@@ -96,6 +96,7 @@ def complete_labels(
     truth: str | os.PathLike | None = None,
     cfg_options: Mapping[str, Any] | Sequence[str] | None = None,
     device: str | torch.device = AUTO,
+    whole_after: bool = False,
 ) -> Completion:
     """Complete the labels of a data set, and write them.
 
@@ -118,6 +119,8 @@ def complete_labels(
             None takes what a label mask hides, if the config has one.
         cfg_options: changes to the config, as :func:`~sarlp.engine.options.read_options` takes them.
         device: of :func:`~sarlp.engine.devices.choose_device`, for scoring.
+        whole_after: with ``folds``, whether the caller then trains a model of all images, for the time that is said to
+            be left.
 
     Raises:
         UserError: an argument is out of range, a file does not fit, too few labels are known, or a file would be
@@ -165,7 +168,7 @@ def complete_labels(
         folder = folds_dir(out)
         dataset = _union(datasets, folder) if len(datasets) > 1 else datasets['train']
         classes = classes_of(dataset)
-        scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device)
+        scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device, whole_after=whole_after)
         held_out = scored
         origin = origin_of(read_checkpoint(checkpoints[0])['meta'])._replace(model='')
         images = {'all': scored.image_ids}

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,7 +26,13 @@ FINISHED = 'finished.json'
 
 
 def score_out_of_fold(
-    cfg: Config, dataset: Mapping, number: int, folder: str | Path, device: str | torch.device, seed: int = 0
+    cfg: Config,
+    dataset: Mapping,
+    number: int,
+    folder: str | Path,
+    device: str | torch.device,
+    seed: int = 0,
+    whole_after: bool = False,
 ) -> tuple[Scored, list[Path]]:
     """Train a model for each fold of the images, without that fold, and score the fold by it.
 
@@ -40,6 +46,7 @@ def score_out_of_fold(
         folder: for the work directories ``fold0``, ``fold1``, ...
         device: of :func:`~sarlp.engine.devices.choose_device`, for scoring; MMEngine chooses for training.
         seed: of the folds.
+        whole_after: whether a model of all images is trained afterwards, for the time that is said to be left.
 
     Returns:
         The scores, fold by fold, and the checkpoint of each fold.
@@ -51,16 +58,29 @@ def score_out_of_fold(
     for index in range(number):
         fold, name = dict(index=index, number=number, seed=seed), f'fold {index + 1} of {number}'
         rest = with_options(dataset, fold=dict(fold, part='rest'))
-        left = f', {timedelta(seconds=round(np.mean(taken) * (number - index)))} left for the folds' if taken else ''
-        started = time.monotonic()
-        checkpoint = train_to_the_end(cfg, rest, images, folder / f'fold{index}', name, left)
+        work_dir = folder / f'fold{index}'
+        left = _left(taken, index, number, whole_after)
+        started, before = time.monotonic(), (work_dir / FINISHED).is_file()
+        checkpoint = train_to_the_end(cfg, rest, images, work_dir, name, left)
         with brief(name):
             model = init_model(cfg.copy(), checkpoint, device)
             loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
             parts.append(score(model, loader, name))
         checkpoints.append(checkpoint)
-        taken.append(time.monotonic() - started)
+        if not before:
+            taken.append(time.monotonic() - started)
     return stack(parts), checkpoints
+
+
+def _left(taken: Sequence[float], index: int, number: int, whole_after: bool) -> str:
+    """What to say of the time that is left before a fold, by the seconds that others took."""
+    if not taken:
+        return ''
+    models = (
+        number - index + (number / (number - 1) if whole_after else 0)
+    )  # all images are so many times a fold's rest
+    what = 'the folds and the model of all images' if whole_after else 'the folds'
+    return f', {timedelta(seconds=round(np.mean(taken) * models))} left for {what}'
 
 
 def train_to_the_end(cfg: Config, dataset: Mapping, images: str, work_dir: Path, name: str, more: str = '') -> Path:

@@ -314,19 +314,23 @@ class ReviewQueue:
         return Page(free[:number].tolist(), len(free), len(ranks))
 
     def progress(self) -> dict[str, tuple[int, int]]:
-        """By class: how many items are decided, and how many there are; classes without any are left out."""
-        total = np.bincount(self._cls, minlength=len(self.classes)).tolist()
-        done = np.bincount(self._cls[self._decision != OPEN], minlength=len(self.classes)).tolist()
-        return {name: (done[i], total[i]) for i, name in enumerate(self.classes) if total[i]}
+        """By class: how many items are decided, and how many wait for it; classes without any item are left out."""
+        chosen = slice(None), self._decision != OPEN, self.waiting()
+        there, done, waiting = (np.bincount(self._cls[c], minlength=len(self.classes)).tolist() for c in chosen)
+        return {name: (done[i], waiting[i]) for i, name in enumerate(self.classes) if there[i]}
 
     def progress_of(self, name: str) -> tuple[int, int]:
         """The same of one class."""
         own = self._cls == self._class_of[name]
-        return int((self._decision[own] != OPEN).sum()), int(own.sum())
+        return int((own & (self._decision != OPEN)).sum()), int((own & self.waiting()).sum())
 
     def reviewed(self) -> int:
         """How many items are decided."""
         return int((self._decision != OPEN).sum())
+
+    def waiting(self) -> np.ndarray:
+        """Which items, (N,) bool, wait for a decision: the model has none, or contradicts what is known."""
+        return (self._decision == OPEN) & (self._kind != KINDS.index('suggested'))
 
     def _mask(self, selection: Selection) -> np.ndarray:
         mask = (self._probability >= selection.low) & (self._probability <= selection.high)

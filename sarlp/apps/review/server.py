@@ -110,7 +110,8 @@ def create_app(review: Review, port: int, maps: AttentionMaps | None = None, no_
         """After decisions on classes."""
         counts = {name: review.queue.progress_of(name) for name in names}
         undoable = review.log.undoable(fields.client())
-        return {'reviewed': review.queue.reviewed(), 'undoable': undoable, 'progress': counts}
+        overall = {'reviewed': review.queue.reviewed(), 'waiting': int(review.queue.waiting().sum())}
+        return overall | {'undoable': undoable, 'progress': counts}
 
     @app.get('/')
     def page() -> str:

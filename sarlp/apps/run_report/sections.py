@@ -37,6 +37,7 @@ class Section:
         facts: name and value.
         figures: SVG and caption.
         notes: what is absent or doubtful, and the command that mends it, or ''.
+        steps: what may be done besides, and its command.
         rows: lines of a table that the template knows by the key.
         folded: a summary, and text that is shown on demand.
     """
@@ -47,6 +48,7 @@ class Section:
     facts: list[tuple[str, str]] = field(default_factory=list)
     figures: list[tuple[Markup, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
+    steps: list[tuple[str, str]] = field(default_factory=list)
     rows: list[Any] = field(default_factory=list)
     folded: tuple[str, str] | None = None
 
@@ -252,7 +254,7 @@ def completion_section(file: Path, how: str) -> tuple[Section, Record | None]:
     """
     section = Section('completion', 'Completed labels')
     if not file.is_file():
-        section.notes.append((f'There is no {file.name}, in which the unknown labels are decided:', how))
+        section.steps.append(('To fill in the unknown labels of the training images is a step of its own:', how))
         return section, None
     record = Record.read(record_path(file))
     recovered, suspects = read_recovered(file), read_suspects(suspects_path(file))

@@ -64,6 +64,7 @@ def format_report(
         f'({filled.sum() / unknown.sum():.1%}), {int((unknown & ~filled).sum()):,} are left blank. '
         'What was known stays as it was.',
         '',
+        *(line for remark in read.remarks for line in (f'{remark[:1].upper()}{remark[1:]}', '')),
         *_not_reached(completion),
         *_one_kind(completion),
         *(f'    {line}' for line in format_summary(read, observed).splitlines()),

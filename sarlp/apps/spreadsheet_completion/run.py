@@ -14,11 +14,13 @@ from mmengine.config import Config
 from sarlp.apps.completion import Completion, complete_labels
 from sarlp.apps.completion.complete import UNION, check_precision, folds_dir
 from sarlp.apps.completion.folds import train_to_the_end
+from sarlp.apps.completion.record import write_table
 from sarlp.apps.spreadsheet_completion.backbones import Backbone, choose_backbone
 from sarlp.apps.spreadsheet_completion.folder import CompletionFolder
 from sarlp.apps.spreadsheet_completion.report import format_report, format_summary
 from sarlp.apps.spreadsheet_completion.result import CompletedSpreadsheet
 from sarlp.apps.spreadsheets.csv_labels import ReadLabels, read_csv_labels, write_annotations
+from sarlp.apps.spreadsheets.label_copies import COPIES_HEADER
 from sarlp.apps.spreadsheets.label_source import write_labels_like_source
 from sarlp.datasets.multilabel import fold_of
 from sarlp.datasets.nesting import digest_of_images, leaves, whole, with_options
@@ -139,11 +141,16 @@ def complete(
             folds,
             cfg_options=options,
             device=device,
+            whole_after=True,
         )
         model = _train_on_all(backbone.config, options, completion.files['recovered'])
         name = f'{labels.stem}_completed{labels.suffix}'
         spreadsheet = folder.write(name, lambda path: _write_spreadsheet(completion, data, path))
         files = {'spreadsheet': spreadsheet, 'report': folder.path / 'report.md', **completion.files}
+        if read.contradicting:
+            files['copies'] = folder.write(
+                'contradicting_copies.csv', lambda path: write_table(path, COPIES_HEADER, read.contradicting)
+            )
         commands = _commands(backbone.config, read_options(cfg_options), model, completion)
         report = format_report(read, observed, completion, backbone, files, commands)
         files['report'] = folder.write('report.md', lambda path: _write_text(path, report))

@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from sarlp.apps.spreadsheets.label_copies import ContradictingCopy, contradicting_copies, say_contradicting
 from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge_images, open_labels
-from sarlp.apps.spreadsheets.label_files.sheets import FILLED
 from sarlp.apps.spreadsheets.label_groups import find_groups
+from sarlp.apps.spreadsheets.label_remarks import remarks_on
 from sarlp.apps.spreadsheets.label_source import changed_meanwhile, write_source
 from sarlp.apps.spreadsheets.label_splits import SPLITS, TEST, TRAINVAL, find_splits
 from sarlp.datasets.annotation import REST, AnnotationError, dump_annotation, validate
@@ -58,6 +59,8 @@ class ReadLabels:
         groups: of the images that belong with others, by path (:mod:`sarlp.datasets.groups`).
         splits: of the images, by path, where the file says it (:func:`~.label_splits.find_splits`).
         described: what to say of groups and splits.
+        remarks: what to know before anything else (:mod:`~.label_remarks`), for a report too.
+        contradicting: labels of copies that contradict each other, where what shows the same is together.
         sha256: of the file of labels.
         options: with which it was read, by name of the argument, for the record.
     """
@@ -74,6 +77,8 @@ class ReadLabels:
     groups: dict[str, str]
     splits: dict[str, str]
     described: list[str]
+    remarks: list[str]
+    contradicting: list[ContradictingCopy]
     sha256: str
     options: dict[str, Any]
 
@@ -84,8 +89,7 @@ class ReadLabels:
 
     def describe(self) -> str:
         """What was read, and what was left out of it, in many lines."""
-        lines = _what_was_read(self.csv, self.file, self.merged, self.near, self.unlisted, self.include_unlabelled)
-        lines += [f'images of the folder: {sentence}' for sentence in self.folder.listing.left_out()]
+        lines = [*_what_was_read(self), *(f'images of the folder: {said}' for said in self.folder.listing.left_out())]
         frames = [name for name in self.labels if has_frames(self.folder.root / name)]
         if frames:
             lines.append(
@@ -132,12 +136,15 @@ def read_csv_labels(
     labels = dict(merged.labels)
     if include_unlabelled:
         labels |= {name: np.full(len(file.classes), UNKNOWN, np.int8) for name in unlisted}
-    groups, said = find_groups(file, merged, folder.root, list(labels), near_duplicates)
+    groups, pairs, said = find_groups(file, merged, folder.root, list(labels), near_duplicates)
     splits, of_splits = find_splits(file, merged, groups)
     said += of_splits
+    contradicting = contradicting_copies(folder.root, labels, file.classes, pairs)
+    remarks = remarks_on(file, labels, form.get('ignore_columns') or (), form.get('class_columns') is not None)
+    remarks += say_contradicting(contradicting)
     read = ReadLabels(
         *(csv, img_root, file, merged, folder, labels, unlisted, include_unlabelled, near, groups, splits, said),
-        *(sha256, options),
+        *(remarks, contradicting, sha256, options),
     )
     validate(file.classes, read.entries, csv)
     if sha256_of_file(csv) != sha256:
@@ -284,38 +291,31 @@ def _check(csv: Any, img_root: Any, merged: Merged, near: str, on_conflict: str,
         )
 
 
-def _what_was_read(
-    csv: Any, file: LabelFile, merged: Merged, near: str, unlisted: Sequence[str], included: bool
-) -> list[str]:
-    settings = file.settings()
-    head = [f'{csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
+def _what_was_read(read: ReadLabels) -> list[str]:
+    file, merged, settings = read.file, read.merged, read.file.settings()
+    head = [f'{read.csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
     for key in ('sheet', 'encoding', 'delimiter', 'image_column', 'class_column', 'value_column'):
         if settings.get(key) is not None:
             head.append(f'{key.replace("_", " ")} {settings[key]!r}')
-    lines = [', '.join(head)]
+    lines = [', '.join(head), *read.remarks]
     if settings.get('encoding') in ('cp1252', 'latin-1'):
         lines.append(f'note: it is not in UTF-8 and was read as {settings["encoding"]}; see that accents are right')
     lines += getattr(getattr(file, 'sheet', None), 'notes', list)()
-    if filled := getattr(getattr(file, 'sheet', None), 'filled', int)():
-        lines.append(
-            f'note: {filled:,} of its cells or rows say that sarlp filled them in before ({FILLED!r}). What stands '
-            'there counts as known; to complete the labels anew give the file that a person filled in'
-        )
     if merged.repeated:
         what = 'rows of an image that has one already' if file.once else 'rows of a label that has one already'
         lines.append(f'{what}, merged: {merged.repeated:,}')
+    unlisted = 'all labels unknown' if read.include_unlabelled else 'left out (--include-unlabelled lists them)'
     noted = {
         'note: images named with accents or spaces of another kind, or the suffix in other capitals, and found': (
             _names_otherwise(merged.names)
         ),
         'labels that contradict each other, made unknown': merged.contradictions,
         'images that are not in the folder, left out': list(map(repr, merged.missing)),
-        'images of the folder in no row, '
-        + ('all labels unknown' if included else 'left out (--include-unlabelled lists them)'): unlisted,
+        f'images of the folder in no row, {unlisted}': read.unlisted,
     }
     lines += [f'{what}: {len(items):,}: {shorten(items)}' for what, items in noted.items() if items]
-    if near:
-        lines.append(f'note: images that were left out may be there. {near}')
+    if read.near:
+        lines.append(f'note: images that were left out may be there. {read.near}')
     return lines + getattr(file, 'notes', list)() + file.spellings.notes()
 
 

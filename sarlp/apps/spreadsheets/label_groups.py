@@ -13,8 +13,8 @@ NEAR_DUPLICATES = ('together', 'apart')
 
 def find_groups(
     file: LabelFile, merged: Merged, root: Path, images: Sequence[str], alike: str
-) -> tuple[dict[str, str], list[str]]:
-    """The groups of images, and what to say of them.
+) -> tuple[dict[str, str], list[tuple[str, str]], list[str]]:
+    """The groups of images, which pairs show the same, and what to say of them.
 
     Args:
         file: with its column of groups, if it has one.
@@ -24,7 +24,7 @@ def find_groups(
         alike: one of :data:`NEAR_DUPLICATES`: what becomes of images that show the same.
 
     Returns:
-        By path, see :func:`~sarlp.datasets.groups.join_groups`; and lines.
+        By path, see :func:`~sarlp.datasets.groups.join_groups`; the pairs, none if these are ``'apart'``; and lines.
 
     Raises:
         AnnotationError: an image is in two groups.
@@ -54,4 +54,4 @@ def find_groups(
             'images that show the same, kept on one side of folds, and of a split that is drawn (--near-duplicates '
             f'apart draws them one by one): {len(pairs):,} pairs: {shorten(shown)}'
         )
-    return join_groups(images, by_name.values(), pairs), said
+    return join_groups(images, by_name.values(), pairs), pairs, said

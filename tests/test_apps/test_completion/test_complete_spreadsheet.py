@@ -17,7 +17,7 @@ import torch
 from scipy.special import expit
 
 import sarlp
-from sarlp.apps.completion import read_recovered, scoring
+from sarlp.apps.completion import folds, read_recovered, scoring
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheet_completion import backbones, complete
 from sarlp.apps.spreadsheet_completion.folder import LOCK
@@ -59,7 +59,8 @@ def know(monkeypatch, scenes):
     def score(model, loader, description):
         found = scoring.score(model, loader, description)
         signs = [
-            [{'yes': 2, 'no': -2, '': 0}[truth[image][name]] for name in model.classes] for image in found.image_ids
+            [{'yes': 2, 'no': -2, '': 0}[truth[image].get(name, '')] for name in model.classes]
+            for image in found.image_ids
         ]
         noise = np.random.default_rng(len(found.image_ids)).normal(0, 1.1, found.scores.shape)
         return replace(found, scores=expit(signs + noise).astype(np.float32))
@@ -113,6 +114,8 @@ def test_an_excel_file_is_completed(place, run, scenes, capsys):
     done = run(file)
     said = capsys.readouterr().out
     assert re.search(r'images: 72 found, 0 missing, 0 in the folder and in no row\nclasses: 10\ncells: ', said)
+    left = re.findall(r'(fold \d of 2): training in .*, \d:\d\d:\d\d left for the folds and the model of all', said)
+    assert left == ['fold 2 of 2']
     assert file.read_bytes() == content
     assert done.files['spreadsheet'] == file.parent / 'labels_completed' / 'labels_completed.xlsx'
     found = decisions(done)
@@ -390,6 +393,38 @@ def test_classes_of_one_kind_stay_blank_and_are_named(place, run):
     assert 'since fewer than 5 cells are known to be no' in rest and f'everywhere: {header[3]} (4). Fill' in rest
 
 
+def test_what_is_remarkable_is_said_at_once_and_in_the_report(place, run, capsys):
+    file = place('.csv')
+    lines = file.read_text().splitlines()
+    more = [',reviewed,filled by sarlp', *(f',{number % 2},' for number in range(1, len(lines) - 1)), ',0,one p']
+    file.write_text('\n'.join(line + cells for line, cells in zip(lines, more, strict=True)) + '\n')
+    report = run(file).report.split('## ')[0]
+    said = capsys.readouterr().out.splitlines()[1:3]
+    assert 'note: 1 of its cells or rows say that sarlp filled them in before' in said[0]
+    assert said[1].endswith('--ignore-columns reviewed')
+    assert all(f'\n{line.replace("note", "Note", 1)}\n' in report for line in said)
+
+
+def test_copies_that_contradict_are_listed(place, scenes, tiny, know, tmp_path):
+    file = place('.csv')
+    shutil.copytree(scenes / 'JPEGImages', tmp_path / 'photos')
+    (tmp_path / 'photos/000002.jpg').write_bytes((tmp_path / 'photos/000001.jpg').read_bytes())
+    known = cells(file)
+    first, second = known['000001.jpg'], known['000002.jpg']
+    done = complete(file, tmp_path / 'photos', precision=0.8, folds=2, config=tiny)
+    words = {'yes': 'positive', 'no': 'negative'}
+    expected = [
+        {'image': '000001.jpg', 'class': name, 'label': words[a], 'copy': '000002.jpg', 'label_of_copy': words[b]}
+        for name, a, b in zip(first, first.values(), second.values(), strict=True)
+        if name != 'file' and a and b and a != b
+    ]
+    assert expected
+    with open(done.files['copies'], newline='', encoding='utf-8') as stream:
+        assert list(csv.DictReader(stream)) == expected
+    assert f': {len(expected)} labels of 1 pairs: ' in done.report.split('## ')[0]
+    assert f'- copies: {done.files["copies"]}' in done.report
+
+
 def test_what_was_not_reached_is_among_the_first_lines(place, run, monkeypatch):
     def calibrate(*arguments):
         fitted, expected = thresholds.calibrate(*arguments)
@@ -455,3 +490,30 @@ def test_other_names_in_the_same_file_are_another_input(run, scenes, tmp_path, m
         with pytest.raises(KeyboardInterrupt):
             run(labels, class_names=names)
     assert asked[0] == asked[1] != asked[2]
+
+
+def test_the_time_left_is_of_the_last_model_too(monkeypatch, tmp_path):
+    """A fold takes 96 s, all images 5 / 4 of it; what was trained before tells nothing of it."""
+    clock = [0.0]
+    monkeypatch.setattr('sarlp.apps.completion.folds.time.monotonic', lambda: clock[0])
+    monkeypatch.setattr('sarlp.apps.completion.folds.stack', lambda parts: parts)
+    monkeypatch.setattr('sarlp.apps.completion.folds.init_model', lambda *_: None)
+    monkeypatch.setattr('sarlp.apps.completion.folds.loader_for_testing', lambda *_: None)
+    monkeypatch.setattr('sarlp.apps.completion.folds.score', lambda *_: None)
+    monkeypatch.setattr('sarlp.apps.completion.folds.digest_of_images', lambda _: '')
+    said = []
+
+    def train(cfg, dataset, images, work_dir, name, more=''):
+        clock[0] += 0.1 if (work_dir / folds.FINISHED).is_file() else 96
+        said.append(more)
+        return work_dir / 'epoch_2.pth'
+
+    monkeypatch.setattr('sarlp.apps.completion.folds.train_to_the_end', train)
+    (tmp_path / 'fold0').mkdir()
+    (tmp_path / 'fold0' / folds.FINISHED).touch()
+    expected = {False: ['0:04:48', '0:03:12', '0:01:36'], True: ['0:06:48', '0:05:12', '0:03:36']}
+    for whole_after, times in expected.items():
+        said.clear()
+        folds.score_out_of_fold({}, {}, 5, tmp_path, 'cpu', whole_after=whole_after)
+        what = 'the folds and the model of all images' if whole_after else 'the folds'
+        assert said == ['', '', *(f', {time} left for {what}' for time in times)]

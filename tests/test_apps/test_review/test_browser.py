@@ -31,8 +31,15 @@ def test_a_session(made, serve, person):
     # the first image is there, and nothing of its name was taken for markup
     assert me.painted() == 96
     assert page.title() == 'Review of recovered.csv'
-    total = len(made.recovered) + len(made.suspects)
-    assert page.inner_text('#progress-text') == f'0 of {total} reviewed'
+    waiting = {row[:2] for row in made.recovered if row[3] == 'undecided'} | {row[:2] for row in made.suspects}
+
+    def told(number):
+        return f'{number} reviewed, {len(waiting - decided.keys())} to decide'
+
+    assert page.inner_text('#progress-text') == told(0)
+    blanks, filled = len(made.recovered), sum(row[3] != 'undecided' for row in made.recovered)
+    axes = ['blanks filled', f'{blanks:,}', f'{filled:,}', '0', '1', 'labels reviewed']
+    me.wait(lambda: page.locator('#curve text').all_text_contents() == axes)
     assert page.evaluate("document.querySelectorAll('main b b, [onclick]').length") == 0
     assert DOG in page.inner_text('[name=class]')
     assert page.inner_text('#map-note') == 'no maps in this test'
@@ -42,7 +49,7 @@ def test_a_session(made, serve, person):
     decided[me.decide(lambda: me.press('y'), 'there')] = 'positive'
     decided[me.decide(lambda: page.click('[data-decision=negative]'), 'not there')] = 'negative'
     decided[me.decide(lambda: me.press('u'), 'undecided')] = 'undecided'
-    assert page.inner_text('#progress-text') == f'3 of {total} reviewed'
+    assert page.inner_text('#progress-text') == told(3)
     assert len(lines(log_path(made.table))) == 3
 
     # a class and a range of probabilities; then in the order asked for
@@ -73,11 +80,11 @@ def test_a_session(made, serve, person):
     me.status('Undone: .* – not reviewed again')
     del decided[order[1]]
     assert me.item() == order[1]
-    assert page.inner_text('#progress-text') == f'3 of {total} reviewed'
+    assert page.inner_text('#progress-text') == told(3)
 
     # the tab is loaded again: the same item, the same filters, the same progress
     page.reload()
-    me.wait(lambda: page.inner_text('#progress-text') == f'3 of {total} reviewed')
+    me.wait(lambda: page.inner_text('#progress-text') == told(3))
     assert me.item() == order[1]
     assert page.input_value('[name=class]') == DOG
     assert page.input_value('[name=low]') == '0.3'
@@ -102,7 +109,7 @@ def test_a_session(made, serve, person):
 
     # a suggestion, accepted and rejected; and a suspect
     page.click('[type=reset]')
-    me.wait(lambda: me.places() == f'1 of {total - 4}')
+    me.wait(lambda: me.places() == f'1 of {len(made.recovered) + len(made.suspects) - 4}')
     page.select_option('[name=kind]', 'suggested')
     me.wait(lambda: page.is_enabled('#accept'))
     suggested = {row[:2]: row[3] for row in made.recovered}
@@ -124,7 +131,7 @@ def test_a_session(made, serve, person):
     )
     page.click('h1')
     decided[me.decide(lambda: me.press('a'), words[other[label]])] = other[label]
-    assert page.inner_text('#progress-text') == f'7 of {total} reviewed'
+    assert page.inner_text('#progress-text') == told(7)
 
     # the list ends
     me.press('ArrowRight')

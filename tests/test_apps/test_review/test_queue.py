@@ -241,10 +241,12 @@ def test_nothing_selected(queue):
 def test_progress(queue, rows):
     for name in CLASSES:
         own = [index for index, row in enumerate(rows) if row.cls == name]
-        expected = (sum(decision_of(index) is not None for index in own), len(own))
+        waiting = [i for i in own if decision_of(i) is None and queue.items[i].kind in ('undecided', 'suspect')]
+        expected = (len(own) - sum(decision_of(index) is None for index in own), len(waiting))
         assert queue.progress_of(name) == expected
         assert queue.progress().get(name, (0, 0)) == expected
     assert queue.reviewed() == sum(done for done, _ in queue.progress().values())
+    assert 0 < queue.waiting().sum() == sum(waiting for _, waiting in queue.progress().values())
     queue.set_decision(1, None)
     assert queue.reviewed() == sum(index % 4 > 0 for index in range(len(rows))) - 1
 

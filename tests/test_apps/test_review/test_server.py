@@ -61,7 +61,8 @@ class TestAnswers:
         answer = get('/api/review').json
         assert answer['total'] == len(review.queue)
         assert [entry['name'] for entry in answer['classes']] == list(CLASSES)
-        assert sum(entry['counts'][1] for entry in answer['classes']) == len(review.queue)
+        assert sum(entry['counts'][1] for entry in answer['classes']) == answer['waiting'] < len(review.queue)
+        assert answer['waiting'] == sum(item.kind != 'suggested' for item in review.queue.items)
         assert answer['no_maps'] is None
 
     def test_walk_through_a_selection(self, get, review, made):

@@ -3,28 +3,40 @@
 import { ask } from './api.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
-const [WIDTH, HEIGHT, EDGE] = [200, 100, 4];
+const [LEFT, RIGHT, TOP, BOTTOM] = [46, 222, 20, 100]; // of the axes
 const figure = document.getElementById('curve');
+let learnt = 1;
+
+function element(name, attributes, text = '') {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.textContent = text;
+  return made;
+}
 
 function drawing(points, blanks) {
   const [first, last] = [points[0], points[points.length - 1]];
-  const right = Math.max(last.answers, 1);
-  const bottom = Math.min(...points.map((point) => point.filled));
-  const height = Math.max(blanks - bottom, 1);
+  const most = Math.max(last.answers, 1);
+  const least = Math.min(...points.map((point) => point.filled));
+  const height = Math.max(blanks - least, 1);
   const at = ({ answers, filled }) => [
-    EDGE + (answers / right) * (WIDTH - 2 * EDGE),
-    HEIGHT - EDGE - ((filled - bottom) / height) * (HEIGHT - 2 * EDGE),
+    LEFT + (answers / most) * (RIGHT - LEFT),
+    BOTTOM - ((filled - least) / height) * (BOTTOM - TOP),
   ].map((value) => value.toFixed(1)).join();
-  const svg = document.createElementNS(SVG, 'svg');
-  svg.setAttribute('viewBox', `0 0 ${WIDTH} ${HEIGHT}`);
-  svg.setAttribute('role', 'img');
-  svg.setAttribute('aria-label', `${first.filled} blanks filled at first, ${last.filled} of ${blanks} now`);
-  const line = document.createElementNS(SVG, 'polyline');
-  line.setAttribute('points', points.map(at).join(' '));
-  for (const [name, value] of [['fill', 'none'], ['stroke', 'currentColor'], ['stroke-width', '2']]) {
-    line.setAttribute(name, value);
-  }
-  svg.append(line);
+  const svg = element('svg', {
+    viewBox: '0 0 230 132', role: 'img', 'aria-label': `${first.filled} blanks filled at first, ${last.filled} of ${blanks} now`,
+  });
+  const write = (x, y, anchor, what) => svg.append(element('text', { x, y, 'text-anchor': anchor }, what.toLocaleString('en')));
+  write(0, 10, 'start', 'blanks filled');
+  write(LEFT - 4, TOP + 4, 'end', blanks);
+  write(LEFT - 4, BOTTOM + 4, 'end', least);
+  write(LEFT, BOTTOM + 14, 'middle', 0);
+  write(RIGHT, BOTTOM + 14, 'end', most);
+  write((LEFT + RIGHT) / 2, BOTTOM + 28, 'middle', 'labels reviewed');
+  svg.append(element('path', { class: 'axes', d: `M${LEFT},${TOP}V${BOTTOM}H${RIGHT}` }));
+  svg.append(element('polyline', { points: points.map(at).join(' ') }));
+  const [x, y] = at(last).split(',');
+  svg.append(element('circle', { cx: x, cy: y, r: 2.5 }));
   return svg;
 }
 
@@ -44,6 +56,8 @@ async function draw() {
     + `by you or at a precision of ${precision}. ${learning}`;
   figure.replaceChildren(drawing(points, blanks), caption);
   figure.hidden = false;
+  if (points.length !== learnt) document.dispatchEvent(new Event('learnt'));
+  learnt = points.length;
 }
 
 draw();

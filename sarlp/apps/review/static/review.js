@@ -338,18 +338,32 @@ let total = 0;
 function count(answer) {
   undoable = answer.undoable;
   $('undo').disabled = !undoable;
-  for (const [name, [done, all]] of Object.entries(answer.progress ?? {})) {
+  for (const [name, [done, waiting]] of Object.entries(answer.progress ?? {})) {
     const row = rows.get(name);
-    row.option.textContent = `${name} (${done.toLocaleString('en')} of ${all.toLocaleString('en')})`;
-    row.text.textContent = `${done.toLocaleString('en')} / ${all.toLocaleString('en')}`;
-    row.bar.value = done;
-    row.bar.max = all;
+    row.text.textContent = toDecide(waiting);
+    row.option.textContent = `${name} (${waiting.toLocaleString('en')})`;
+    fill(row.bar, done, waiting);
   }
   if (answer.reviewed !== undefined) {
-    $('progress').max = Math.max(total, 1);
-    $('progress').value = answer.reviewed;
-    $('progress-text').textContent = `${answer.reviewed.toLocaleString('en')} of ${total.toLocaleString('en')} reviewed`;
+    $('progress-text').textContent = `${answer.reviewed.toLocaleString('en')} reviewed, ${toDecide(answer.waiting)}`;
+    fill($('progress'), answer.reviewed, answer.waiting);
   }
+}
+
+function toDecide(waiting) {
+  return `${waiting.toLocaleString('en')} to decide`;
+}
+
+function fill(bar, done, waiting) {
+  bar.max = Math.max(done + waiting, 1);
+  bar.value = done;
+}
+
+// the models decide more, or less, by themselves
+document.addEventListener('learnt', () => ask('/api/review').then(countAll).catch(() => {}));
+
+function countAll(overview) {
+  count({ ...overview, progress: Object.fromEntries(overview.classes.map(({ name, counts }) => [name, counts])) });
 }
 
 function addClass(name) {
@@ -379,7 +393,7 @@ async function start() {
     noMaps = overview.no_maps;
     knownMissing = overview.known_missing;
     if (!rows.size) overview.classes.forEach(({ name }) => addClass(name));
-    count({ ...overview, progress: Object.fromEntries(overview.classes.map(({ name, counts }) => [name, counts])) });
+    countAll(overview);
     $('out-dir').textContent = overview.out_dir;
 
     const kept = new URLSearchParams(location.hash.slice(1));
