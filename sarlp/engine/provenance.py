@@ -38,7 +38,7 @@ class Origin(NamedTuple):
 def origin_of(meta: Mapping) -> Origin:
     """Args: ``meta`` of a checkpoint."""
     words = [f'{name} {meta[name]}' for name in ('run', 'epoch', 'iter', 'refitted_from') if meta.get(name) is not None]
-    values = {key: _portable(value) for key, value in _values(meta).items() if key.startswith('model.')}
+    values = {key: _portable(value) for key, value in trained_values(meta).items() if key.startswith('model.')}
     kind = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest() if values else ''
     return Origin(', '.join(words) if meta.get('run') else '', kind)
 
@@ -72,8 +72,8 @@ def mask_changes(meta: Mapping, cfg: Config) -> list[str]:
     Returns:
         Nothing, where the present config hides nothing, or the checkpoint does not say how it was trained.
     """
-    values = _values(meta)
-    old, new = _masks(values), _masks(config_values(cfg.pretty_text))
+    values = trained_values(meta)
+    old, new = _masks(values), _masks(config_values(cfg))
     if not values or not new or not any(key.startswith('train_dataloader.') for key in values):
         return []
     if not old:
@@ -102,7 +102,7 @@ def require_masks_of(meta: Mapping, cfg: Config, checkpoint: str | PathLike) -> 
         )
 
 
-def _values(meta: Mapping) -> dict[str, Any]:
+def trained_values(meta: Mapping) -> dict[str, Any]:
     return config_values(meta['cfg']) if isinstance(meta.get('cfg'), str) else {}
 
 
