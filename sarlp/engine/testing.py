@@ -18,11 +18,11 @@ from sarlp.datasets.nesting import (
 )
 from sarlp.engine.build import build_runner
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
-from sarlp.engine.preparation import preparation_changes
 from sarlp.engine.progress import describe_runner
 from sarlp.engine.provenance import images_seen, require_masks_of
 from sarlp.engine.run_record import BEST, SELECTION
 from sarlp.engine.selection import format_peeking
+from sarlp.engine.unlike_training import changes_since_training
 from sarlp.errors import UserError
 from sarlp.evaluation.metrics import MultiLabelMetric
 from sarlp.evaluation.report import (
@@ -178,9 +178,9 @@ def test(
                 'little of new ones'
             )
             protocol['test_images_trained_on'] = seen
-        if any(changes := preparation_changes(meta.get('meta', {}), protocol_cfg)):
+        if any(changes := changes_since_training(meta.get('meta', {}), protocol_cfg)):
             print(f'\n{changes.kind}: {changes.text(checkpoint)}')
-            protocol['images_made_ready_otherwise'] = list(changes)
+            protocol['unlike_training'] = list(changes)
         if protocol['selection'] is not None:
             print(f'\n{format_peeking(protocol["selection"])}')
         if out_dir is not None:

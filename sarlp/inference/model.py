@@ -18,8 +18,8 @@ from sarlp.engine.build import set_num_classes
 from sarlp.engine.checkpoint_file import trained_classes
 from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.earlier_configs import upgrade
-from sarlp.engine.preparation import warn_of_changes
 from sarlp.engine.testing import pipeline_for_testing
+from sarlp.engine.unlike_training import warn_of_changes
 from sarlp.errors import UserError, UserValueError
 from sarlp.io.quiet import quiet_mmengine
 from sarlp.models.classifier import MultiLabelClassifier
@@ -41,7 +41,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
 
     Returns:
         The model in evaluation mode, with ``model.cfg``, ``model.classes`` and ``model.meta``, what the checkpoint says
-        of itself. A warning says where the config makes images ready otherwise than that of the training.
+        of itself. A warning says where it is used unlike it was trained.
 
     Raises:
         UserError: config or checkpoint is missing, or they do not fit; or there is no such device.

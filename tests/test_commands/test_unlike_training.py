@@ -1,4 +1,4 @@
-"""Each command that uses a model says where images are made ready otherwise than in the training, and else nothing."""
+"""Each command that uses a model says where it is used unlike it was trained, and else nothing."""
 
 import json
 import sys
@@ -32,10 +32,8 @@ OTHER = """
 _base_ = './resized.py'
 model = dict(data_preprocessor=dict(to_rgb=False))
 """
-STRONG = r'model: was trained on images that were made ready otherwise \(to_rgb True -> False\)\. Of pixels that'
-SIZE = (
-    r'model: was trained on images that were made ready otherwise \(Resize\.scale \(32, 24\) -> \(40, 24\)\), and may'
-)
+STRONG = r'model: was trained otherwise \(to_rgb True -> False\)\. Of pixels that'
+SIZE = r'model: was trained otherwise \(Resize\.scale \(32, 24\) -> \(40, 24\)\), and may'
 
 
 @pytest.fixture(scope='module')
@@ -99,13 +97,13 @@ def test_the_test(call, tmp_path, capsys):
 
     call('test', 'resized.py')
     printed, protocol = told()
-    assert 'ready otherwise' not in printed and 'images_made_ready_otherwise' not in protocol
+    assert 'trained otherwise' not in printed and 'unlike_training' not in protocol
     call('test', 'other.py')
     printed, protocol = told()
-    assert '\nwarning: ' in printed and protocol['images_made_ready_otherwise'] == ['to_rgb True -> False']
+    assert '\nwarning: ' in printed and protocol['unlike_training'] == ['to_rgb True -> False']
     call('test', 'resized.py', '--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(40,24)')
     printed, protocol = told()
-    assert '\nnote: ' in printed and protocol['images_made_ready_otherwise'] == ['Resize.scale (32, 24) -> (40, 24)']
+    assert '\nnote: ' in printed and protocol['unlike_training'] == ['Resize.scale (32, 24) -> (40, 24)']
 
 
 def test_export_of_another_size(call):

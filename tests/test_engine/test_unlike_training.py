@@ -1,11 +1,12 @@
-"""How images are made ready, by the config of a training and by the present one."""
+"""Where a model is used unlike it was trained, by the config of its training and the present one."""
 
 import pytest
 from mmengine.config import Config
 
 from sarlp.engine import load_config
 from sarlp.engine.config_changes import config_values
-from sarlp.engine.preparation import preparation_changes, preparation_of
+from sarlp.engine.preparation import preparation_of
+from sarlp.engine.unlike_training import changes_since_training
 from sarlp.paths import shipped
 
 LOAD, PACK = dict(type='LoadImage'), dict(type='PackMultiLabel')
@@ -25,7 +26,7 @@ def config(*steps, pixels=(), tests=None, **options):
 
 
 def changes(trained, now):
-    found = preparation_changes({'cfg': trained.pretty_text}, now)
+    found = changes_since_training({'cfg': trained.pretty_text}, now)
     assert any(found) == bool(list(found))
     return list(found)
 
@@ -64,11 +65,13 @@ class TestWhatIsOtherwise:
 
     def test_what_is_said_of_it(self):
         meta = {'cfg': TRAINED.pretty_text}
-        size = preparation_changes(meta, config(LOAD, resize(112, 96, interpolation='antialias')))
-        assert size.kind == 'note' and 'ready otherwise (Resize.scale (96, 64) -> (112, 96)), and' in size.text('x.pth')
-        both = preparation_changes(meta, config(LOAD, pixels=dict(to_rgb=False)))
+        size = changes_since_training(meta, config(LOAD, resize(112, 96, interpolation='antialias')))
+        assert size.kind == 'note' and 'was trained otherwise (Resize.scale (96, 64) -> (112, 96)), and' in size.text(
+            'x.pth'
+        )
+        both = changes_since_training(meta, config(LOAD, pixels=dict(to_rgb=False)))
         text = both.text('x.pth')
-        assert both.kind == 'warning' and '\n' not in text and text.startswith('x.pth: was trained on images')
+        assert both.kind == 'warning' and '\n' not in text and text.startswith('x.pth: was trained otherwise (')
         assert '(to_rgb True -> False; steps LoadImage, Resize -> LoadImage). ' in text
 
 
@@ -125,8 +128,8 @@ class TestWhatIsTheSame:
         ],
     )  # fmt: skip
     def test_a_checkpoint_that_does_not_say(self, cfg):
-        assert not any(preparation_changes({'cfg': cfg}, TRAINED))
-        assert not any(preparation_changes({}, TRAINED))
+        assert not any(changes_since_training({'cfg': cfg}, TRAINED))
+        assert not any(changes_since_training({}, TRAINED))
 
     @pytest.mark.parametrize('kind', ['3', 'None', '[1, 2]', '"os.system"', 'b"x"', 'dict(a=1)', '0x' + 9999 * 'f'])
     def test_a_checkpoint_of_a_stranger(self, kind):
@@ -135,7 +138,7 @@ class TestWhatIsTheSame:
             f'model = dict(data_preprocessor=dict(type={kind}, mean={kind}))\n'
             f'test_dataloader = dict(dataset=dict(pipeline=[{step}]))'
         )
-        found = list(preparation_changes({'cfg': text}, TRAINED))
+        found = list(changes_since_training({'cfg': text}, TRAINED))
         assert any(one.startswith('steps ') for one in found) and all(len(one) < 300 for one in found)
 
 
@@ -143,3 +146,38 @@ def test_a_config_has_the_values_of_its_text():
     cfg = Config(dict(a=dict(b=[dict(c=1, d=(2, 3)), dict(e=[])]), f=[[dict(g='h')], 4], i=None))
     expected = {'a.b.0.c': 1, 'a.b.0.d': (2, 3), 'a.b.1.e': [], 'f.0.0.g': 'h', 'f.1': 4, 'i': None}
     assert config_values(cfg) == config_values(cfg.pretty_text) == expected
+
+
+class TestModel:
+    @pytest.mark.parametrize(
+        ('options', 'expected'),
+        [
+            ({'head.encoder.num_heads': 2}, ['head.encoder.num_heads 4 -> 2']),
+            ({'head.encoder.pre_norm': False}, ['head.encoder.pre_norm True -> False']),
+            ({'head.normalize_tokens': True}, ['head.normalize_tokens False -> True']),  # the default was not written
+            ({'head.normalize_tokens': False}, []),
+            ({'backbone.strides': (1, 1, 2, 1)}, ['backbone.strides (1, 2, 1, 1) -> (1, 1, 2, 1)']),
+            ({'head.type': 'sarlp.SARLPHead'}, []),
+            ({'head.type': 'SGREHead'}, ["head.type 'SARLPHead' -> 'SGREHead'"]),
+            # what bears on the training alone
+            ({'head.sgfe.dropout': 0.3, 'head.encoder.dropout': 0.2, 'frozen_backbone': True}, []),
+            ({'head.num_classes': 3, 'head.label_embedding.file': 'b.npz', 'method.type': 'SGRE'}, []),
+            ({'backbone.zero_init_residual': True, 'recompute_backbone': True}, []),
+        ],
+    )
+    def test_what_does_not_show_in_the_weights(self, options, expected):
+        trained, now = (
+            load_config('sarlp_r18_digits_p0.1', {f'model.{key}': value for key, value in one.items()})
+            for one in ({}, options)
+        )
+        assert changes(trained, now) == expected
+        assert len(changes(now, trained)) == len(expected)
+
+    def test_it_is_a_note(self):
+        trained, now = (load_config('sarlp_r18_digits_p0.1', {'model.head.encoder.num_heads': n}) for n in (4, 2))
+        assert changes_since_training({'cfg': trained.pretty_text}, now).kind == 'note'
+
+    def test_losses_of_the_head_are_of_earlier_versions(self):
+        trained = load_config('sarlp_r18_digits_p0.1')
+        trained.model.head.loss = trained.model.method.pop('loss')
+        assert changes(trained, load_config('sarlp_r18_digits_p0.1')) == []
