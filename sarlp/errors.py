@@ -17,6 +17,10 @@ class UserValueError(UserError, ValueError):
     """Values of a user that do not fit each other, raised where a ValueError is what a caller in Python expects."""
 
 
+class GraveWarning(UserWarning):
+    """What is hardly ever meant; tools show it as ``warning: message``, and a plain UserWarning as a note."""
+
+
 def first_line(error: BaseException) -> str:
     """What an error of another library says, in one line, for a message of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

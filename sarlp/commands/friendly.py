@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 
-from sarlp.errors import UserError
+from sarlp.errors import GraveWarning, UserError
 
 
 @contextlib.contextmanager
@@ -16,7 +16,7 @@ def friendly_errors() -> Iterator[None]:
 
     That is :class:`sarlp.errors.UserError` and what the operating system refuses (:class:`OSError`: missing file, no
     permission, full disk). Every other exception is a bug and keeps its traceback. Ctrl-C ends with exit code 130.
-    A ``UserWarning`` is shown as ``note: message``.
+    A ``UserWarning`` is shown as ``note: message``, a :class:`sarlp.errors.GraveWarning` as ``warning: message``.
     """
     if not gc.isenabled():  # by sarlp.commands.main
         gc.freeze()
@@ -27,7 +27,9 @@ def friendly_errors() -> Iterator[None]:
         message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
     ) -> str:
         # what is said to a person needs no place in the code
-        return f'note: {message}\n' if category is UserWarning else before(message, category, filename, lineno, line)
+        if category not in (UserWarning, GraveWarning):
+            return before(message, category, filename, lineno, line)
+        return f'{"note" if category is UserWarning else "warning"}: {message}\n'
 
     warnings.formatwarning = note
     try:

@@ -50,6 +50,7 @@ def load_config(name: str | os.PathLike, options: Mapping | Sequence[str] | None
     cfg._cfg_dict.pop('over', None)  # what a method's file goes over has been read
     merge_options(cfg, options)
     upgrade(cfg)
+    _give_preprocessor(cfg, path)
     check_texts(cfg)
     spread_data_sets(cfg)
     fill_in(cfg, tuple(options))
@@ -58,6 +59,24 @@ def load_config(name: str | os.PathLike, options: Mapping | Sequence[str] | None
     if cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
     return cfg
+
+
+def _give_preprocessor(cfg: Config, path: Path) -> None:
+    """Into the model, in place: MMEngine's training looks for it at the top as well, and nothing that predicts does.
+
+    Raises:
+        UserError: there is one at both places, of which the one at the top would be of no effect.
+    """
+    given = cfg._cfg_dict.pop('data_preprocessor', None)
+    if given is None:
+        return
+    if (cfg.get('model') or {}).get('data_preprocessor', given) != given:
+        raise UserError(
+            f'{path}: data_preprocessor at the top would have no effect beside model.data_preprocessor, which differs; '
+            'leave it out, or set that one'
+        )
+    if cfg.get('model') is not None:
+        cfg.model.data_preprocessor = given
 
 
 def _write_variant(path: str | Path, folder: str | Path) -> str:

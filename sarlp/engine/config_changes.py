@@ -4,8 +4,10 @@ A checkpoint holds its config as Python text. It is read as data here, never run
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from mmengine.config import Config
 
 from sarlp.io.json_file import show
 
@@ -20,45 +22,61 @@ _PLACES = {'tokens.dir', 'tokens.max_gb'}
 _NONE = object()
 
 
-def config_values(text: str) -> dict[str, Any]:
-    """The values of a config by their dotted keys, as far as they are plain; {} for what is no config.
+def config_values(config: str | Config) -> dict[str, Any]:
+    """The values of a config by their dotted keys; {} for a text that is no config.
 
     Args:
-        text: as MMEngine's ``Config.pretty_text`` gives it.
+        config: itself, or its text as MMEngine's ``Config.pretty_text`` gives it, of which what is not plain, such as
+            ``inf``, stays text.
     """
+    if isinstance(config, Config):
+        return dict(_flat(config.to_dict()))
     try:
-        body = ast.parse(text).body
-        values: dict[str, Any] = {}
-        for statement in body:
-            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-                values.update(_flat(statement.targets[0].id, statement.value))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # from whomever
+        tree = {
+            statement.targets[0].id: _read(statement.value)
+            for statement in ast.parse(config).body
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
+        }
+        return dict(_flat(tree))
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):  # from whomever
         return {}
-    return values
 
 
-def _flat(key: str, node: ast.expr) -> Iterator[tuple[str, Any]]:
+def _read(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict' and not node.args:
-        items: list[tuple[Any, ast.expr]] = [(word.arg, word.value) for word in node.keywords]
-    elif isinstance(node, ast.Dict):
-        items = [(ast.literal_eval(name), value) for name, value in zip(node.keys, node.values, strict=True) if name]
-    elif isinstance(node, ast.List | ast.Tuple) and any(isinstance(entry, ast.Call | ast.Dict) for entry in node.elts):
-        items = list(enumerate(node.elts))
+        return {word.arg: _read(word.value) for word in node.keywords}
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {ast.literal_eval(name): _read(value) for name, value in pairs if name}
+    if isinstance(node, ast.List | ast.Tuple) and any(isinstance(part, ast.Call | ast.Dict) for part in ast.walk(node)):
+        return [_read(entry) for entry in node.elts]
+    try:
+        return ast.literal_eval(node)
+    except ValueError:  # inf, nan
+        return ast.unparse(node)
+
+
+def _flat(tree: Any, key: str = '') -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        items: Iterable[tuple[Any, Any]] = tree.items()
+    elif _has_parts(tree):
+        items = enumerate(tree)
     else:
-        try:
-            yield key, ast.literal_eval(node)
-        except ValueError:  # inf, nan
-            yield key, ast.unparse(node)
+        yield key, tree
         return
     for name, value in items:
-        yield from _flat(f'{key}.{name}', value)
+        yield from _flat(value, f'{key}.{name}' if key else str(name))
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(isinstance(entry, Mapping) or _has_parts(entry) for entry in value)
 
 
 def config_changes(before: str, now: str) -> list[str]:
     """``key: old -> new`` of everything that bears on the training; [] if the older config can not be read.
 
     Args:
-        before, now: as :func:`config_values` reads them.
+        before, now: texts, as :func:`config_values` reads them.
     """
     old, new = config_values(before), config_values(now)
     if not old:

@@ -37,7 +37,7 @@ from sarlp.transforms import BadImageError
 from sarlp.transforms.kept_tokens import KeptTokens
 from sarlp.transforms.single_views import SingleView, single_views
 
-_OF_WEIGHTS = {'init_cfg', 'weights', 'checkpoint_path', 'pretrained'}  # say where they come from, not what they are
+OF_WEIGHTS = {'init_cfg', 'weights', 'checkpoint_path', 'pretrained'}  # say where they come from, not what they are
 _BLOCK = 64 << 20  # bytes, and at most
 _BLOCK_ENTRIES = 256  # entries: what a run that is killed has to compute again
 _BATCH = 32
@@ -125,7 +125,7 @@ class TokenKeeper:
         if asks_backbone(preprocessor):
             preprocessor = {**preprocessor, **normalization_in(model.data_preprocessor)._asdict()}
         self._facts = {
-            'backbone': {key: value for key, value in model_cfg['backbone'].items() if key not in _OF_WEIGHTS},
+            'backbone': {key: value for key, value in model_cfg['backbone'].items() if key not in OF_WEIGHTS},
             'data_preprocessor': preprocessor,
             'dtype': options.dtype,
             'weights': _digest_of_weights(model.backbone),

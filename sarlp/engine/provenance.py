@@ -38,7 +38,7 @@ class Origin(NamedTuple):
 def origin_of(meta: Mapping) -> Origin:
     """Args: ``meta`` of a checkpoint."""
     words = [f'{name} {meta[name]}' for name in ('run', 'epoch', 'iter', 'refitted_from') if meta.get(name) is not None]
-    kind = _digest({key: value for key, value in _values(meta).items() if key.startswith('model.')})
+    kind = _digest({key: value for key, value in trained_values(meta).items() if key.startswith('model.')})
     return Origin(', '.join(words) if meta.get('run') else '', kind)
 
 
@@ -52,7 +52,7 @@ def training_of(meta: Mapping) -> dict[str, Any] | None:
         ``epochs`` asked for, and the ``digest`` of all of its config that bears on the training, but for seeds and
         places of files.
     """
-    values = _values(meta)
+    values = trained_values(meta)
     alike = {key: value for key, value in values.items() if bears_on_training(key) and not key.endswith('.seed')}
     return {'epochs': values.get('train_cfg.max_epochs'), 'digest': _digest(alike)} if values else None
 
@@ -86,8 +86,8 @@ def mask_changes(meta: Mapping, cfg: Config) -> list[str]:
     Returns:
         Nothing, where the present config hides nothing, or the checkpoint does not say how it was trained.
     """
-    values = _values(meta)
-    old, new = _masks(values), _masks(config_values(cfg.pretty_text))
+    values = trained_values(meta)
+    old, new = _masks(values), _masks(config_values(cfg))
     if not values or not new or not any(key.startswith('train_dataloader.') for key in values):
         return []
     if not old:
@@ -116,7 +116,12 @@ def require_masks_of(meta: Mapping, cfg: Config, checkpoint: str | PathLike) -> 
         )
 
 
-def _values(meta: Mapping) -> dict[str, Any]:
+def trained_values(meta: Mapping) -> dict[str, Any]:
+    """The config of a training, see :func:`~sarlp.engine.config_changes.config_values`; {} if it is not there.
+
+    Args:
+        meta: of the checkpoint.
+    """
     return config_values(meta['cfg']) if isinstance(meta.get('cfg'), str) else {}
 
 

@@ -34,6 +34,7 @@ from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.task import task_of
 from sarlp.engine.terminal import note, set_up_terminal
 from sarlp.engine.trainable import restore_frozen
+from sarlp.engine.unlike_training import changes_since_training
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.weights import load_weights
 from sarlp.engine.workers import shield_workers
@@ -330,6 +331,8 @@ class MultiLabelRunner(Runner):
             note(self.logger, f'loaded {filename}')
         else:
             self.logger.info(f'loaded {filename}')
+            if not self._resume and (pixels := changes_since_training(checkpoint['meta'], self.cfg).normalisation):
+                self.logger.warning(f'{filename}: was trained on pixels normalised otherwise ({"; ".join(pixels)})')
         return checkpoint
 
     def _without_average(self, checkpoint: dict) -> None:

@@ -22,6 +22,7 @@ from sarlp.engine.progress import describe_runner
 from sarlp.engine.provenance import images_seen, require_masks_of, training_of
 from sarlp.engine.run_record import BEST, SELECTION
 from sarlp.engine.selection import format_peeking
+from sarlp.engine.unlike_training import changes_since_training
 from sarlp.errors import UserError
 from sarlp.evaluation.metrics import MultiLabelMetric
 from sarlp.evaluation.report import (
@@ -178,6 +179,9 @@ def test(
                 'little of new ones'
             )
             protocol['test_images_trained_on'] = seen
+        if any(changes := changes_since_training(meta.get('meta', {}), protocol_cfg)):
+            print(f'\n{changes.kind}: {changes.text(checkpoint)}')
+            protocol['unlike_training'] = list(changes)
         if protocol['selection'] is not None:
             print(f'\n{format_peeking(protocol["selection"])}')
         if out_dir is not None:

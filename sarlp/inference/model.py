@@ -19,6 +19,7 @@ from sarlp.engine.checkpoint_file import trained_classes
 from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.testing import pipeline_for_testing
+from sarlp.engine.unlike_training import warn_of_changes
 from sarlp.errors import UserError, UserValueError
 from sarlp.io.quiet import quiet_mmengine
 from sarlp.models.classifier import MultiLabelClassifier
@@ -40,7 +41,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
 
     Returns:
         The model in evaluation mode, with ``model.cfg``, ``model.classes`` and ``model.meta``, what the checkpoint says
-        of itself.
+        of itself. A warning says where it is used unlike it was trained.
 
     Raises:
         UserError: config or checkpoint is missing, or they do not fit; or there is no such device.
@@ -60,6 +61,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
         model = MODELS.build({**cfg.model, 'method': None})
     load_weights(model, content, checkpoint)
     model.cfg, model.classes, model.meta = cfg, classes, content.get('meta', {})
+    warn_of_changes(model.meta, cfg, checkpoint)
     return model.to(device).eval()
 
 

@@ -70,6 +70,8 @@ def show(value: Any) -> str:
         text = repr(value)
     except RecursionError:  # nested almost too deep to be read
         text = f'a nested value of type {type(value).__name__}'
+    except ValueError:  # more digits than Python writes
+        text = 'a number of thousands of digits'
     return text if len(text) <= 120 else text[:117] + '...'
 
 

@@ -144,3 +144,21 @@ def test_work_dir_is_named_after_the_config():
 def test_options_reach_the_mask(make_config):
     cfg = make_config(**{'train_dataloader.dataset.label_mask.known_ratio': 0.3})
     assert cfg.train_dataloader.dataset.label_mask.to_dict() == dict(type='RandomKnownLabels', known_ratio=0.3, seed=0)
+
+
+def test_a_preprocessor_at_the_top_is_that_of_the_model(tmp_path):
+    """As MMEngine's training has it; prediction builds the model alone."""
+    pixels = load_config('baseline_r18_digits_p0.1').model.data_preprocessor.to_dict() | {'mean': [7, 11, 13]}
+    base, own = "_base_ = 'baseline_r18_digits_p0.1.py'\n", tmp_path / 'own.py'
+    own.write_text(f'{base}data_preprocessor = {pixels!r}\n')
+    with pytest.raises(UserError, match=r'own\.py: data_preprocessor at the top would have no effect beside model\.'):
+        load_config(own)
+    cfg = load_config('baseline_r18_digits_p0.1')
+    del cfg.model['data_preprocessor']
+    cfg.data_preprocessor = pixels
+    cfg.dump(own)
+    read = load_config(own)
+    assert read.model.data_preprocessor == pixels and 'data_preprocessor' not in read
+    read.data_preprocessor = pixels  # the same twice
+    read.dump(own)
+    assert load_config(own).model.data_preprocessor == pixels

@@ -154,6 +154,13 @@ class TestOtherValues:
         assert cycle_of(watch) == close(torch_cycle(2 * LENGTH)[4:])
         assert 'other than before' not in said and 'schedules' not in said
 
+    def test_weights_of_a_run_with_other_pixels(self, work, resume, tmp_path):
+        options = {'load_from': str(work / 'epoch_2.pth'), 'resume': False, 'train_cfg.max_epochs': 1}
+        *_, said = resume(**options, work_dir=str(tmp_path / 'b'))
+        assert 'normalised otherwise' not in said
+        *_, said = resume(**options, **{'model.data_preprocessor.to_rgb': False}, work_dir=str(tmp_path / 'c'))
+        assert 'epoch_2.pth: was trained on pixels normalised otherwise (to_rgb True -> False)' in said
+
     def test_another_kind_of_schedule(self, work, resume):
         schedules = [dict(type='LinearLR', start_factor=0.5, end=4, by_epoch=False), dict(type='StepLR', step_size=1)]
         _, watch, said = resume(**{'train_cfg.max_epochs': 4, 'param_scheduler': schedules})

@@ -22,6 +22,7 @@ from sarlp.inference.inferencer import MultiLabelInferencer
 from sarlp.inference.onnx import check, export
 from sarlp.inference.onnx.facts import read_preprocessing
 from sarlp.inference.onnx.graph import Deployed, Probabilities, halve_weights, to_onnx
+from sarlp.inference.onnx.size import set_image_size
 from sarlp.models.literal import literal_form
 
 from ..place import CLASSES
@@ -311,7 +312,11 @@ def test_pipelines_that_can():
     expected = dict(width=64, height=32, interpolation='area', jpeg_min_side=32)
     assert read_preprocessing(cached) == expected
     assert read_preprocessing(cached, (16, 8)) == expected | dict(width=16, height=8)
+    set_image_size(cached, (128, 96))
+    assert read_preprocessing(cached) == expected | dict(width=128, height=96, jpeg_min_side=96)  # as many are decoded
     square = config_of([dict(type='sarlp.LoadImage'), dict(type='mmcv.Resize', scale=24), pack])
+    plain = read_preprocessing(config_of([dict(type='LoadImage'), pack]), (16, 8))
+    assert plain == dict(width=16, height=8, interpolation='antialias', jpeg_min_side=None)
     assert read_preprocessing(square) == dict(width=24, height=24, interpolation='bilinear', jpeg_min_side=None)
 
 

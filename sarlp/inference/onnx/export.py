@@ -15,6 +15,7 @@ from sarlp.inference.inferencer import read_calibration
 from sarlp.inference.onnx.check import largest_differences, latencies, open_session
 from sarlp.inference.onnx.facts import metadata, read_preprocessing
 from sarlp.inference.onnx.graph import Deployed, halve_weights, to_onnx
+from sarlp.inference.onnx.size import set_image_size, warn_of_size
 from sarlp.io.files import atomic_write
 from sarlp.io.outputs import check_output
 
@@ -84,10 +85,14 @@ def export_onnx(
     checkpoint = find_checkpoint(checkpoint)
     given = (cfg.filename, checkpoint, calibration)
     check_output(out, [file for file in given if isinstance(file, str | os.PathLike)], _is_exported)
+    if image_size is not None:  # before it is compared with that of the training
+        set_image_size(cfg, image_size)
     preprocessing = read_preprocessing(cfg, image_size)
     size = preprocessing['width'], preprocessing['height']
     # where onnxruntime computes here, too: a GPU rounds otherwise, and its times would compare with nothing
     model = init_model(cfg, checkpoint, 'cpu')
+    if image_size is not None:
+        warn_of_size(cfg, image_size)
     fitted = read_calibration(calibration, model, checkpoint)
     deployed = Deployed(prepare_for_inference(copy.deepcopy(model)), fitted).eval()
 

@@ -11,7 +11,9 @@ from sarlp import __version__
 from sarlp.engine.testing import pipeline_for_testing
 from sarlp.errors import UserError
 from sarlp.evaluation.calibration import Calibration
+from sarlp.inference.onnx.size import resizes, sides
 from sarlp.io.json_file import plain
+from sarlp.io.pixels import ANTIALIAS
 
 
 def read_preprocessing(cfg: Config, image_size: Sequence[int] | None = None) -> dict[str, Any]:
@@ -23,14 +25,14 @@ def read_preprocessing(cfg: Config, image_size: Sequence[int] | None = None) -> 
 
     Returns:
         ``width`` and ``height`` in px; ``interpolation`` of :class:`~sarlp.transforms.Resize`, which does not keep the
-        ratio of the sides; ``jpeg_min_side``, see :class:`~sarlp.transforms.LoadImage`, or None; and its ``bits``, if
-        set.
+        ratio of the sides, ``'antialias'`` where the pipeline has none; ``jpeg_min_side``, see
+        :class:`~sarlp.transforms.LoadImage`, or None; and its ``bits``, if set.
 
     Raises:
         UserError: the pipeline does more than load, resize and pack; or it does not resize and no size is given; or
             the model takes no images of this size.
     """
-    facts: dict[str, Any] = dict(interpolation='bilinear', jpeg_min_side=None)
+    facts: dict[str, Any] = dict(interpolation=ANTIALIAS, jpeg_min_side=None)
     found = None
     for step in pipeline_for_testing(cfg):
         kind = step['type'].rpartition('.')[2]
@@ -38,8 +40,8 @@ def read_preprocessing(cfg: Config, image_size: Sequence[int] | None = None) -> 
             facts['jpeg_min_side'] = step.get('min_side')
             if step.get('bits') is not None:
                 facts['bits'] = step['bits']
-        if kind in ('Resize', 'LoadResizedImage') and step.get('scale') is not None and not step.get('keep_ratio'):
-            found = step['scale'] if isinstance(step['scale'], Sequence) else (step['scale'],) * 2
+        if resizes(step):
+            found = sides(step['scale'])
             facts['interpolation'] = step.get('interpolation', 'bilinear')
         elif kind not in ('LoadImage', 'PackMultiLabel'):
             raise UserError(

@@ -1,0 +1,66 @@
+"""The size of the images that an exported model takes, where it is another than that of the config."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config
+
+from sarlp.datasets.annotation import load_annotation
+from sarlp.datasets.nesting import annotation_path, image_folder, leaves
+from sarlp.engine.testing import pipeline_for_testing
+from sarlp.errors import UserError
+from sarlp.io.pixels import read_rgb
+
+
+def set_image_size(cfg: Config, image_size: Sequence[int]) -> None:
+    """Let the test pipeline of a config resize to another size, in place, as far as it resizes to a fixed one.
+
+    Args:
+        cfg: of a model.
+        image_size: (width, height). A ``min_side`` that is the shorter side of the present size follows.
+    """
+    for leaf in leaves(cfg.test_dataloader.dataset):
+        for step in leaf.get('pipeline', ()):
+            if resizes(step):
+                before, step['scale'] = min(sides(step['scale'])), tuple(image_size)
+                for loading in leaf['pipeline']:
+                    if loading.get('min_side') == before:
+                        loading['min_side'] = min(image_size)
+
+
+def warn_of_size(cfg: Config, image_size: Sequence[int]) -> None:
+    """A warning, if the test pipeline does not resize, and the first image of its data is there and of another size.
+
+    Args:
+        cfg: of a model.
+        image_size: (width, height) that the exported model takes.
+    """
+    if any(map(resizes, pipeline_for_testing(cfg))):
+        return  # that is compared with the training's by the configs alone
+    leaf = leaves(cfg.test_dataloader.dataset)[0]
+    if not annotation_path(leaf).is_file():
+        return
+    _, images = load_annotation(annotation_path(leaf))
+    path = image_folder(leaf) / images[0]['img_path'] if images else None
+    try:
+        height, width = image_size[::-1] if path is None else read_rgb(path).shape[:2]
+    except (OSError, UserError):
+        return
+    if (width, height) != tuple(image_size):
+        warnings.warn(
+            f'the config does not resize images, and those of its data are {width} x {height} px ({path}): a model '
+            f'that was trained on such may be worse on images of {" x ".join(map(str, image_size))} px',
+            stacklevel=3,
+        )
+
+
+def resizes(step: Mapping[str, Any]) -> bool:
+    """Whether a step of a pipeline resizes to a fixed size, whatever the ratio of the sides."""
+    kind = step['type'].rpartition('.')[2]
+    return kind in ('Resize', 'LoadResizedImage') and step.get('scale') is not None and not step.get('keep_ratio')
+
+
+def sides(scale: int | Sequence[int]) -> Sequence[int]:
+    """(width, height) of a ``scale``, which may be one number for both."""
+    return scale if isinstance(scale, Sequence) else (scale, scale)
