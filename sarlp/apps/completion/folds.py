@@ -76,9 +76,8 @@ def _left(taken: Sequence[float], index: int, number: int, whole_after: bool) ->
     """What to say of the time that is left before a fold, by the seconds that others took."""
     if not taken:
         return ''
-    models = (
-        number - index + (number / (number - 1) if whole_after else 0)
-    )  # all images are so many times a fold's rest
+    of_all = number / (number - 1) if whole_after else 0  # all images are so many times the rest of a fold
+    models = number - index + of_all
     what = 'the folds and the model of all images' if whole_after else 'the folds'
     return f', {timedelta(seconds=round(np.mean(taken) * models))} left for {what}'
 
