@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from sarlp.models.bilinear_attention import LowRankBilinearAttention
 from sarlp.models.column_slices import column_slices
+from sarlp.models.dropout import Dropout
 from sarlp.registry import MODELS
 
 
@@ -35,7 +36,7 @@ class SGFE(BaseModule):
         super().__init__(init_cfg)
         self.attention = LowRankBilinearAttention(token_dim, class_dim, attention_dim)
         width = class_dim + token_dim
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, num_classes))
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), Dropout(dropout), nn.Linear(width, num_classes))
 
     def forward(self, tokens: Tensor, class_vectors: Tensor) -> Tensor:
         """Args: tokens (B, P, D); class_vectors (B, C, V) or, shared by all images, (C, V). Returns the token scores s

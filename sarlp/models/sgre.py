@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sarlp.models.bilinear_attention import LowRankBilinearAttention
+from sarlp.models.dropout import Dropout
 from sarlp.models.heads import MultiLabelHead
 from sarlp.models.linear_norm import LinearNorm
 from sarlp.registry import MODELS
@@ -69,7 +70,7 @@ class SGREHead(MultiLabelHead):
         self.class_score = nn.Linear(in_channels, num_classes)  # a weight row for the feature of each class
         self.guide = ClassGuidedTokens(in_channels)
         width = 2 * in_channels
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, num_classes))
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Dropout(dropout), nn.Linear(width, num_classes))
 
     def pool(self, scores: Tensor) -> Tensor:
         return scores.max(1).values

@@ -93,21 +93,21 @@ def _blocks(u: Tensor, v: Tensor, block: int | None) -> Iterator[tuple[int, int,
                 yield image, image if len(v) > 1 else 0, slice(p, p + tokens), slice(c, c + classes)
 
 
-def _logistic_grid(u: Tensor, v: Tensor) -> Tensor:
+def _logistic_grid(twice_u: Tensor, v: Tensor) -> Tensor:
     """``sigmoid(2 u v)`` (tokens, classes, A), of which ``2 s - 1`` is the tanh.
 
     The logistic function is three times faster than the tanh of torch on a CPU, and the factor and the offset are
     taken out of the sums.
     """
-    return (u[:, None] * v).mul_(2).sigmoid_()
+    return (twice_u[:, None] * v).sigmoid_()
 
 
 def forward_in_blocks(u: Tensor, v: Tensor, w: Tensor, block: int | None = None) -> Tensor:
     """:func:`tanh_grid` by operations of torch; ``block`` numbers of the grid are held at a time."""
     u, v = u.to(w.dtype), v.to(w.dtype)
-    out = w.new_empty(u.shape[0], u.shape[1], v.shape[1])
+    twice_u, out = 2 * u, w.new_empty(u.shape[0], u.shape[1], v.shape[1])
     for image, row, p, c in _blocks(u, v, block):
-        out[image, p, c] = _logistic_grid(u[image, p], v[row, c]) @ w
+        out[image, p, c] = _logistic_grid(twice_u[image, p], v[row, c]) @ w
     return out.mul_(2).sub_(w.sum())
 
 
@@ -116,10 +116,10 @@ def backward_in_blocks(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of u, v and w, all of the dtype of ``w``, from ``grad`` (B, P, C); the grid is computed anew."""
     u, v, grad = u.to(w.dtype), v.to(w.dtype), grad.to(w.dtype)
-    grad_u, grad_v, grad_w = torch.zeros_like(u), torch.zeros_like(v), torch.zeros_like(w)
+    twice_u, grad_u, grad_v, grad_w = 2 * u, torch.zeros_like(u), torch.zeros_like(v), torch.zeros_like(w)
     for image, row, p, c in _blocks(u, v, block):
         tokens, classes, g = u[image, p], v[row, c], grad[image, p, c]
-        grid = _logistic_grid(tokens, classes)
+        grid = _logistic_grid(twice_u[image, p], classes)
         grad_w.addmv_(grid.flatten(0, 1).T, g.flatten())
         # from here on: g * s (1 - s), a quarter of the derivative of the tanh
         grid = torch.ops.aten.sigmoid_backward(g[..., None].expand_as(grid), grid)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sarlp.errors import UserValueError
+from sarlp.models.dropout import Dropout
 from sarlp.models.heads import MultiLabelHead, attentive_pool
 from sarlp.registry import MODELS
 
@@ -48,7 +49,7 @@ class TokenHead(MultiLabelHead):
             raise UserValueError(f'TokenHead: places must be at least 1, got {places!r}')
         self.sharpness, self.places = sharpness, places
         self.norm = nn.BatchNorm1d(in_channels) if normalize else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.hidden = None if hidden_dim is None else nn.Linear(in_channels, hidden_dim)
         self.score = nn.Linear(in_channels if hidden_dim is None else hidden_dim, num_classes)
 
