@@ -15,7 +15,7 @@ from sarlp.datasets.nesting import classes_of, name_files, order_classes, requir
 from sarlp.engine.custom import choose_embeddings, fill_in, spread_data_sets
 from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.inputs import check_inputs
-from sarlp.engine.options import check_texts, merge_options, read_options
+from sarlp.engine.options import check_texts, check_typed, merge_options, read_options
 from sarlp.engine.run_options import check_options
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.engine.selection import hold_out_labels, measures_test_set
@@ -41,13 +41,16 @@ def load_config(name: str | os.PathLike, options: Mapping | Sequence[str] | None
         options: changes, as :func:`~sarlp.engine.options.read_options` takes them.
 
     Raises:
-        UserError: there is no such config, or no such base, or it is not as it must be.
+        UserError: there is no such config, or no such base, or it is not as it must be; or an option that was typed
+            changes nothing (:func:`~sarlp.engine.options.check_typed`).
     """
     path = find_config(name)
-    options = read_options(options)
+    typed, options = not isinstance(options, Mapping), read_options(options)
     with tempfile.TemporaryDirectory() as folder, _unwritten_bases(folder):
         cfg = Config.fromfile(path if path.is_file() else _write_variant(path, folder))
     cfg._cfg_dict.pop('over', None)  # what a method's file goes over has been read
+    if typed:
+        check_typed(cfg, options)
     merge_options(cfg, options)
     upgrade(cfg)
     check_texts(cfg)
