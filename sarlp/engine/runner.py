@@ -18,6 +18,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sarlp.engine.accumulation import AccumulationHook
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.compiling import compile_parts, has_graphs
 from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
@@ -94,6 +95,9 @@ class MultiLabelRunner(Runner):
             self.register_hook(KeptTokensHook())
         if self._train_dataloader is not None:
             self.register_hook(MethodHook())
+            parts = self.cfg.get('optim_wrapper', {}).get('accumulative_counts', 1)
+            if isinstance(parts, int) and parts > 1:  # what is no number, MMEngine refuses
+                self.register_hook(AccumulationHook(parts))
 
     def dump_config(self) -> None:
         """Into the work directory; that of a test would take the place of the one that trains, and lies by its log."""
