@@ -30,7 +30,7 @@ from sarlp.engine.provenance import TRAINED_ON, trained_images
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
 from sarlp.engine.run_options import check_metrics
 from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
-from sarlp.engine.start import Start, is_in_place, read_start
+from sarlp.engine.start import Start, alone_in, is_in_place, read_start
 from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.task import task_of
 from sarlp.engine.terminal import note, set_up_terminal
@@ -72,6 +72,7 @@ class MultiLabelRunner(Runner):
 
     record: RunRecord | None = None
     _start: Start | None = None
+    _alone: Any = contextlib.nullcontext()  # a stack, once there is a start
     _resumed: dict = {}
     _seen_before: torch.Tensor | None = None  # images, by the run that this one resumes
     _train_dataloader: DataLoader | Mapping | None  # of MMEngine's Runner, as _has_loaded
@@ -95,9 +96,7 @@ class MultiLabelRunner(Runner):
             self.register_hook(KeptTokensHook())
         if self._train_dataloader is not None:
             self.register_hook(MethodHook())
-            parts = self.cfg.get('optim_wrapper', {}).get('accumulative_counts', 1)
-            if isinstance(parts, int) and parts > 1:  # what is no number, MMEngine refuses
-                self.register_hook(AccumulationHook(parts))
+            self.register_hook(AccumulationHook())
 
     def dump_config(self) -> None:
         """Into the work directory; that of a test would take the place of the one that trains, and lies by its log."""
@@ -184,7 +183,7 @@ class MultiLabelRunner(Runner):
         cfg.pop('fresh', None)
         cfg.resume, cfg.load_from = False, start.weights
         runner = super().from_cfg(cfg)
-        runner._start = start
+        runner._start, runner._alone = start, contextlib.ExitStack()
         return runner
 
     def register_hook(self, hook: Hook | Mapping, *args, **kwargs) -> None:
@@ -194,6 +193,10 @@ class MultiLabelRunner(Runner):
     def build_param_scheduler(self, scheduler: Any) -> list:
         with _options_of(scheduler, 'param_scheduler'):
             return super().build_param_scheduler(scheduler)
+
+    def train(self):
+        with self._alone:
+            return super().train()
 
     def load_or_resume(self) -> None:
         """Bring the runner to where its training starts, and its work directory into order for it."""
@@ -225,7 +228,8 @@ class MultiLabelRunner(Runner):
             barrier()
 
     def _choose(self, start: Start) -> tuple[Path | None, RunRecord]:
-        """The checkpoint to go on from, and the record to go on with."""
+        """The checkpoint to go on from, and the record to go on with. No other process trains here from now on."""
+        self._alone.enter_context(alone_in(self.work_dir))
         folder = None if start.folder.resolve() == Path(self.work_dir).resolve() else str(start.folder.resolve())
         record = read_record(self.work_dir)
         file = start.file
