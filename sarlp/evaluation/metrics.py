@@ -14,7 +14,7 @@ import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.evaluator import BaseMetric
 
-from sarlp.errors import UserError, UserValueError
+from sarlp.errors import UserError, UserValueError, check_threshold
 from sarlp.evaluation.blocks import illegal_labels
 from sarlp.evaluation.functional import (
     average_precision_of_kinds,
@@ -50,7 +50,7 @@ class _ScoresMetric(BaseMetric):
         # `save_best='mAP'` and the results table name.
         super().__init__(collect_device=collect_device, prefix=prefix or 'none')
         self.prefix = prefix
-        self.threshold = threshold
+        self.threshold = check_threshold(threshold)
         self.scale = 100.0 if percent else 1.0
         self.scores_dir = scores_dir
         self.report: dict[str, Any] | None = None

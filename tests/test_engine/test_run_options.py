@@ -67,6 +67,7 @@ WORKS = [
         ['best_b_mAP_epoch_1.pth', 'best_mAP_epoch_1.pth', 'epoch_1.pth'],
     ),
 ]
+STOP = dict(type='EarlyStoppingHook', monitor='mAP', rule='greater')
 REFUSED = [
     (
         {CHECKPOINT + 'save_best': 'mAPP'},
@@ -99,6 +100,9 @@ REFUSED = [
         'keeps anneal_func = function in its state',
     ),
     ({'custom_hooks': [dict(type='EarlyStoppingHook', monitor='accuracy')]}, "monitor = 'accuracy' is not measured"),
+    ({'custom_hooks': [dict(STOP, patience='two')]}, "patience must be a whole number from 0 on, got 'two'"),
+    ({'custom_hooks': [dict(STOP, min_delta='1')]}, "min_delta must be a number, got '1'"),
+    ({'val_evaluator.threshold': 30}, 'threshold must be a number from 0 to 1, got 30'),
     ({'optim_wrapper.optimizer.lr': -1.0}, 'optim_wrapper: .*Invalid learning rate'),
 ]
 
