@@ -4,15 +4,18 @@ Values are read as MMEngine reads them, with one exception. Where a text is want
 typed: a folder named ``2024`` is no number, and one named ``my photos`` keeps its space.
 """
 
+import contextlib
 import difflib
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from sarlp.errors import UserError, shorten
+from sarlp.errors import UserError, UserValueError, shorten
+from sarlp.io.json_file import show
 
 # last parts of the keys whose values are texts; those of the first line are lists of texts where data sets are several
 _LISTS = ('data_root', 'ann_file', 'img_path')
@@ -29,6 +32,8 @@ _OURS = (
 )
 # what is neither yes or no, nor a number, and may stand where one does
 _WORDS = {'resume': ('auto',), 'min_side': ('image_size',)}
+
+_NO_ARGUMENT = re.compile(r"([\w.]+)\.(?:__init__|set_randomness)\(\) got an unexpected keyword argument '(\w+)'")
 
 
 def _ends(key: str, names: Sequence[str]) -> bool:
@@ -170,6 +175,37 @@ def _check_way(cfg: Config, key: str) -> Any:
         else:
             at = at[name]
     return at
+
+
+@contextlib.contextmanager
+def options_of(part: Any, where: str) -> Iterator[None]:
+    """Report what a part of MMEngine or torch refuses as it is built from the config."""
+    shown = show(dict(part) if isinstance(part, Mapping) else part)  # before it is taken apart
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError, AssertionError, ArithmeticError) as error:
+        raise UserValueError(f'{where}: {shown} can not be built: {error}') from error
+
+
+@contextlib.contextmanager
+def known_arguments(cfg: Config) -> Iterator[None]:
+    """Within the block, where parts of a config are built, a name that a part does not know is a slip in the config.
+
+    Raises:
+        UserError: a part has no argument of a name that the config has.
+    """
+    try:
+        yield
+    except TypeError as error:
+        found = _NO_ARGUMENT.fullmatch(str(error))
+        ways = [] if found is None else [way for way, _ in _values(cfg._cfg_dict, '') if way.endswith(f'.{found[2]}')]
+        if found is None or not ways:
+            raise
+        raise UserError(
+            f'{shorten(ways)}: {found[1]} has no argument {found[2]}; correct it, or leave it out'
+        ) from error
 
 
 def check_texts(cfg: Config) -> None:

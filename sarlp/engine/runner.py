@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
 from sarlp.engine.loaders import fit_loader
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.engine.method_hook import MethodHook
+from sarlp.engine.options import known_arguments, options_of
 from sarlp.engine.progress import ProgressHook
 from sarlp.engine.provenance import TRAINED_ON, trained_images
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
@@ -38,24 +39,11 @@ from sarlp.engine.trainable import restore_frozen
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.weights import load_weights
 from sarlp.engine.workers import shield_workers
-from sarlp.errors import UserError, UserValueError
+from sarlp.errors import UserError
 from sarlp.io.files import half_written, sync_folder
-from sarlp.io.json_file import show
 from sarlp.models.normalization import asks_backbone, normalization_in
 from sarlp.names.class_names import require_same
 from sarlp.registry import RUNNERS
-
-
-@contextlib.contextmanager
-def _options_of(part: Any, where: str) -> Iterator[None]:
-    """Report what a part of MMEngine or torch refuses as it is built from the config."""
-    shown = show(dict(part) if isinstance(part, Mapping) else part)  # before it is taken apart
-    try:
-        yield
-    except UserError:
-        raise
-    except (TypeError, ValueError, KeyError, AssertionError, ArithmeticError) as error:
-        raise UserValueError(f'{where}: {shown} can not be built: {error}') from error
 
 
 @RUNNERS.register_module()
@@ -91,7 +79,7 @@ class MultiLabelRunner(Runner):
         super().register_hooks(*args, **kwargs)
         self.register_hook(ProgressHook())
         if self.cfg.get('tokens') is not None:
-            with _options_of(self.cfg.tokens, 'tokens'):
+            with options_of(self.cfg.tokens, 'tokens'):
                 TokenOptions(**self.cfg.tokens)
             self.register_hook(KeptTokensHook())
         if self._train_dataloader is not None:
@@ -142,7 +130,7 @@ class MultiLabelRunner(Runner):
             own = {f'method.{name}': dict(lr_mult=factor) for name, factor in method.lr_mult.items()}
             by_name = {**by_name, 'custom_keys': {**own, **by_name.get('custom_keys', {})}}
             optim_wrapper = {**optim_wrapper, 'paramwise_cfg': by_name}
-        with _options_of(optim_wrapper, 'optim_wrapper'):
+        with options_of(optim_wrapper, 'optim_wrapper'):
             return super().build_optim_wrapper(optim_wrapper)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -187,15 +175,15 @@ class MultiLabelRunner(Runner):
         return runner
 
     def register_hook(self, hook: Hook | Mapping, *args, **kwargs) -> None:
-        with _options_of(hook, 'default_hooks or custom_hooks'):
+        with options_of(hook, 'default_hooks or custom_hooks'):
             super().register_hook(hook, *args, **kwargs)
 
     def build_param_scheduler(self, scheduler: Any) -> list:
-        with _options_of(scheduler, 'param_scheduler'):
+        with options_of(scheduler, 'param_scheduler'):
             return super().build_param_scheduler(scheduler)
 
     def train(self):
-        with self._alone:
+        with self._alone, known_arguments(self.cfg):  # that of loops
             return super().train()
 
     def load_or_resume(self) -> None:

@@ -103,6 +103,12 @@ REFUSED = [
     ({'custom_hooks': [dict(STOP, patience='two')]}, "patience must be a whole number from 0 on, got 'two'"),
     ({'custom_hooks': [dict(STOP, min_delta='1')]}, "min_delta must be a number, got '1'"),
     ({'val_evaluator.threshold': 30}, 'threshold must be a number from 0 to 1, got 30'),
+    ({'model.method.xyz': 3}, 'model.method.xyz: KnownLabels has no argument xyz; correct it, or leave it out'),
+    ({'train_dataloader.dataset.label_mask.known_ration': 0.3}, 'RandomKnownLabels has no argument known_ration'),
+    ({'train_dataloader.batchsize': 3}, 'train_dataloader.batchsize: DataLoader has no argument batchsize'),
+    ({'train_cfg.max_epoch': 3}, 'train_cfg.max_epoch: EpochBasedTrainLoop has no argument max_epoch'),
+    ({'val_evaluator.thresholds': 0.3}, 'val_evaluator.thresholds: _ScoresMetric has no argument thresholds'),
+    ({'randomness.sed': 3}, 'randomness.sed: Runner has no argument sed'),
     ({'optim_wrapper.optimizer.lr': -1.0}, 'optim_wrapper: .*Invalid learning rate'),
 ]
 
