@@ -24,6 +24,7 @@ from sarlp.paths import find_config
 RESULTS = 'results'
 COMPLETED = 'recovered.csv'
 ASKED = 'sweep.json'
+_OWN = {'train_dataloader.dataset.label_mask.seed': '--masks', 'randomness.seed': '--seeds'}
 _PRELOADED = ('sarlp.engine.testing', 'sarlp.inference', 'sarlp.apps.completion')  # what the commands of a run import
 
 
@@ -118,15 +119,23 @@ def plan(
         options: ``KEY=VALUE`` for every run.
         folds: see :class:`Run`; runs whose labels are all known complete nothing.
         masks: seeds of the label masks, with each of which each of ``seeds`` is run; None gives a mask its run's.
+
+    Raises:
+        UserError: there is no such config, or an option sets a seed, which would be that of every run whatever its
+            folder is called.
     """
-    runs = []
+    for option in options:
+        argument = _OWN.get(option.partition('=')[0])
+        if argument is not None:
+            raise UserError(f'--cfg-options {option}: a sweep sets this for each run; give {argument} instead')
+    runs: dict[Path, Run] = {}  # one that is named twice is one
     pairs = [(seed, seed) for seed in seeds] if masks is None else list(product(masks, seeds))
     for model, setting, ratio, (mask, seed) in product(models, settings, known_ratios, pairs):
         name = f'{model}_{setting}_p{ratio:g}'
         seeded = [f'train_dataloader.dataset.label_mask.seed={mask}'] if ratio < 1 else []  # nothing is hidden at 1
         work_dir = Path(root) / name / (f'seed{seed}' if masks is None else f'mask{mask}_seed{seed}')
-        runs.append(Run(find_config(name), work_dir, (*seeded, *options), seed, folds if ratio < 1 else None))
-    return runs
+        runs[work_dir] = Run(find_config(name), work_dir, (*seeded, *options), seed, folds if ratio < 1 else None)
+    return list(runs.values())
 
 
 def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None, jobs: int = 1) -> list[Run]:
