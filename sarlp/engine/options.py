@@ -25,8 +25,9 @@ _TEXTS = (
     *('image_list', 'cache_dir', 'scores_dir'),
     *('backbone.weights', 'init_cfg.checkpoint', 'label_embedding.file', 'label_mask.file'),
 )
-# of the names at the top of a config those that sarlp reads, beside MMEngine's Runner
-_OURS = (
+# of the names at the top of a config those that are no arguments of MMEngine's Runner, and read all the same
+_READ = (
+    *('activation_checkpointing', 'efficient_conv_bn_eval'),  # by the Runner
     *('channels_last', 'compile', 'custom_imports', 'data_root', 'find_unused_parameters', 'fresh', 'image_size'),
     *('model_wrapper_cfg', 'prepare_data', 'recovery_evaluator', 'sync_bn', 'text_encoder', 'text_pooling', 'tokens'),
 )
@@ -122,7 +123,7 @@ def check_typed(cfg: Config, options: Mapping[str, Any]) -> None:
 def _check_read(cfg: Config, key: str) -> None:
     """What nobody reads would change nothing, without a word; custom parts may read what their config has."""
     top, _, rest = key.partition('.')
-    read = {*inspect.signature(Runner.__init__).parameters, *_OURS}
+    read = {*inspect.signature(Runner.__init__).parameters, *_READ}
     if not top or top in read or (top in cfg and 'custom_imports' in cfg):
         return
     values = [(way, value) for way, value in _values(cfg._cfg_dict, '') if way.partition('.')[0] in read]

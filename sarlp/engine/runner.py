@@ -29,7 +29,7 @@ from sarlp.engine.options import known_arguments, options_of
 from sarlp.engine.progress import ProgressHook
 from sarlp.engine.provenance import TRAINED_ON, trained_images
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
-from sarlp.engine.run_options import check_metrics
+from sarlp.engine.run_options import check_metrics, check_parameter_options
 from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
 from sarlp.engine.start import Start, alone_in, is_in_place, read_start
 from sarlp.engine.survey import adopt, newest_checkpoint
@@ -130,6 +130,8 @@ class MultiLabelRunner(Runner):
             own = {f'method.{name}': dict(lr_mult=factor) for name, factor in method.lr_mult.items()}
             by_name = {**by_name, 'custom_keys': {**own, **by_name.get('custom_keys', {})}}
             optim_wrapper = {**optim_wrapper, 'paramwise_cfg': by_name}
+        if isinstance(optim_wrapper, Mapping):
+            check_parameter_options(optim_wrapper, self.model)
         with options_of(optim_wrapper, 'optim_wrapper'):
             return super().build_optim_wrapper(optim_wrapper)
 

@@ -246,6 +246,8 @@ class MultiLabelMetric(_ScoresMetric):
 
     def __init__(self, *args, top_k: int | None = 3, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        if top_k is not None and (type(top_k) is not int or top_k < 1):
+            raise UserValueError(f'top_k must be a whole number of at least 1, or None, got {top_k!r}')
         self.top_k = top_k
 
     def _columns(self, scores: np.ndarray, labels: dict[str, np.ndarray], ignore: np.ndarray) -> tuple[np.ndarray, ...]:

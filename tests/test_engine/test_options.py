@@ -124,7 +124,16 @@ def test_custom_parts_may_read_what_their_config_has(tmp_path):
         load_config(tmp_path / 'mine.py', ['mnie=2'])
 
 
-@pytest.mark.parametrize('option', ['resume=auto', 'resume=True', 'compile.mode=reduce-overhead', 'sync_bn=torch'])
+@pytest.mark.parametrize(
+    'option',
+    [
+        'resume=auto',
+        'resume=True',
+        'compile.mode=reduce-overhead',
+        'sync_bn=torch',
+        'activation_checkpointing=[backbone]',
+    ],
+)
 def test_words_that_stand_where_a_yes_or_no_does(option):
     load_config(CONFIG, [option])
 
