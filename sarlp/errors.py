@@ -1,5 +1,6 @@
 """Errors that whoever runs sarlp can act upon."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,3 +31,14 @@ def shorten(items: Sequence[Any], most: int = _LISTED) -> str:
     """Name the first of many things in one line."""
     more = f' and {len(items) - most:,} more' if len(items) > most else ''
     return ', '.join(map(str, items[:most])) + more
+
+
+def check_threshold(value: Any) -> float:
+    """Of scores; what a person gave. Raises: UserValueError, it is no number from 0 to 1."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise UserValueError(f'threshold must be a number from 0 to 1, got {value!r}')
+    return number

@@ -116,6 +116,27 @@ class TestFigures:
         assert sorted(contents(out)) == [f'{number}.png.png' for number in range(4)]
         assert capsys.readouterr().out.splitlines()[-1] == f'4 figures in {out}'
 
+    @pytest.mark.parametrize(
+        ('option', 'message'),
+        [
+            (('--threshold', '50'), 'threshold must be a number from 0 to 1, got 50.0'),
+            (('--max-images', '-2'), '--max-images must be at least 1, got -2'),
+        ],
+    )
+    def test_options_by_which_nothing_would_be_drawn(self, place, capsys, option, message):
+        with pytest.raises(SystemExit):
+            place.run(
+                'visualize_cam.py',
+                place.config(),
+                place.checkpoint(),
+                '--img',
+                place.root,
+                '--out-dir',
+                place.out,
+                *option,
+            )
+        assert message in capsys.readouterr().err
+
     def test_names_that_lead_out(self, tmp_path):
         for name in ('x/a.png', 'x/y/a.png', 'a.png'):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

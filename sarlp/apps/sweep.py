@@ -24,6 +24,7 @@ from sarlp.paths import find_config
 RESULTS = 'results'
 COMPLETED = 'recovered.csv'
 ASKED = 'sweep.json'
+_OWN = {'train_dataloader.dataset.label_mask.seed': '--masks', 'randomness.seed': '--seeds'}
 _PRELOADED = ('sarlp.engine.testing', 'sarlp.inference', 'sarlp.apps.completion')  # what the commands of a run import
 
 
@@ -118,15 +119,23 @@ def plan(
         options: ``KEY=VALUE`` for every run.
         folds: see :class:`Run`; runs whose labels are all known complete nothing.
         masks: seeds of the label masks, with each of which each of ``seeds`` is run; None gives a mask its run's.
+
+    Raises:
+        UserError: there is no such config, or an option sets a seed, which would be that of every run whatever its
+            folder is called.
     """
-    runs = []
+    for option in options:
+        argument = _OWN.get(option.partition('=')[0])
+        if argument is not None:
+            raise UserError(f'--cfg-options {option}: a sweep sets this for each run; give {argument} instead')
+    runs: dict[Path, Run] = {}  # one that is named twice is one
     pairs = [(seed, seed) for seed in seeds] if masks is None else list(product(masks, seeds))
     for model, setting, ratio, (mask, seed) in product(models, settings, known_ratios, pairs):
         name = f'{model}_{setting}_p{ratio:g}'
         seeded = [f'train_dataloader.dataset.label_mask.seed={mask}'] if ratio < 1 else []  # nothing is hidden at 1
         work_dir = Path(root) / name / (f'seed{seed}' if masks is None else f'mask{mask}_seed{seed}')
-        runs.append(Run(find_config(name), work_dir, (*seeded, *options), seed, folds if ratio < 1 else None))
-    return runs
+        runs[work_dir] = Run(find_config(name), work_dir, (*seeded, *options), seed, folds if ratio < 1 else None)
+    return list(runs.values())
 
 
 def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None, jobs: int = 1) -> list[Run]:
@@ -155,9 +164,9 @@ def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None, jobs: int =
         number, run = numbered
         name = f'[{number}/{len(runs)}] {run.work_dir}'
         if run.is_finished:
-            print(f'{name}: finished before', flush=True)
+            _tell(f'{name}: finished before')
             return True
-        print(f'{name}: starts; sweep.log there says how it fares', flush=True)
+        _tell(f'{name}: starts; sweep.log there says how it fares')
         started = time.monotonic()
         if slurm is not None:
             return _hand_over(run, slurm)
@@ -166,14 +175,19 @@ def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None, jobs: int =
         if ok:
             taken = timedelta(seconds=round(time.monotonic() - started))
             mean = read_json(run.metrics_file)['mAP']  # null if no class has a positive
-            print(f'{name} mAP {"-" if mean is None else f"{mean:.2f}"} after {taken}', flush=True)
+            _tell(f'{name} mAP {"-" if mean is None else f"{mean:.2f}"} after {taken}')
         else:
-            print(f'{name} failed; see {run.work_dir / "sweep.log"}', flush=True)
+            _tell(f'{name} failed; see {run.work_dir / "sweep.log"}')
         return ok
 
     with ThreadPoolExecutor(jobs) as pool:
         done = list(pool.map(do, enumerate(runs, 1)))
     return [run for run, ok in zip(runs, done, strict=True) if not ok]
+
+
+def _tell(line: str) -> None:
+    """With its end in one piece, since several threads tell."""
+    print(f'{line}\n', end='', flush=True)
 
 
 def _hand_over(run: Run, slurm: Sequence[str]) -> bool:

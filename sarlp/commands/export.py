@@ -22,8 +22,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--image-size', type=int, nargs='+', metavar='PX', help='side, or width and height (default: the test pipeline)'
     )
-    parser.add_argument('--calibration', metavar='FILE', help='recovered.json of sarlp recover')
-    parser.add_argument(
+    decide = parser.add_mutually_exclusive_group()
+    decide.add_argument('--calibration', metavar='FILE', help='recovered.json of sarlp recover')
+    decide.add_argument(
         '--threshold',
         type=float,
         default=default('threshold'),

@@ -44,7 +44,10 @@ def parse_args() -> argparse.Namespace:
         help='score of a predicted class; default: %(default)s',
     )
     add_device(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.max_images is not None and args.max_images < 1:
+        parser.error(f'--max-images must be at least 1, got {args.max_images}')
+    return args
 
 
 def main() -> None:

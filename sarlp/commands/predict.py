@@ -32,13 +32,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='images and folders of images')
     parser.add_argument('--out', required=True, metavar='FILE', help='the file to write: .csv, .json or .jsonl')
-    parser.add_argument(
+    decide = parser.add_mutually_exclusive_group()
+    decide.add_argument(
         '--calibration',
         metavar='FILE',
         help='recovered.json of sarlp recover: scores become calibrated probabilities, each class with its '
         'threshold in there',
     )
-    parser.add_argument(
+    decide.add_argument(
         '--threshold',
         type=float,
         default=default_of('inference/inferencer.py', 'MultiLabelInferencer.__init__', 'threshold'),

@@ -99,8 +99,9 @@ def main() -> None:
 
     with friendly_errors():
         from sarlp.apps.serve.app import Limits
-        from sarlp.apps.serve.models import Model, OnnxModel, TorchModel, check_threshold
+        from sarlp.apps.serve.models import Model, OnnxModel, TorchModel
         from sarlp.apps.serve.server import read_token, serve
+        from sarlp.errors import check_threshold
 
         limits = Limits(args.max_mb, args.max_megapixels, args.max_images, os.cpu_count() or 1)
         token = read_token(args.token_file)

@@ -11,7 +11,7 @@ import argparse
 import shlex
 import sys
 
-from sarlp.commands.arguments import new_parser
+from sarlp.commands.arguments import add_cfg_options, new_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         help='also complete the hidden labels of the training images, as sarlp recover --folds K does',
     )
     parser.add_argument('--jobs', type=int, default=1, metavar='N', help='runs at a time; default: %(default)s')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='for every run')
+    add_cfg_options(parser)
     parser.add_argument(
         '--slurm',
         nargs=argparse.REMAINDER,
@@ -54,7 +54,7 @@ def main() -> None:
 
     with friendly_errors():
         grid = (args.models, args.settings, args.known_ratios, args.seeds)
-        runs = plan(*grid, args.root, args.cfg_options, args.folds, args.masks)
+        runs = plan(*grid, args.root, args.cfg_options or (), args.folds, args.masks)
         failed = execute(runs, args.slurm, args.jobs)
     if args.slurm is None:
         print(f'{len(runs) - len(failed)} of {len(runs)} runs are finished; their table:')

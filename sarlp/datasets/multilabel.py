@@ -154,6 +154,8 @@ class MultiLabelDataset(BaseDataset):
     ):
         if on_bad_image not in ('raise', 'skip'):
             raise UserError(f"on_bad_image must be 'raise' or 'skip', got {on_bad_image!r}")
+        if kwargs.get('filter_cfg') is not None:
+            raise UserError('filter_cfg: MultiLabelDataset filters nothing by it; use holdout, fold or indices')
         _check_paths(ann_file, data_root, data_prefix)
         self.label_mask = None if label_mask is None else LABEL_MASKS.build(label_mask)
         self.holdout = holdout

@@ -15,7 +15,7 @@ from sarlp.datasets.nesting import classes_of, name_files, order_classes, requir
 from sarlp.engine.custom import choose_embeddings, fill_in, spread_data_sets
 from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.inputs import check_inputs
-from sarlp.engine.options import check_texts, merge_options, read_options
+from sarlp.engine.options import check_texts, check_typed, known_arguments, merge_options, read_options
 from sarlp.engine.run_options import check_options
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.engine.selection import hold_out_labels, measures_test_set
@@ -41,13 +41,16 @@ def load_config(name: str | os.PathLike, options: Mapping | Sequence[str] | None
         options: changes, as :func:`~sarlp.engine.options.read_options` takes them.
 
     Raises:
-        UserError: there is no such config, or no such base, or it is not as it must be.
+        UserError: there is no such config, or no such base, or it is not as it must be; or an option that was typed
+            changes nothing (:func:`~sarlp.engine.options.check_typed`).
     """
     path = find_config(name)
-    options = read_options(options)
+    typed, options = not isinstance(options, Mapping), read_options(options)
     with tempfile.TemporaryDirectory() as folder, _unwritten_bases(folder):
         cfg = Config.fromfile(path if path.is_file() else _write_variant(path, folder))
     cfg._cfg_dict.pop('over', None)  # what a method's file goes over has been read
+    if typed:
+        check_typed(cfg, options)
     merge_options(cfg, options)
     upgrade(cfg)
     _give_preprocessor(cfg, path)
@@ -198,7 +201,8 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
             measures no recovery, the training data.
 
     Raises:
-        UserError: an input is missing or does not fit; see :func:`~sarlp.engine.inputs.check_inputs`.
+        UserError: an input is missing or does not fit; see :func:`~sarlp.engine.inputs.check_inputs`. Or a part has
+            no argument of a name that the config has.
     """
     upgrade(cfg)
     names = ('test_dataloader',)
@@ -250,4 +254,5 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         cfg.default_hooks = {
             name: hook for name, hook in cfg.default_hooks.items() if name in ('runtime_info', 'timer', 'logger')
         }
-    return MultiLabelRunner.from_cfg(cfg)
+    with known_arguments(cfg):
+        return MultiLabelRunner.from_cfg(cfg)

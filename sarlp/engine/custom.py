@@ -38,8 +38,8 @@ def fill_in(cfg: Config, options: Collection[str] = ()) -> None:
             to every data set, whatever that has.
 
     Raises:
-        UserError: ``image_size`` is no size, the record is damaged, or ``data_root`` is set by hand for a data set that
-            is made of several in different folders.
+        UserError: ``image_size`` is no size, or set by hand for a pipeline that resizes nothing, the record is
+            damaged, or ``data_root`` is set by hand for a data set that is made of several in different folders.
     """
     for name in LOADERS:
         dataset = (cfg.get(name) or {}).get('dataset')
@@ -61,7 +61,12 @@ def fill_in(cfg: Config, options: Collection[str] = ()) -> None:
                     _find_images(leaf)
             if cfg.get('image_size') is not None:
                 divisor = cfg.model.get('size_divisor', 32) or 1  # None is asked of the backbone, later
-                _resize(leaf, cfg.image_size, divisor, 'image_size' in options)
+                _resize(leaf, cfg.image_size, divisor, _IMAGE_SIZE in options)
+                if _IMAGE_SIZE in options and not any(_steps(leaf.get('pipeline', ()))):
+                    raise UserError(
+                        f'image_size={cfg.image_size}: no step of the pipeline of {name} resizes images; leave it out, '
+                        'or add a Resize to the pipelines in a config of your own'
+                    )
 
 
 def _find_images(dataset: ConfigDict) -> None:

@@ -2,6 +2,7 @@
 
 from mmengine.hooks import EarlyStoppingHook as _EarlyStoppingHook
 
+from sarlp.errors import UserValueError
 from sarlp.registry import HOOKS
 
 _STATE = 'early_stopping'
@@ -17,7 +18,17 @@ class EarlyStoppingHook(_EarlyStoppingHook):
     Args:
         monitor: metric.
         **kwargs: of :class:`mmengine.hooks.EarlyStoppingHook`.
+
+    Raises:
+        UserValueError: ``patience`` or ``min_delta`` is no number, which would end the run at its second evaluation.
     """
+
+    def __init__(self, monitor: str, **kwargs):
+        super().__init__(monitor, **kwargs)
+        if type(self.patience) is not int or self.patience < 0:
+            raise UserValueError(f'EarlyStoppingHook.patience must be a whole number from 0 on, got {self.patience!r}')
+        if not isinstance(self.min_delta, int | float):
+            raise UserValueError(f'EarlyStoppingHook.min_delta must be a number, got {self.min_delta!r}')
 
     def before_train(self, runner) -> None:
         state = runner.message_hub.get_info(_STATE)

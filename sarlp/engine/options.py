@@ -4,12 +4,18 @@ Values are read as MMEngine reads them, with one exception. Where a text is want
 typed: a folder named ``2024`` is no number, and one named ``my photos`` keeps its space.
 """
 
+import contextlib
+import difflib
+import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
 
-from sarlp.errors import UserError
+from sarlp.errors import UserError, UserValueError, shorten
+from sarlp.io.json_file import show
 
 # last parts of the keys whose values are texts; those of the first line are lists of texts where data sets are several
 _LISTS = ('data_root', 'ann_file', 'img_path')
@@ -19,6 +25,16 @@ _TEXTS = (
     *('image_list', 'cache_dir', 'scores_dir'),
     *('backbone.weights', 'init_cfg.checkpoint', 'label_embedding.file', 'label_mask.file'),
 )
+# of the names at the top of a config those that are no arguments of MMEngine's Runner, and read all the same
+_READ = (
+    *('activation_checkpointing', 'efficient_conv_bn_eval'),  # by the Runner
+    *('channels_last', 'compile', 'custom_imports', 'data_root', 'find_unused_parameters', 'fresh', 'image_size'),
+    *('model_wrapper_cfg', 'prepare_data', 'recovery_evaluator', 'sync_bn', 'text_encoder', 'text_pooling', 'tokens'),
+)
+# what is neither yes or no, nor a number, and may stand where one does
+_WORDS = {'resume': ('auto',), 'min_side': ('image_size',)}
+
+_NO_ARGUMENT = re.compile(r"([\w.]+)\.(?:__init__|set_randomness)\(\) got an unexpected keyword argument '(\w+)'")
 
 
 def _ends(key: str, names: Sequence[str]) -> bool:
@@ -87,7 +103,56 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
     cfg.merge_from_dict(dict(options))
 
 
-def _check_way(cfg: Config, key: str) -> None:
+def check_typed(cfg: Config, options: Mapping[str, Any]) -> None:
+    """See that what was typed changes something: a slip would be trained for hours without.
+
+    Options that come as a mapping, out of a record or from Python, are not asked.
+
+    Args:
+        cfg: config, before :func:`merge_options`.
+        options: of :func:`read_options`.
+
+    Raises:
+        UserError: nobody reads a key, a value is a text where a number is, or neither True nor False where one is.
+    """
+    for key, value in options.items():
+        _check_read(cfg, key)
+        _check_kind(key, _check_way(cfg, key), value)
+
+
+def _check_read(cfg: Config, key: str) -> None:
+    """What nobody reads would change nothing, without a word; custom parts may read what their config has."""
+    top, _, rest = key.partition('.')
+    read = {*inspect.signature(Runner.__init__).parameters, *_READ}
+    if not top or top in read or (top in cfg and 'custom_imports' in cfg):
+        return
+    values = [(way, value) for way, value in _values(cfg._cfg_dict, '') if way.partition('.')[0] in read]
+    if top in cfg:
+        meant = [
+            f'{way}.{rest}' if rest else way
+            for way, value in values
+            if type(value) is type(cfg[top]) and value == cfg[top]
+        ]
+        why = f'the config file makes others of {top}, and has been read; nothing reads it now'
+    else:
+        meant = [way for way, _ in values if way.endswith(f'.{key}')] or difflib.get_close_matches(top, read)
+        why = f'nothing reads {top}'
+    raise UserError(f'--cfg-options {key}: {why}' + (f'. Is one of these meant: {shorten(meant)}?' if meant else ''))
+
+
+def _check_kind(key: str, before: Any, value: Any) -> None:
+    if isinstance(before, bool) and isinstance(value, str | int | float) and not isinstance(value, bool):
+        wanted = 'True or False'
+    elif isinstance(before, int | float) and isinstance(value, str):
+        wanted = 'a number'
+    else:
+        return
+    if value not in _WORDS.get(key.rpartition('.')[2], ()):
+        raise UserError(f'--cfg-options {key}={value}: expected {wanted}, as {before!r} is')
+
+
+def _check_way(cfg: Config, key: str) -> Any:
+    """What is there now, or None."""
     at: Any = cfg
     names = key.split('.')
     for number, name in enumerate(names):
@@ -104,9 +169,44 @@ def _check_way(cfg: Config, key: str) -> None:
         elif not name:
             raise UserError(f'--cfg-options {key}: a part of the key is empty')
         elif name not in at:
-            return
+            if any(part.isdigit() for part in names[number + 1 :]):
+                way = '.'.join(names[: number + 1])
+                raise UserError(f'--cfg-options {key}: there is no list {way} in this config; set it as a whole')
+            return None
         else:
             at = at[name]
+    return at
+
+
+@contextlib.contextmanager
+def options_of(part: Any, where: str) -> Iterator[None]:
+    """Report what a part of MMEngine or torch refuses as it is built from the config."""
+    shown = show(dict(part) if isinstance(part, Mapping) else part)  # before it is taken apart
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError, AssertionError, ArithmeticError) as error:
+        raise UserValueError(f'{where}: {shown} can not be built: {error}') from error
+
+
+@contextlib.contextmanager
+def known_arguments(cfg: Config) -> Iterator[None]:
+    """Within the block, where parts of a config are built, a name that a part does not know is a slip in the config.
+
+    Raises:
+        UserError: a part has no argument of a name that the config has.
+    """
+    try:
+        yield
+    except TypeError as error:
+        found = _NO_ARGUMENT.fullmatch(str(error))
+        ways = [] if found is None else [way for way, _ in _values(cfg._cfg_dict, '') if way.endswith(f'.{found[2]}')]
+        if found is None or not ways:
+            raise
+        raise UserError(
+            f'{shorten(ways)}: {found[1]} has no argument {found[2]}; correct it, or leave it out'
+        ) from error
 
 
 def check_texts(cfg: Config) -> None:

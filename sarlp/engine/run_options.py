@@ -5,12 +5,19 @@ from collections.abc import Mapping
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
+from torch import nn
 
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.errors import UserError
 from sarlp.registry import HOOKS, LOOPS
 
 _OF_MMENGINE = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')  # None: without
+
+_OF_CUSTOM_KEYS = ('lr_mult', 'decay_mult')
+_OF_PARAMETERS = (
+    *('custom_keys', 'bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult', 'dwconv_decay_mult'),
+    *('dcn_offset_lr_mult', 'bypass_duplicate'),
+)
 
 
 def check_options(cfg: Config) -> None:
@@ -84,6 +91,34 @@ def _check_validation(cfg: Config) -> None:
             f'{" and ".join(absent)} is None, {" and ".join(others)} not: set all three, or all three to None to train '
             'without evaluating'
         )
+
+
+def check_parameter_options(optim_wrapper: Mapping, model: nn.Module) -> None:
+    """See that ``paramwise_cfg`` says something of some parameter; MMEngine passes over what does not.
+
+    Args:
+        optim_wrapper: config; one with a ``constructor`` of its own has other options, and is not looked at.
+        model: whose parameters it is for.
+
+    Raises:
+        UserError: a name in it is none, or of no parameter.
+    """
+    if 'constructor' in optim_wrapper:
+        return
+    where, given = 'optim_wrapper.paramwise_cfg', optim_wrapper.get('paramwise_cfg') or {}
+    known = {name: _OF_PARAMETERS for name in given}
+    for key, values in (given.get('custom_keys') or {}).items():
+        known |= {f'custom_keys.{key}.{name}': _OF_CUSTOM_KEYS for name in values}
+        if not any(key in name for name, _ in model.named_parameters()):
+            raise UserError(
+                f'{where}.custom_keys.{key}: no parameter has that in its name; the log of a run lists them all'
+            )
+    for way, names in known.items():
+        if way.rpartition('.')[2] not in names:
+            raise UserError(
+                f'{where}.{way}: expected one of {", ".join(names)}. A key with a dot in it, such as head.score, '
+                'can be written in a config of your own only'
+            )
 
 
 def check_metrics(runner: Runner) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,20 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from sarlp.engine.accumulation import AccumulationHook
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.compiling import compile_parts, has_graphs
 from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
 from sarlp.engine.loaders import fit_loader
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.engine.method_hook import MethodHook
+from sarlp.engine.options import known_arguments, options_of
 from sarlp.engine.progress import ProgressHook
 from sarlp.engine.provenance import TRAINED_ON, trained_images
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
-from sarlp.engine.run_options import check_metrics
+from sarlp.engine.run_options import check_metrics, check_parameter_options
 from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
-from sarlp.engine.start import Start, is_in_place, read_start
+from sarlp.engine.start import Start, alone_in, is_in_place, read_start
 from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.task import task_of
 from sarlp.engine.terminal import note, set_up_terminal
@@ -38,24 +40,11 @@ from sarlp.engine.unlike_training import changes_since_training
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.weights import load_weights
 from sarlp.engine.workers import shield_workers
-from sarlp.errors import UserError, UserValueError
+from sarlp.errors import UserError
 from sarlp.io.files import half_written, sync_folder
-from sarlp.io.json_file import show
 from sarlp.models.normalization import asks_backbone, normalization_in
 from sarlp.names.class_names import require_same
 from sarlp.registry import RUNNERS
-
-
-@contextlib.contextmanager
-def _options_of(part: Any, where: str) -> Iterator[None]:
-    """Report what a part of MMEngine or torch refuses as it is built from the config."""
-    shown = show(dict(part) if isinstance(part, Mapping) else part)  # before it is taken apart
-    try:
-        yield
-    except UserError:
-        raise
-    except (TypeError, ValueError, KeyError, AssertionError, ArithmeticError) as error:
-        raise UserValueError(f'{where}: {shown} can not be built: {error}') from error
 
 
 @RUNNERS.register_module()
@@ -72,6 +61,7 @@ class MultiLabelRunner(Runner):
 
     record: RunRecord | None = None
     _start: Start | None = None
+    _alone: Any = contextlib.nullcontext()  # a stack, once there is a start
     _resumed: dict = {}
     _seen_before: torch.Tensor | None = None  # images, by the run that this one resumes
     _train_dataloader: DataLoader | Mapping | None  # of MMEngine's Runner, as _has_loaded
@@ -90,11 +80,12 @@ class MultiLabelRunner(Runner):
         super().register_hooks(*args, **kwargs)
         self.register_hook(ProgressHook())
         if self.cfg.get('tokens') is not None:
-            with _options_of(self.cfg.tokens, 'tokens'):
+            with options_of(self.cfg.tokens, 'tokens'):
                 TokenOptions(**self.cfg.tokens)
             self.register_hook(KeptTokensHook())
         if self._train_dataloader is not None:
             self.register_hook(MethodHook())
+            self.register_hook(AccumulationHook())
 
     def dump_config(self) -> None:
         """Into the work directory; that of a test would take the place of the one that trains, and lies by its log."""
@@ -140,7 +131,9 @@ class MultiLabelRunner(Runner):
             own = {f'method.{name}': dict(lr_mult=factor) for name, factor in method.lr_mult.items()}
             by_name = {**by_name, 'custom_keys': {**own, **by_name.get('custom_keys', {})}}
             optim_wrapper = {**optim_wrapper, 'paramwise_cfg': by_name}
-        with _options_of(optim_wrapper, 'optim_wrapper'):
+        if isinstance(optim_wrapper, Mapping):
+            check_parameter_options(optim_wrapper, self.model)
+        with options_of(optim_wrapper, 'optim_wrapper'):
             return super().build_optim_wrapper(optim_wrapper)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -181,16 +174,20 @@ class MultiLabelRunner(Runner):
         cfg.pop('fresh', None)
         cfg.resume, cfg.load_from = False, start.weights
         runner = super().from_cfg(cfg)
-        runner._start = start
+        runner._start, runner._alone = start, contextlib.ExitStack()
         return runner
 
     def register_hook(self, hook: Hook | Mapping, *args, **kwargs) -> None:
-        with _options_of(hook, 'default_hooks or custom_hooks'):
+        with options_of(hook, 'default_hooks or custom_hooks'):
             super().register_hook(hook, *args, **kwargs)
 
     def build_param_scheduler(self, scheduler: Any) -> list:
-        with _options_of(scheduler, 'param_scheduler'):
+        with options_of(scheduler, 'param_scheduler'):
             return super().build_param_scheduler(scheduler)
+
+    def train(self):
+        with self._alone, known_arguments(self.cfg):  # that of loops
+            return super().train()
 
     def load_or_resume(self) -> None:
         """Bring the runner to where its training starts, and its work directory into order for it."""
@@ -222,7 +219,8 @@ class MultiLabelRunner(Runner):
             barrier()
 
     def _choose(self, start: Start) -> tuple[Path | None, RunRecord]:
-        """The checkpoint to go on from, and the record to go on with."""
+        """The checkpoint to go on from, and the record to go on with. No other process trains here from now on."""
+        self._alone.enter_context(alone_in(self.work_dir))
         folder = None if start.folder.resolve() == Path(self.work_dir).resolve() else str(start.folder.resolve())
         record = read_record(self.work_dir)
         file = start.file

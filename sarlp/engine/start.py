@@ -1,5 +1,6 @@
 """How a training begins in its work directory: at the beginning, or from a checkpoint; never beside another run."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from sarlp.engine.checkpoint_file import is_whole
 from sarlp.engine.run_record import RESUMABLE, checkpoints_in, read_record
 from sarlp.engine.survey import newest_checkpoint
 from sarlp.errors import UserError, shorten
+from sarlp.io.files import only_process
 
 AUTO = 'auto'
 
@@ -69,6 +71,15 @@ def _goes_on(work_dir: Path, start: Start) -> bool:
         return False
     newest = newest_checkpoint(work_dir, lambda message: None)
     return newest is not None and newest.resolve() == start.file.resolve()
+
+
+def alone_in(work_dir: str | Path) -> contextlib.AbstractContextManager[None]:
+    """Within the block no other process trains in a work directory. Raises: UserError, one does."""
+    return only_process(
+        Path(work_dir) / '.training',
+        f'{work_dir}: another process trains here now, and the checkpoints of two would mix. Wait for it, or choose '
+        'another --work-dir',
+    )
 
 
 def is_in_place(work_dir: str | Path, file: Path) -> bool:

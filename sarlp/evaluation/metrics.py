@@ -14,7 +14,7 @@ import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.evaluator import BaseMetric
 
-from sarlp.errors import UserError, UserValueError
+from sarlp.errors import UserError, UserValueError, check_threshold
 from sarlp.evaluation.blocks import illegal_labels
 from sarlp.evaluation.functional import (
     average_precision_of_kinds,
@@ -50,7 +50,7 @@ class _ScoresMetric(BaseMetric):
         # `save_best='mAP'` and the results table name.
         super().__init__(collect_device=collect_device, prefix=prefix or 'none')
         self.prefix = prefix
-        self.threshold = threshold
+        self.threshold = check_threshold(threshold)
         self.scale = 100.0 if percent else 1.0
         self.scores_dir = scores_dir
         self.report: dict[str, Any] | None = None
@@ -246,6 +246,8 @@ class MultiLabelMetric(_ScoresMetric):
 
     def __init__(self, *args, top_k: int | None = 3, **kwargs) -> None:
         super().__init__(*args, **kwargs)
+        if top_k is not None and (type(top_k) is not int or top_k < 1):
+            raise UserValueError(f'top_k must be a whole number of at least 1, or None, got {top_k!r}')
         self.top_k = top_k
 
     def _columns(self, scores: np.ndarray, labels: dict[str, np.ndarray], ignore: np.ndarray) -> tuple[np.ndarray, ...]:

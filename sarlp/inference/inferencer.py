@@ -19,7 +19,7 @@ from tqdm import tqdm
 from sarlp.engine import find_checkpoint
 from sarlp.engine.devices import AUTO
 from sarlp.engine.provenance import origin_of
-from sarlp.errors import UserError, UserValueError, shorten
+from sarlp.errors import UserError, UserValueError, check_threshold, shorten
 from sarlp.evaluation.calibration import Calibration
 from sarlp.inference import Predictor, init_model, prepare_for_inference
 from sarlp.inference.model import Seen
@@ -89,13 +89,12 @@ class MultiLabelInferencer:
         threshold: float = 0.5,
         prepare: Mapping[str, Any] | None = None,
     ):
-        if not 0 <= threshold <= 1:  # nor NaN
-            raise UserValueError(f'threshold must be a number from 0 to 1, got {threshold!r}')
+        threshold = check_threshold(threshold)
         model = init_model(config, find_checkpoint(checkpoint), device)
         self.classes: tuple[str, ...] = model.classes
         self.calibration = read_calibration(calibration, model, str(checkpoint))
         if self.calibration is None:
-            self.thresholds = np.full(len(self.classes), float(threshold))
+            self.thresholds = np.full(len(self.classes), threshold)
         else:
             self.thresholds = np.asarray(self.calibration.thresholds, np.float64)
         self.predictor = Predictor(prepare_for_inference(model, **(prepare or {})))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sarlp.datasets.nesting import annotation_paths, build_labels, each_once, order_classes
-from sarlp.errors import UserError
+from sarlp.errors import UserError, check_threshold
 from sarlp.inference import Predictor
 from sarlp.io.image_files import ImageFile, as_text, has_frames, image_file, warn_of_frames
 from sarlp.io.pixels import read_rgb
@@ -104,10 +104,12 @@ def draw_maps(
         The files written, one an image. Of a file with several frames the first is drawn, with one warning at the end.
 
     Raises:
-        UserError: an image does not decode; or a figure would replace what is no earlier figure of the same image.
+        UserError: an image does not decode; the threshold is no number from 0 to 1; or a figure would replace what is
+            no earlier figure of the same image.
     """
     if method not in METHODS:
         raise UserError(f'method must be one of {", ".join(METHODS)}, got {method!r}')
+    threshold = check_threshold(threshold)
     predictor = Predictor(model)
     files = [image if isinstance(image, ImageFile) else image_file(image) for image in images]
     figures = FigureFiles(out_dir, files)

@@ -1,6 +1,7 @@
 """Writing files so that a killed process leaves none half-written."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -77,6 +78,28 @@ def keep_others_out(file: IO, message: str) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UserError(message) from None
+
+
+@contextlib.contextmanager
+def only_process(path: str | os.PathLike, message: str) -> Iterator[None]:
+    """Within the block no other process is in a block of the same file, which is made, and stays, empty.
+
+    Unlike with :func:`keep_others_out` the workers that a process forks do not hold on to it when that process is
+    killed, and blocks of one process do not keep each other out. Where a file system knows no locks, nobody is.
+
+    Raises:
+        UserError: with this message, another process is.
+    """
+    if fcntl is None:
+        yield
+        return
+    with open(path, 'a') as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(message) from None
+        yield
 
 
 def sha256_of(stream: IO[bytes]) -> str:

@@ -5,6 +5,7 @@ import pytest
 
 import sarlp.apps.sweep as sweep
 from sarlp.apps.sweep import Run, execute, plan
+from sarlp.commands.sweep import parse_args
 from sarlp.engine import load_config
 from sarlp.errors import UserError
 
@@ -36,6 +37,26 @@ def test_masks_and_seeds_apart():
     assert [run.work_dir.name for run in runs] == ['mask7_seed3', 'mask7_seed5', 'mask11_seed3', 'mask11_seed5']
     assert [run.seed for run in runs] == [3, 5, 3, 5]
     assert [run.options[0].rpartition('=')[2] for run in runs] == ['7', '7', '11', '11']
+
+
+def test_a_run_that_is_named_twice_is_one():
+    runs = plan(['sarlp', 'sarlp'], ['r18_digits'], [0.1, 0.10], [3, 5, 3], 'root')
+    assert [run.work_dir.name for run in runs] == ['seed3', 'seed5']
+
+
+@pytest.mark.parametrize(
+    ('option', 'argument'),
+    [('train_dataloader.dataset.label_mask.seed=7', '--masks'), ('randomness.seed=7', '--seeds')],
+)
+def test_a_seed_that_would_be_that_of_every_run(option, argument):
+    with pytest.raises(UserError, match=f'{option}: a sweep sets this for each run; give {argument} instead'):
+        plan(['sarlp'], ['r18_digits'], [0.1], [0, 1], 'root', ['a.b=1', option])
+
+
+def test_options_may_be_given_in_several_places(monkeypatch):
+    words = '--models sarlp --cfg-options a=1 --settings r18_digits --cfg-options b=2 c=3'
+    monkeypatch.setattr('sys.argv', ['sarlp sweep', *words.split()])
+    assert parse_args().cfg_options == ['a=1', 'b=2', 'c=3']
 
 
 def test_execute_skips_finished_runs_and_reports_failed_ones(tmp_path, monkeypatch, capsys):

@@ -65,12 +65,12 @@ def test_brackets():
         (['load_from.x=1'], 'load_from.x: load_from is None and has no parts'),
         (['train_cfg.max_epochs.a.b=1'], 'train_cfg.max_epochs is 12 and has no parts'),
         (
-            ['train_pipeline.9.type=x'],
-            r'train_pipeline.9.type: train_pipeline is a list of 3; expected',
+            ['visualizer.vis_backends.9.type=x'],
+            r'vis_backends.9.type: visualizer.vis_backends is a list of 2; expected',
         ),
         (['visualizer.vis_backends.first=1'], 'visualizer.vis_backends is a list of 2'),
         (['model.backbone.out_indices.0=1'], r'model.backbone.out_indices is \(3,\) and has no parts'),
-        (['new=1', 'new.part=2'], 'new.part: new is 1 by another option, and has no parts'),
+        (['tokens=1', 'tokens.part=2'], 'tokens.part: tokens is 1 by another option, and has no parts'),
         (['model..depth=3'], 'model..depth: a part of the key is empty'),
     ],
 )
@@ -80,10 +80,62 @@ def test_key_that_leads_nowhere(options, message):
 
 
 def test_keys_that_lead_somewhere():
-    cfg = load_config(CONFIG, ['train_pipeline.0.min_side=64', 'visualizer.vis_backends.1.type=X', 'a.b.c=2'])
-    assert cfg.train_pipeline[0] == dict(type='LoadImage', min_side=64)
+    key = 'train_dataloader.dataset.pipeline.0.min_side'
+    cfg = load_config(CONFIG, [f'{key}=64', 'visualizer.vis_backends.1.type=X', 'tokens.a.b=2'])
+    assert cfg.train_dataloader.dataset.pipeline[0] == dict(type='LoadImage', min_side=64)
     assert [backend.type for backend in cfg.visualizer.vis_backends] == ['LocalVisBackend', 'X']
-    assert cfg.a.b.c == 2
+    assert cfg.tokens.a.b == 2
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('trian_cfg.max_epochs=3', r'nothing reads trian_cfg. Is one of these meant: train_cfg, '),
+        ('lr=0.5', r'lr: nothing reads lr. Is one of these meant: optim_wrapper.optimizer.lr\?'),
+        ('seed=3', r'these meant: train_dataloader.dataset.label_mask.seed, randomness.seed, '),
+        ('xyzzy=3', r'xyzzy: nothing reads xyzzy$'),
+        (
+            'train_pipeline.0.bits=12',
+            'makes others of train_pipeline, and has been read; nothing reads it now. '
+            r'Is one of these meant: train_dataloader.dataset.pipeline.0.bits\?',
+        ),
+        ('custom_hooks.0.type=X', 'there is no list custom_hooks in this config; set it as a whole'),
+        ('train_dataloader.sampler.shuffle=no', 'shuffle=no: expected True or False, as True is'),
+        ('train_dataloader.num_workers=two', 'num_workers=two: expected a number, as 0 is'),
+        ('image_size=32', 'image_size=32: no step of the pipeline of train_dataloader resizes images'),
+    ],
+)
+def test_what_would_change_nothing(option, message):
+    with pytest.raises(UserError, match=message):
+        load_config(CONFIG, [option])
+
+
+def test_a_record_with_an_option_that_nobody_reads_is_read():
+    """As earlier versions took them."""
+    assert load_config(CONFIG, {'lr': 0.5}).lr == 0.5
+
+
+def test_custom_parts_may_read_what_their_config_has(tmp_path):
+    (tmp_path / 'mine.py').write_text(
+        f"_base_ = 'configs/sarlp/{CONFIG}.py'\ncustom_imports = dict(imports=['json'])\nmine = 1\n"
+    )
+    assert load_config(tmp_path / 'mine.py', ['mine=2']).mine == 2
+    with pytest.raises(UserError, match='nothing reads mnie'):
+        load_config(tmp_path / 'mine.py', ['mnie=2'])
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        'resume=auto',
+        'resume=True',
+        'compile.mode=reduce-overhead',
+        'sync_bn=torch',
+        'activation_checkpointing=[backbone]',
+    ],
+)
+def test_words_that_stand_where_a_yes_or_no_does(option):
+    load_config(CONFIG, [option])
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,27 @@ class TestWithinAnEpoch:
             again.train()
             same(read_checkpoint(tmp_path / name / 'epoch_2.pth')['state_dict'], end['state_dict'])
 
+    @pytest.mark.filterwarnings('ignore:Detected call of `scheduler.step')  # MMEngine's, of accumulated gradients
+    def test_gradients_that_have_not_moved_the_weights_yet(self, make_runner, tmp_path):
+        """Of 8 iterations each 3 move them; a checkpoint from between holds the gradients of those before."""
+        options = {'train_dataloader.batch_size': 5, 'default_hooks.checkpoint.iter_interval': 1}
+        options['default_hooks.checkpoint.max_keep_ckpts'] = -1
+        options['optim_wrapper.accumulative_counts'] = 3
+        whole = make_runner(**options)
+        whole.train()
+        work = Path(whole.work_dir)
+        end = read_checkpoint(work / 'epoch_2.pth')
+        assert 'accumulated' not in end and 'accumulated' not in read_checkpoint(work / 'iter_3.pth')
+        for name in ('iter_2.pth', 'epoch_1.pth', 'iter_6.pth'):
+            again = make_runner(**options, work_dir=str(tmp_path / name), load_from=str(work / name), resume=True)
+            again.train()
+            same(read_checkpoint(tmp_path / name / 'epoch_2.pth')['state_dict'], end['state_dict'])
+        dropped = {**options, 'optim_wrapper.accumulative_counts': 2}
+        work_dir = str(tmp_path / 'dropped')
+        make_runner(**dropped, work_dir=work_dir, load_from=str(work / 'epoch_1.pth'), resume=True).train()
+        log = ''.join(file.read_text() for file in Path(work_dir).glob('*/*.log'))
+        assert 'accumulated before are dropped' in log
+
     def test_another_batch_size_is_refused(self, make_runner, tmp_path):
         options = {'train_dataloader.batch_size': 5, 'default_hooks.checkpoint.iter_interval': 4}
         runner = make_runner(**options)

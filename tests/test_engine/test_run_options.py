@@ -67,6 +67,8 @@ WORKS = [
         ['best_b_mAP_epoch_1.pth', 'best_mAP_epoch_1.pth', 'epoch_1.pth'],
     ),
 ]
+KEYS = 'optim_wrapper.paramwise_cfg.custom_keys.'
+STOP = dict(type='EarlyStoppingHook', monitor='mAP', rule='greater')
 REFUSED = [
     (
         {CHECKPOINT + 'save_best': 'mAPP'},
@@ -99,6 +101,24 @@ REFUSED = [
         'keeps anneal_func = function in its state',
     ),
     ({'custom_hooks': [dict(type='EarlyStoppingHook', monitor='accuracy')]}, "monitor = 'accuracy' is not measured"),
+    ({'custom_hooks': [dict(STOP, patience='two')]}, "patience must be a whole number from 0 on, got 'two'"),
+    ({'custom_hooks': [dict(STOP, min_delta='1')]}, "min_delta must be a number, got '1'"),
+    ({'val_evaluator.threshold': 30}, 'threshold must be a number from 0 to 1, got 30'),
+    ({KEYS + 'bckbone.lr_mult': 0}, 'custom_keys.bckbone: no parameter has that in its name'),
+    ({KEYS + 'backbone.lr_mul': 0}, 'custom_keys.backbone.lr_mul: expected one of lr_mult, decay_mult'),
+    ({KEYS + 'head.score.lr_mult': 9}, 'custom_keys.head.score: expected one of .* in a config of your own'),
+    (
+        {'optim_wrapper.paramwise_cfg.norm_decay_multt': 0},
+        'paramwise_cfg.norm_decay_multt: expected one of custom_keys',
+    ),
+    ({'val_evaluator.top_k': 0}, 'top_k must be a whole number of at least 1, or None, got 0'),
+    ({'train_dataloader.dataset.filter_cfg': dict(min_size=3)}, 'filter_cfg: MultiLabelDataset filters nothing by it'),
+    ({'model.method.xyz': 3}, 'model.method.xyz: KnownLabels has no argument xyz; correct it, or leave it out'),
+    ({'train_dataloader.dataset.label_mask.known_ration': 0.3}, 'RandomKnownLabels has no argument known_ration'),
+    ({'train_dataloader.batchsize': 3}, 'train_dataloader.batchsize: DataLoader has no argument batchsize'),
+    ({'train_cfg.max_epoch': 3}, 'train_cfg.max_epoch: EpochBasedTrainLoop has no argument max_epoch'),
+    ({'val_evaluator.thresholds': 0.3}, 'val_evaluator.thresholds: _ScoresMetric has no argument thresholds'),
+    ({'randomness.sed': 3}, 'randomness.sed: Runner has no argument sed'),
     ({'optim_wrapper.optimizer.lr': -1.0}, 'optim_wrapper: .*Invalid learning rate'),
 ]
 

@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from time import gmtime, strftime
@@ -93,7 +94,30 @@ def test_runs_that_begin_within_a_second_share_nothing(make, tmp_path, monkeypat
     assert 'Epoch(train)' not in logs['a']
 
 
+HOLD = """
+import sys
+from sarlp.io.files import only_process
+with only_process(sys.argv[1], 'taken'):
+    print('held', flush=True)
+    sys.stdin.read()
+"""
+
+
 class TestBesideAnotherRun:
+    def test_another_process_that_trains_here_now(self, tmp_path, make):
+        """Before it has any checkpoint, by which the start would be refused."""
+        work = tmp_path / 'now'
+        work.mkdir()
+        command = [sys.executable, '-c', HOLD, str(work / '.training')]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout.readline() == 'held\n'
+            with pytest.raises(UserError, match='now: another process trains here now, .* choose another --work-dir'):
+                make(work_dir=str(work)).train()
+            assert names(work) == []
+            other.kill()
+        make(work_dir=str(work)).train()
+        assert 'epoch_3.pth' in names(work)
+
     def test_a_start_is_refused_and_changes_nothing(self, work, make):
         before = {path: path.read_bytes() for path in work.rglob('*') if path.is_file()}
         with pytest.raises(UserError) as error:

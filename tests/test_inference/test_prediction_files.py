@@ -94,6 +94,14 @@ def test_several_inputs(place, tmp_path, expected):
     assert all(set(record['classes']) == set(CLASSES) for record in records)
 
 
+def test_a_threshold_beside_those_of_a_calibration(place, tmp_path, capsys):
+    """Which would not be asked."""
+    with pytest.raises(SystemExit) as exit_:
+        predict(place, tmp_path / 'p.csv', place.root / 'photos', '--calibration', 'c.json', '--threshold', '0.9')
+    assert exit_.value.code == 2
+    assert '--threshold: not allowed with argument --calibration' in capsys.readouterr().err
+
+
 def test_annotated(place, tmp_path):
     photos, out = place.root / 'photos', tmp_path / 'figures'
     shutil.copytree(photos, tmp_path / 'photos')

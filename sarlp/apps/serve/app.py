@@ -19,8 +19,8 @@ import numpy as np
 from sarlp.apps.other_sites import is_of_other_site
 from sarlp.apps.serve.batches import Batcher, BusyError
 from sarlp.apps.serve.images import ImageRefused, read_image
-from sarlp.apps.serve.models import Model, Seen, check_threshold
-from sarlp.errors import UserError, UserValueError
+from sarlp.apps.serve.models import Model, Seen
+from sarlp.errors import UserError, UserValueError, check_threshold
 from sarlp.io.json_file import plain, rounded
 from sarlp.labels import choose
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from sarlp.errors import UserError, UserValueError, first_line
+from sarlp.errors import UserError, first_line
 from sarlp.io.pixels import ANTIALIAS, decode
 
 _OF_OPENCV = {  # as mmcv names them
@@ -170,14 +170,3 @@ class TorchModel:
             Seen(row, attention_maps(output['token_scores'], output['grid']))
             for row, output in zip(rows, found, strict=True)
         ]
-
-
-def check_threshold(value: Any) -> float:
-    """Args: what a person gave. Raises: UserValueError, it is no number from 0 to 1."""
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= 1:
-        raise UserValueError(f'threshold must be a number from 0 to 1, got {value!r}')
-    return number
