@@ -106,7 +106,7 @@ def check_parameter_options(optim_wrapper: Mapping, model: nn.Module) -> None:
     if 'constructor' in optim_wrapper:
         return
     where, given = 'optim_wrapper.paramwise_cfg', optim_wrapper.get('paramwise_cfg') or {}
-    known = {name: _OF_PARAMETERS for name in given}
+    known: dict[str, tuple[str, ...]] = {name: _OF_PARAMETERS for name in given}
     for key, values in (given.get('custom_keys') or {}).items():
         known |= {f'custom_keys.{key}.{name}': _OF_CUSTOM_KEYS for name in values}
         if not any(key in name for name, _ in model.named_parameters()):
