@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.hooks import Hook
 from torch import nn
 from torch.utils._pytree import tree_leaves_with_path, tree_map_only
 
-from sarlp.engine import build_runner, load_config
+from sarlp.engine import build_runner
 from sarlp.errors import UserError
 from sarlp.methods import KnownLabels
 from sarlp.registry import METHODS
 
-from .conftest import reduced
-from .test_method_runs import OPTIONS
+from .test_method_runs import OPTIONS, Losses, small_config
 from .test_resuming import assert_same_run, same
 
 PLAIN = ['baseline', 'few', 'sarlp', 'sarlp_wo_jls', 'taught']
@@ -74,23 +72,12 @@ class Keeps(KnownLabels):
         return {**self.losses({'logits': logits}, batch.observed), 'loss_pull': (logits - before).square().mean()}
 
 
-class Losses(Hook):
-    def __init__(self):
-        self.seen = []
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.seen.append({name: value.item() for name, value in outputs.items()})
-
-
 @pytest.fixture
 def run(digits, tmp_path, monkeypatch):
     monkeypatch.setattr('sarlp.engine.loss_watch.is_asynchronous', lambda parameter: True)
 
     def start(name, graphs=True, method=None, compiling=True):
-        plain = load_config(f'{name}_r18_digits_p0.1')
-        over = 'sarlp' if plain.model.head.type == 'SARLPHead' else 'baseline'
-        options = {**reduced(digits, over), **OPTIONS.get(name, {}), 'work_dir': str(tmp_path / str(graphs))}
-        cfg = load_config(f'{name}_r18_digits_p0.1', options)
+        cfg = small_config(name, digits, work_dir=str(tmp_path / str(graphs)))
         if method:
             cfg.model.method.type = method
         cfg.compile = dict(mode='reduce-overhead') if graphs else False

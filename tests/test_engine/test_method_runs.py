@@ -23,6 +23,13 @@ OPTIONS = {
 }
 
 
+def small_config(name, digits, **options):
+    """Of a method by its name, to run in seconds, with what lets it do all that it does."""
+    plain = load_config(f'{name}_r18_digits_p0.1')
+    over = 'sarlp' if plain.model.head.type == 'SARLPHead' else 'baseline'
+    return load_config(f'{name}_r18_digits_p0.1', {**reduced(digits, over), **OPTIONS.get(name, {}), **options})
+
+
 class Stop(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter == 3:  # in the second epoch
@@ -40,11 +47,9 @@ class Losses(Hook):
 @pytest.fixture
 def run(digits, tmp_path):
     def start(name, work, stop=False):
-        plain = load_config(f'{name}_r18_digits_p0.1')
-        over = 'sarlp' if plain.model.head.type == 'SARLPHead' else 'baseline'
-        options = {**reduced(digits, over), **OPTIONS[name]}
-        options['default_hooks.checkpoint.iter_interval'] = 4
-        cfg = load_config(f'{name}_r18_digits_p0.1', {**options, 'work_dir': str(tmp_path / work)})
+        cfg = small_config(
+            name, digits, **{'default_hooks.checkpoint.iter_interval': 4, 'work_dir': str(tmp_path / work)}
+        )
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.save_best = None
         cfg.resume = not stop
