@@ -145,15 +145,14 @@ def _beginning(runner) -> dict[str, str]:
         epochs += f', from epoch {runner.epoch + 1} on'
     if runner.val_loop is not None:
         epochs += f'; validation on {len(runner.val_dataloader.dataset):,} images'
-    lines = {
+    if any(isinstance(part, MultiLabelLoss) and part.reduction == 'sum' for part in model.modules()):
+        epochs += '; the loss is a sum over each batch, so large'
+    return {
         'model': f'{type(model.backbone).__name__} and {type(model.head).__name__}, {total:,} parameters, {share}',
         'device': describe_runner(runner),
         'training': epochs,
         'log': f'{near(runner.logger.log_file)}, with config and environment',
     }
-    if any(isinstance(part, MultiLabelLoss) and part.reduction == 'sum' for part in model.modules()):
-        lines['loss'] = 'summed over each batch, so that large numbers are usual; what tells is whether it falls'
-    return lines
 
 
 def _end(runner, taken: timedelta) -> dict[str, str]:

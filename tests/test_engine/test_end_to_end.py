@@ -200,7 +200,9 @@ class TestTerminal:
         parameters = sum(parameter.numel() for parameter in init_model(*self.model(work)).parameters())
         assert f', {parameters:,} parameters, all trained' in named['model']
         assert named['device'].startswith('cuda' if torch.cuda.is_available() else 'cpu')
-        assert named['training'] == '2 epochs of 3 steps of 8 images; validation on 11 images'
+        assert named['training'] == (
+            '2 epochs of 3 steps of 8 images; validation on 11 images; the loss is a sum over each batch, so large'
+        )
         assert named['finished'].endswith(find_checkpoint(work))
 
     @staticmethod
