@@ -138,8 +138,8 @@ def complete_labels(
     out = Path(out)
     if out.suffix.lower() != '.csv':
         raise UserError(f'--out must be a file ending in .csv, got {out}')
+    cfg = load_config(config, cfg_options)  # before they are read, since only what was typed is checked
     cfg_options = read_options(cfg_options)
-    cfg = load_config(config, cfg_options)
     datasets = {name: whole(cfg[f'{name}_dataloader'].dataset) for name in SPLITS[split]}
     completed = _completed_splits(datasets)
     first = next(iter(completed.values()))

@@ -412,6 +412,7 @@ def test_truth_from_an_annotation_file_is_that_from_the_spreadsheet(scenes):
         (dict(checkpoint=None, folds=3, split='test'), 'complete the split train or all'),
         (dict(out='a.json'), r'ending in \.csv'),
         (dict(truth='nowhere.csv'), 'nowhere.csv'),
+        (dict(cfg_options=['lr=0.5']), 'nothing reads lr'),
     ],
 )
 def test_arguments_out_of_range(options, checkpoint, tmp_path, arguments, reason):
