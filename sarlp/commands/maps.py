@@ -15,7 +15,7 @@ import argparse
 from functools import partial
 from itertools import islice
 
-from sarlp.commands.arguments import add_config, add_device, default_of, new_parser
+from sarlp.commands.arguments import add_cfg_options, add_config, add_device, default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,6 +44,7 @@ def parse_args() -> argparse.Namespace:
         help='score of a predicted class; default: %(default)s',
     )
     add_device(parser)
+    add_cfg_options(parser)
     args = parser.parse_args()
     if args.max_images is not None and args.max_images < 1:
         parser.error(f'--max-images must be at least 1, got {args.max_images}')
@@ -53,14 +54,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from sarlp.commands.friendly import friendly_errors
-    from sarlp.engine import find_checkpoint
+    from sarlp.engine import find_checkpoint, load_config
     from sarlp.engine.devices import announce_device
     from sarlp.inference import init_model
     from sarlp.inference.maps import KnownLabels, draw_maps
     from sarlp.io.image_files import find_images
 
     with friendly_errors():
-        model = init_model(args.config, find_checkpoint(args.checkpoint), announce_device(args.device))
+        cfg = load_config(args.config, args.cfg_options)
+        model = init_model(cfg, find_checkpoint(args.checkpoint), announce_device(args.device))
         labels = KnownLabels(model.cfg, model.classes)
         images = find_images(args.img) if args.img is not None else labels.images(args.split)
         written = draw_maps(

@@ -106,6 +106,11 @@ def test_the_test(call, tmp_path, capsys):
     assert '\nnote: ' in printed and protocol['unlike_training'] == ['Resize.scale (32, 24) -> (40, 24)']
 
 
+def test_maps_take_options(call):
+    with pytest.warns(UserWarning, match=SIZE):
+        call('maps', 'resized.py', '--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(40,24)')
+
+
 def test_export_of_another_size(call):
     call('export', 'resized.py', '--image-size', 32, 24)
     with pytest.warns(UserWarning, match=SIZE):
