@@ -16,19 +16,22 @@ function element(name, attributes, text = '') {
 
 function drawing(points, blanks) {
   const [first, last] = [points[0], points[points.length - 1]];
-  const most = Math.max(last.answers, 1);
-  const least = Math.min(...points.map((point) => point.filled));
-  const height = Math.max(blanks - least, 1);
+  const heights = points.map((point) => point.filled);
+  const [least, reached] = [Math.min(...heights), Math.max(...heights)];
+  // of all blanks a review is a small part, so the axes end a quarter after what was done, where it is soon
+  const soon = Math.max(10, last.answers / 4);
+  const most = 10 * Math.ceil((last.answers + soon) / 10);
+  const top = Math.max(Math.min(blanks, reached + Math.max(most - last.answers, Math.ceil((reached - least) / 4))), least + 1);
   const at = ({ answers, filled }) => [
     LEFT + (answers / most) * (RIGHT - LEFT),
-    BOTTOM - ((filled - least) / height) * (BOTTOM - TOP),
+    BOTTOM - ((filled - least) / (top - least)) * (BOTTOM - TOP),
   ].map((value) => value.toFixed(1)).join();
   const svg = element('svg', {
     viewBox: '0 0 230 132', role: 'img', 'aria-label': `${first.filled} blanks filled at first, ${last.filled} of ${blanks} now`,
   });
   const write = (x, y, anchor, what) => svg.append(element('text', { x, y, 'text-anchor': anchor }, what.toLocaleString('en')));
   write(0, 10, 'start', 'blanks filled');
-  write(LEFT - 4, TOP + 4, 'end', blanks);
+  write(LEFT - 4, TOP + 4, 'end', top);
   write(LEFT - 4, BOTTOM + 4, 'end', least);
   write(LEFT, BOTTOM + 14, 'middle', 0);
   write(RIGHT, BOTTOM + 14, 'end', most);
