@@ -13,8 +13,9 @@ import torch
 from mmengine.config import Config
 
 from sarlp.apps.completion.scoring import Scored, score, stack
-from sarlp.datasets.nesting import annotation_paths, digest_of_images, with_options
+from sarlp.datasets.nesting import annotation_paths, digest_of_images, leaves, with_options
 from sarlp.engine import build_runner
+from sarlp.engine.custom import LOADERS
 from sarlp.engine.terminal import brief
 from sarlp.engine.testing import loader_for_testing
 from sarlp.errors import UserError
@@ -124,9 +125,24 @@ def _training(cfg: Config, dataset: Mapping) -> Config:
     return cfg
 
 
+def digest_of_settings(cfg: Config) -> str:
+    """In hexadecimal digits, of a config but for where data, kept tokens and results lie: of a folder that was moved it
+    is the same. What lies in those places is to be looked at beside it."""
+    cfg = copy.deepcopy(cfg)
+    for name in LOADERS:
+        for leaf in leaves(cfg[name].dataset) if cfg.get(name) else ():
+            for place in ('data_root', 'ann_file', 'data_prefix'):
+                leaf.pop(place, None)
+    values = cfg.to_dict()
+    values['tokens'] = {**(values.get('tokens') or {}), 'dir': None}
+    for place in ('data_root', 'work_dir'):
+        values.pop(place, None)
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def _fingerprint(cfg: Config, images: str) -> str:
-    """Of what the weights depend on."""
-    digest = hashlib.sha256(json.dumps(cfg.to_dict(), sort_keys=True, default=str).encode())
+    """Of what the weights depend on, wherever it lies."""
+    digest = hashlib.sha256(digest_of_settings(cfg).encode())
     for file in annotation_paths(cfg.train_dataloader.dataset):
         digest.update(file.read_bytes())
     digest.update(images.encode())
@@ -138,8 +154,8 @@ def _finished(cfg: Config, images: str, work_dir: Path) -> Path | None:
     mark, started, fingerprint = work_dir / FINISHED, work_dir / 'started.json', _fingerprint(cfg, images)
     if started.is_file() and read_json(started) != fingerprint:
         raise UserError(
-            f'{work_dir}: this was trained with another config, or on other labels or images. Remove '
-            f'{work_dir.parent}, or choose another --out'
+            f'{work_dir}: this was trained with another config, on other labels or images, or by an earlier version of '
+            f'sarlp. Remove {work_dir.parent}, or choose another --out'
         )
     _write(started, fingerprint)
     return work_dir / read_json(mark) if mark.is_file() else None

@@ -13,7 +13,7 @@ from sarlp.io.files import atomic_write, keep_others_out
 from sarlp.io.json_file import read_json
 
 RECORD, LOCK = 'complete.json', 'complete.lock'
-VERSION = 1
+VERSION = 2  # 1: with the paths of photographs and settings, so that what was moved was something else
 _LASTING = {RECORD, LOCK, 'tokens'}  # tokens are of the photographs alone
 
 
@@ -24,7 +24,8 @@ class CompletionFolder:
         path: the folder; it need not be there.
 
     Attributes:
-        changed: of :meth:`begun`, keys of ``made_of`` that are not as they were.
+        changed: of :meth:`begun`, keys of ``made_of`` that are not as they were; ``'version'`` alone, where an earlier
+            version of sarlp wrote what is there.
 
     Raises:
         UserError: there is something else.
@@ -50,7 +51,7 @@ class CompletionFolder:
             record = read_json(self.path / RECORD)
         except (OSError, ValueError) as error:
             raise UserError(f'{self.path / RECORD}: can not be read ({error}); choose another --out') from None
-        if not isinstance(record, dict) or record.get('version') != VERSION:
+        if not isinstance(record, dict) or record.get('version') not in (1, VERSION):
             raise UserError(f'{self.path / RECORD}: is of another version; choose another --out')
         return record
 
@@ -59,7 +60,8 @@ class CompletionFolder:
         """Go on with what is there, if it was made of the same; else move it aside. Meanwhile nobody else does.
 
         Args:
-            made_of: what the results depend on, as JSON has it.
+            made_of: what the results depend on, as JSON has it, and no place where it lies: the folder, and what it was
+                made of, may be moved.
 
         Yields:
             Where earlier results went; None if there were none of another kind.
@@ -80,6 +82,8 @@ class CompletionFolder:
         moved = None
         before = self._record.get('made_of', made_of)
         self.changed = [name for name in made_of if before.get(name) != made_of[name]]
+        if self._record.get('version', VERSION) != VERSION:
+            self.changed = ['version']
         if self.changed:
             there = [file for file in self.path.iterdir() if file.name not in _LASTING and not _is_moved(file)]
             if there:

@@ -13,7 +13,7 @@ from mmengine.config import Config
 
 from sarlp.apps.completion import Completion, complete_labels
 from sarlp.apps.completion.complete import UNION, check_precision, folds_dir
-from sarlp.apps.completion.folds import train_to_the_end
+from sarlp.apps.completion.folds import digest_of_settings, train_to_the_end
 from sarlp.apps.completion.record import write_table
 from sarlp.apps.spreadsheet_completion.backbones import Backbone, choose_backbone
 from sarlp.apps.spreadsheet_completion.folder import CompletionFolder
@@ -37,13 +37,12 @@ from sarlp.transforms import BadImageError
 
 _PARTS = {
     'labels': 'the spreadsheet was edited',
-    'photos': 'another folder of photographs',
     'read': 'it is read in another way',
     'images': 'other photographs',
     'contents': 'photographs were replaced',
     'folds': 'another number of folds',
-    'config': 'another config',
-    'options': 'other options of the config',
+    'settings': 'another config, or other options of it',
+    'version': 'an earlier version of sarlp completed it',
 }
 
 
@@ -117,13 +116,11 @@ def complete(
     _check_images(cfg, read)
     made_of = dict(
         labels=read.sha256,
-        photos=str(Path(photos).resolve()),
         read={**read.options, **form, **read.file.settings()},  # settings: also what is in a file of class names
         images=sorted(read.labels),
         contents=digest_of_contents(read.folder.root / image for image in sorted(read.labels)),
         folds=folds,
-        config=backbone.config,
-        options={name: str(value) for name, value in options.items()},
+        settings=digest_of_settings(cfg),
     )
     with folder.begun(made_of) as moved:
         if moved is not None:

@@ -1,6 +1,7 @@
 """One command from a spreadsheet with blanks to a completed one, with a tiny random backbone."""
 
 import csv
+import json
 import os
 import re
 import shlex
@@ -20,7 +21,7 @@ import sarlp
 from sarlp.apps.completion import folds, read_recovered, scoring
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheet_completion import backbones, complete
-from sarlp.apps.spreadsheet_completion.folder import LOCK
+from sarlp.apps.spreadsheet_completion.folder import LOCK, CompletionFolder
 from sarlp.commands import main
 from sarlp.errors import UserError
 from sarlp.evaluation import thresholds
@@ -517,3 +518,64 @@ def test_the_time_left_is_of_the_last_model_too(monkeypatch, tmp_path):
         folds.score_out_of_fold({}, {}, 5, tmp_path, 'cpu', whole_after=whole_after)
         what = 'the folds and the model of all images' if whole_after else 'the folds'
         assert said == ['', '', *(f', {time} left for {what}' for time in times)]
+
+
+def test_moved_with_its_photographs_it_goes_on_and_other_photographs_are_noticed(
+    scenes, place, tiny, tmp_path, capsys, monkeypatch
+):
+    """Cut off within the second model, moved, gone on with, copied, asked again: as if it had never been elsewhere."""
+    first, second, third = (tmp_path / name for name in ('here', 'Über there', 'copy'))
+    shutil.copytree(scenes / 'JPEGImages', first / 'photos')
+    shutil.move(place('.csv'), first / 'labels.csv')
+    options = {'precision': 0.8, 'folds': 2, 'config': tiny, 'cfg_options': ['default_hooks.checkpoint.interval=1']}
+    at_once = complete(first / 'labels.csv', first / 'photos', tmp_path / 'at_once', **options)
+    capsys.readouterr()
+
+    epochs = []
+
+    def begin(hook, runner):
+        epochs.append(runner.epoch)
+        if len(epochs) == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr('sarlp.engine.progress.ProgressHook.before_train_epoch', begin)
+    with pytest.raises(KeyboardInterrupt):
+        complete(first / 'labels.csv', first / 'photos', **options)
+    assert epochs == [0, 1, 0, 1]
+    first.rename(second)
+    moved = complete(second / 'labels.csv', second / 'photos', **options)
+    assert epochs[4:] == [1, 0, 1]  # the rest of the second, and the model of all
+    capsys.readouterr()
+    shutil.copytree(second, third)
+    shutil.rmtree(second / 'photos')  # what the copy has is of its own
+    copied = complete(third / 'labels.csv', third / 'photos', **options)
+    said = capsys.readouterr().out
+    assert said.count('trained before') == 3 and 'earlier' not in said
+    for name in ('recovered', 'suspects', 'train', 'test', 'source'):
+        contents = {done.files[name].read_bytes() for done in (at_once, moved, copied)}
+        assert len(contents) == 1
+    table = third / 'labels_completed' / 'labels_completed.csv'
+    assert copied.files['spreadsheet'] == table  # known for its own, so that no _2 is beside it
+    assert table.read_bytes() == at_once.files['spreadsheet'].read_bytes()
+    assert str(second) not in copied.files['record'].read_text('utf-8') + copied.report
+
+    image = third / 'photos' / '000001.jpg'
+    image.write_bytes((third / 'photos' / '000002.jpg').read_bytes())
+    third.rename(first)
+    complete(first / 'labels.csv', first / 'photos', **options)
+    said = capsys.readouterr().out
+    assert 'something else: photographs were replaced\n' in said and 'trained before' not in said
+    assert (first / 'labels_completed/earlier_1/labels_completed.csv').is_file()
+
+
+def test_what_an_earlier_version_completed_is_moved_aside(tmp_path):
+    folder = tmp_path / 'labels_completed'
+    folder.mkdir()
+    record = {'version': 1, 'made_of': {'labels': 'a', 'photos': '/photos', 'config': 'c'}, 'written': {}}
+    (folder / 'complete.json').write_text(json.dumps(record))
+    (folder / 'labels_completed.csv').write_text('mine')
+    completion = CompletionFolder(folder)
+    with completion.begun({'labels': 'a'}) as moved:
+        assert completion.changed == ['version'] and (moved / 'labels_completed.csv').read_text() == 'mine'
+    with CompletionFolder(folder).begun({'labels': 'a'}) as moved:
+        assert moved is None
