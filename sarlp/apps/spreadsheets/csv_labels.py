@@ -274,15 +274,15 @@ def _check(csv: Any, img_root: Any, merged: Merged, near: str, on_conflict: str,
         found = [f'{name!r} ({place})' for name, place in merged.missing.items()]
         above = f'{Path(img_root).resolve().name}/'
         if all(name.strip().replace('\\', '/').startswith(above) for name in merged.missing):
-            advice = f'Their paths start with {above}, so --img-root should be the folder above it.'
+            advice = f'Their paths start with {above}, so the folder of the images should be the one above it.'
         elif near:  # to leave out rows of images that are there is no advice
-            advice = f'{near} Fetch the others, or correct the folder of the images, --img-root.'
+            advice = f'{near} Fetch the others, or correct the folder of the images.'
         else:
-            advice = 'Fetch them, correct --img-root, their folder, or leave their rows out with --allow-missing.'
+            advice = 'Fetch them, correct the folder of the images, or leave their rows out with --allow-missing.'
         raise AnnotationError(f'{csv}: {len(found):,} images are not in {img_root}: {shorten(found)}. {advice}')
     if not merged.labels:
         raise AnnotationError(
-            f'{csv}: none of its images is in {img_root}. {near or "Correct the folder of the images, --img-root."}'
+            f'{csv}: none of its images is in {img_root}. {near or "Correct the folder of the images."}'
         )
     if merged.contradictions and on_conflict == 'refuse':
         raise AnnotationError(

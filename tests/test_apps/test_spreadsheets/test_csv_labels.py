@@ -271,7 +271,7 @@ class TestImages:
     def test_root_is_one_folder_too_deep(self, convert):
         names = [f'photos/{name}' for name in NAMES]
         message = refusal(convert, wide(names, CLASSES, random_labels()))
-        assert 'Their paths start with photos/, so --img-root should be the folder above it.' in message
+        assert 'Their paths start with photos/, so the folder of the images should be the one above it.' in message
 
     def test_none_is_there(self, convert):
         assert 'none of its images' in refusal(convert, 'image,cat\nx.jpg,1\n', allow_missing=True)
@@ -330,6 +330,10 @@ BAD = [
     ('Holiday,,\nimage,cat,dog\na/0.jpg,1,\n', {'image_column': 'Holiday'}, ['in column 2, 3. Name', 'is a title']),
     ('Holiday\nimage,cat,dog\na/0.jpg,1,\n', {}, ['has only one', 'a title, delete it']),
     ('image,cat, cat \na/0.jpg,1,\n', {}, ["more than one column is called 'cat'"]),
+    # which would have been found when labels are written back
+    ('image,image,cat\na/0.jpg,1,\n', {}, ["more than one column is called 'image'", 'Rename']),
+    ('which,cat,which\na/0.jpg,1,\n', {}, ["more than one column is called 'which'", 'Rename']),
+    ('image,label,label\na/0.jpg,cat,1\n', {'form': 'long'}, ["more than one column is called 'label'", 'Rename']),
     ('image,cat\na/0.jpg,1\na/1.jpg,1,\n', {}, ['line 3: 3 cells, but the header has 2']),
     ('image,cat\na/0.jpg,1\n"a/1.jpg,1\na/2.jpg,1\n', {}, ['the record that starts in line 3: it is no CSV']),
     ('image,cat\na/0.jpg,-\na/1.jpg,1\n', {}, ['a dash in a file without a plus', '--negative - or --unknown -']),

@@ -80,12 +80,22 @@ class Columns:
             )
         return found[0]
 
+    def _alone(self, column: int) -> int:
+        """A column that was found, if no other is called so: labels are written back, perhaps hours later, by names."""
+        name = self.sheet.header[column]
+        if sum(self.sheet.header[other] == name for other in self.free) > 1:
+            raise AnnotationError(
+                f'{self.sheet.path}: more than one column is called {name!r}, and one of them has images, classes or '
+                'values. Rename or delete the others.'
+            )
+        return column
+
     def first(self, names: Sequence[str], but: Sequence[int], option: str) -> int:
         """The column with the first of some names."""
         for name in names:
             for column in self.free:
                 if self._lower[column] == name and column not in but:
-                    return column
+                    return self._alone(column)
         raise AnnotationError(
             f'{self.sheet.path}: none of the columns {shorten(list(map(repr, self.sheet.header)))} has a name such as '
             f'{shorten(names)}. Name the column with {option}.'
@@ -96,7 +106,7 @@ class Columns:
         classes = self.sheet.class_columns or ()
         found = [column for column in self.free if self._lower[column] in IMAGE_COLUMNS and column not in classes]
         if found:
-            return min(found, key=lambda column: IMAGE_COLUMNS.index(self._lower[column]))
+            return self._alone(min(found, key=lambda column: IMAGE_COLUMNS.index(self._lower[column])))
         if any(is_image(name) for name in self.sheet.header):
             raise AnnotationError(
                 f'{self.sheet.path}: the first line must name the columns, such as image,cat,dog, but it has the image '
@@ -106,11 +116,11 @@ class Columns:
             for _, row in self.sheet.rows():
                 text = self.sheet.text(row, column)
                 if text.strip() and is_image(text):
-                    return column
+                    return self._alone(column)
         raise AnnotationError(
             f'{self.sheet.path}: which of the columns {shorten(list(map(repr, self.sheet.header)))} has the images? '
             'None is called image, file_name or the like, and no cell names a file below the folder of the images. '
-            'Name it with --image-column, or correct the folder of the images, --img-root.'
+            'Name it with --image-column, or correct the folder of the images.'
         )
 
     def looks_long(self, image: int, spelling: Spelling) -> bool:

@@ -33,7 +33,7 @@ class ImageFolder:
 
     def __init__(self, root: str | os.PathLike) -> None:
         if not os.path.isdir(root):
-            raise AnnotationError(f'{root}: there is no such folder. --img-root is the folder of the images.')
+            raise AnnotationError(f'{root}: there is no such folder. Expected that of the images.')
         self.root = Path(root)
         self.listing = list_images(self.root)
         self.images = self.listing.images
@@ -121,7 +121,7 @@ class ImageFolder:
                 return name[len(prefix) :]
         raise AnnotationError(
             f'{name!r} is refused: it is an absolute path outside of {self.root}. Write the path relative to that '
-            'folder, or give the folder that holds it as --img-root.'
+            'folder, or give the folder that holds it as that of the images.'
         )
 
 
