@@ -311,6 +311,19 @@ def test_a_formula_has_the_value_that_was_saved_with_it(tmp_path, convert):
     assert labels_in(convert(tmp_path / 'a.xlsx'))['2.jpg'].tolist() == [0, 4 % 3 % 2]
 
 
+def test_what_a_filled_cell_held_is_kept_in_its_comment(tmp_path, convert):
+    rows = [['image', 'ant', 'bee'], ['0.jpg', 1, 0], ['1.jpg', '?', 0], ['0.jpg', 0, None], ['2.jpg', ' ', 1]]
+    write_xlsx(tmp_path / 'a.xlsx', rows)
+    root = convert(tmp_path / 'a.xlsx', on_conflict='unknown', val_fraction=0.5)
+    filled = {name: np.array([1, code]) for name, code in (('0.jpg', 0), ('1.jpg', 0), ('2.jpg', 1))}
+    notes = {name: {'ant': 'probability 0.9'} for name in filled}
+    write_labels_like_source(filled, root, tmp_path / 'b.xlsx', ['ant', 'bee'], notes)
+    sheet = openpyxl.load_workbook(tmp_path / 'b.xlsx').active
+    said = [sheet.cell(row, 2).comment.text.split('\n')[1:] for row in range(2, 6)]
+    assert said == [['in place of 1'], ['in place of ?'], ['in place of 0'], []]
+    assert [sheet.cell(row, 2).value for row in range(2, 6)] == [1] * 4
+
+
 REFUSED = {
     'a date': ([['image', 'ant'], ['0.jpg', date(2024, 5, 1)]], {}, ["cell B2: '2024-05-01'", '--ignore-columns']),
     'a word': ([['image', None, 'ant'], [], ['0.jpg', None, 'maybe']], {}, ["cell C3: 'maybe'"]),

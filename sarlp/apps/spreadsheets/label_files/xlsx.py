@@ -59,15 +59,16 @@ class XlsxBook:
         sheet = book.worksheets[self._index]
         for place, value in changes.items():
             cell = sheet.cell(*place)
-            formula = cell.value if cell.data_type == 'f' else None
+            before = cell.value
             cell.value = value
             if isinstance(value, str):
                 cell.data_type = 's'  # also where it begins with =
             if place in comments:
                 lines = [] if cell.comment is None else [cell.comment.text]
                 lines.append(f'filled in by sarlp: {comments[place]}')
-                if formula is not None:
-                    lines.append(f'in place of {getattr(formula, "text", formula)}')
+                was = '' if before is None else str(getattr(before, 'text', before)).strip()
+                if was:  # a formula, a word for what is not known, or labels that contradict each other
+                    lines.append(f'in place of {was}')
                 cell.comment = Comment('\n'.join(lines), FILLED, height=60, width=220)
                 cell.fill = _FILL
         stream = io.BytesIO()
