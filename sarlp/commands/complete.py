@@ -44,7 +44,10 @@ def main() -> None:
     with friendly_errors():
         from sarlp.apps.spreadsheet_completion import complete
 
-        done = complete(**options)
+        try:
+            done = complete(**options)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt('start the same command again to go on') from None
         head, *_ = done.report.split('\n## ')
         print(f'\n{head.strip()}\n')
         for name, file in done.files.items():

@@ -38,8 +38,8 @@ def friendly_errors() -> Iterator[None]:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         print(f'error: {error}{". The disk is full: make room, then start again" if full else ""}', file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(': '.join(['interrupted', *map(str, stop.args)]), file=sys.stderr)
         sys.exit(130)
     finally:
         warnings.formatwarning = before

@@ -1,5 +1,7 @@
 """From a spreadsheet with blanks and a folder of photographs to a completed spreadsheet."""
 
+import hashlib
+import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -36,10 +38,11 @@ from sarlp.registry import TRANSFORMS
 from sarlp.transforms import BadImageError
 
 _PARTS = {
-    'labels': 'the spreadsheet was edited',
+    'labels': 'labels of the spreadsheet were edited',
     'read': 'it is read in another way',
     'images': 'other photographs',
     'contents': 'photographs were replaced',
+    'groups': 'other photographs belong together',
     'folds': 'another number of folds',
     'settings': 'another config, or other options of it',
     'version': 'an earlier version of sarlp completed it',
@@ -115,10 +118,11 @@ def complete(
     cfg = load_config(backbone.config, options)  # what is wrong with it is told before anything is written
     _check_images(cfg, read)
     made_of = dict(
-        labels=read.sha256,
+        labels=_digest_of_labels(read),
         read={**read.options, **form, **read.file.settings()},  # settings: also what is in a file of class names
         images=sorted(read.labels),
         contents=digest_of_contents(read.folder.root / image for image in sorted(read.labels)),
+        groups=read.groups,
         folds=folds,
         settings=digest_of_settings(cfg),
     )
@@ -191,6 +195,12 @@ def _check_images(cfg: Config, read: ReadLabels) -> None:
         found = [said for said in pool.map(problem, read.labels) if said is not None]
     if found:
         raise UserError(f'{read.csv}: {len(found):,} images can not be read: {shorten(found)}. Or take their rows out')
+
+
+def _digest_of_labels(read: ReadLabels) -> str:
+    """Of what a spreadsheet says of its photographs, in its order: not of colours, notes, or that it was saved anew."""
+    content = [read.file.classes, read.entries, read.splits]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _keep_tokens(config: str, folder: Path) -> dict[str, str]:

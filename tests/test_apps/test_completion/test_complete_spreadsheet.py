@@ -197,6 +197,11 @@ def test_again_another_precision_and_another_spreadsheet(place, run, capsys):
     assert capsys.readouterr().out.count('trained before') == 3
     assert again.files == first.files and again.files['recovered'].read_bytes() == table
 
+    file.write_bytes(file.read_bytes().replace(b'\r', b'').replace(b'\n', b'\r\n'))  # saved anew, by another program
+    saved = run(file)
+    assert capsys.readouterr().out.count('trained before') == 3
+    assert saved.files == first.files and b'\r\n' in saved.files['spreadsheet'].read_bytes()
+
     (file.parent / 'elsewhere').mkdir()
     run(file.parent / 'elsewhere' / '..' / file.name)  # as one calls it from another folder
     assert capsys.readouterr().out.count('trained before') == 3
@@ -215,7 +220,7 @@ def test_again_another_precision_and_another_spreadsheet(place, run, capsys):
     tokens = sorted((folder / 'tokens').rglob('*.npy'))
     other = run(file)
     said = capsys.readouterr().out
-    assert re.search(r'earlier_1 now, .* this is something else: the spreadsheet was edited\n', said)
+    assert re.search(r'earlier_1 now, .* this is something else: labels of the spreadsheet were edited\n', said)
     assert 'trained before' not in said
     assert (folder / 'earlier_1/labels_completed.csv').read_text() == 'mine now'
     assert (folder / 'earlier_1/recovered_folds/fold0/epoch_2.pth').stat().st_mtime_ns == weights
@@ -241,6 +246,17 @@ def test_killed_and_started_again(place, scenes, tiny, tmp_path):
     assert 'fold 1 of 2: trained before' in done.stdout
     for name in ('recovered.csv', 'labels_completed.csv'):
         assert (tmp_path / 'killed' / name).read_bytes() == (tmp_path / 'killed_at_once' / name).read_bytes()
+
+
+def test_interrupted_it_says_how_to_go_on(monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('sarlp.apps.spreadsheet_completion.complete', stop)
+    with pytest.raises(SystemExit) as ended:
+        main(['complete', 'labels.csv', 'photos'])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == 'interrupted: start the same command again to go on\n'
 
 
 def test_two_at_once_in_one_folder(place, run, tmp_path, monkeypatch):
@@ -494,7 +510,8 @@ def test_other_names_in_the_same_file_are_another_input(run, scenes, tmp_path, m
 
 
 def test_the_time_left_is_of_the_last_model_too(monkeypatch, tmp_path):
-    """A fold takes 96 s, all images 5 / 4 of it; what was trained before tells nothing of it."""
+    """A fold takes 96 s, all images 5 / 4 of it, and the first that is trained twice as long, for the tokens; what was
+    trained before tells nothing of it."""
     clock = [0.0]
     monkeypatch.setattr('sarlp.apps.completion.folds.time.monotonic', lambda: clock[0])
     monkeypatch.setattr('sarlp.apps.completion.folds.stack', lambda parts: parts)
@@ -505,14 +522,14 @@ def test_the_time_left_is_of_the_last_model_too(monkeypatch, tmp_path):
     said = []
 
     def train(cfg, dataset, images, work_dir, name, more=''):
-        clock[0] += 0.1 if (work_dir / folds.FINISHED).is_file() else 96
+        clock[0] += 0.1 if (work_dir / folds.FINISHED).is_file() else 192 if len(said) == 1 else 96
         said.append(more)
         return work_dir / 'epoch_2.pth'
 
     monkeypatch.setattr('sarlp.apps.completion.folds.train_to_the_end', train)
     (tmp_path / 'fold0').mkdir()
     (tmp_path / 'fold0' / folds.FINISHED).touch()
-    expected = {False: ['0:04:48', '0:03:12', '0:01:36'], True: ['0:06:48', '0:05:12', '0:03:36']}
+    expected = {False: ['0:09:36', '0:03:12', '0:01:36'], True: ['0:13:36', '0:05:12', '0:03:36']}
     for whole_after, times in expected.items():
         said.clear()
         folds.score_out_of_fold({}, {}, 5, tmp_path, 'cpu', whole_after=whole_after)
@@ -564,7 +581,8 @@ def test_moved_with_its_photographs_it_goes_on_and_other_photographs_are_noticed
     third.rename(first)
     complete(first / 'labels.csv', first / 'photos', **options)
     said = capsys.readouterr().out
-    assert 'something else: photographs were replaced\n' in said and 'trained before' not in said
+    assert 'something else: photographs were replaced, other photographs belong together\n' in said
+    assert 'trained before' not in said
     assert (first / 'labels_completed/earlier_1/labels_completed.csv').is_file()
 
 
