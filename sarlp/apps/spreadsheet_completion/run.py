@@ -38,8 +38,7 @@ from sarlp.registry import TRANSFORMS
 from sarlp.transforms import BadImageError
 
 _PARTS = {
-    'labels': 'labels of the spreadsheet were edited',
-    'read': 'it is read in another way',
+    'labels': 'labels of the spreadsheet were edited, or are read otherwise',
     'images': 'other photographs',
     'contents': 'photographs were replaced',
     'groups': 'other photographs belong together',
@@ -119,7 +118,6 @@ def complete(
     _check_images(cfg, read)
     made_of = dict(
         labels=_digest_of_labels(read),
-        read={**read.options, **form, **read.file.settings()},  # settings: also what is in a file of class names
         images=sorted(read.labels),
         contents=digest_of_contents(read.folder.root / image for image in sorted(read.labels)),
         groups=read.groups,
@@ -198,7 +196,8 @@ def _check_images(cfg: Config, read: ReadLabels) -> None:
 
 
 def _digest_of_labels(read: ReadLabels) -> str:
-    """Of what a spreadsheet says of its photographs, in its order: not of colours, notes, or that it was saved anew."""
+    """Of what a spreadsheet says of its photographs, as it is read, in its order: not of colours, of columns that are
+    left out, or of its bytes, which are others each time it is saved."""
     content = [read.file.classes, read.entries, read.splits]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

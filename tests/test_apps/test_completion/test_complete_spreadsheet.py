@@ -202,6 +202,13 @@ def test_again_another_precision_and_another_spreadsheet(place, run, capsys):
     assert capsys.readouterr().out.count('trained before') == 3
     assert saved.files == first.files and b'\r\n' in saved.files['spreadsheet'].read_bytes()
 
+    lines = file.read_text().splitlines()
+    file.write_text('\n'.join([f'notes,{lines[0]}', *(f'mine,{line}' for line in lines[1:]), '']))
+    noted = run(file, ignore_columns=['notes'])
+    assert capsys.readouterr().out.count('trained before') == 3
+    assert noted.files['spreadsheet'].read_text('utf-8').count('\nmine,0') == 72
+    file.write_text('\n'.join([*lines, '']))
+
     (file.parent / 'elsewhere').mkdir()
     run(file.parent / 'elsewhere' / '..' / file.name)  # as one calls it from another folder
     assert capsys.readouterr().out.count('trained before') == 3
@@ -220,7 +227,7 @@ def test_again_another_precision_and_another_spreadsheet(place, run, capsys):
     tokens = sorted((folder / 'tokens').rglob('*.npy'))
     other = run(file)
     said = capsys.readouterr().out
-    assert re.search(r'earlier_1 now, .* this is something else: labels of the spreadsheet were edited\n', said)
+    assert re.search(r'earlier_1 now, .* this is something else: labels of the spreadsheet were edited, or are read otherwise\n', said)
     assert 'trained before' not in said
     assert (folder / 'earlier_1/labels_completed.csv').read_text() == 'mine now'
     assert (folder / 'earlier_1/recovered_folds/fold0/epoch_2.pth').stat().st_mtime_ns == weights

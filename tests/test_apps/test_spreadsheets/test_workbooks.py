@@ -331,7 +331,7 @@ REFUSED = {
     'no label': ([['image', 'ant', 'by'], ['0.jpg', 1, 'me']], {}, ["column 'by', cell C2: 'me'"]),
     'no name': ([['image', 'ant', None], ['0.jpg', 1, 1]], {}, ['names no class in column C']),
     'no image': ([['image', 'ant'], ['0.jpg', 1], [None, 1]], {}, ['row 3', 'the name of the image is blank']),
-    'no rows': ([['image', 'ant']], {}, ["sheet 'Labels'", 'no row below']),
+    'no rows': ([['image', 'ant']], {}, ["sheet 'Labels'", 'no row below', "--sheet names one; there are 'Labels'"]),
     'nothing': ([], {}, ["sheet 'Labels'", 'it is empty']),
     'no such sheet': (
         [['image', 'ant'], ['0.jpg', 1]],

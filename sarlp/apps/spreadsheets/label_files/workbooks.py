@@ -191,10 +191,10 @@ class WorkbookSheet:
     def __init__(self, book: Book, path: str | os.PathLike, named: bool) -> None:
         self.path, self.book, self._named = str(path), book, named
         self._sheet = f'{path}, sheet {book.title!r}'
+        others = f' Of several sheets --sheet names one; there are {shorten(list(map(repr, book.titles)))}.'
         if not book.cells:
             raise AnnotationError(
-                f'{self._sheet}: it is empty. Expected a row of column names, and a row an image. Of several sheets '
-                f'--sheet names one; there are {shorten(list(map(repr, book.titles)))}.'
+                f'{self._sheet}: it is empty. Expected a row of column names, and a row an image.{others}'
             )
         numbers = sorted({row for row, _ in book.cells})
         self._head, *body = numbers
@@ -218,7 +218,7 @@ class WorkbookSheet:
         self.header = [clean_name(name) for name in written]
         self._rows = [(number, texts[number]) for number in body]
         if not self._rows:
-            raise AnnotationError(f'{self._sheet}: there is no row below that of the column names.')
+            raise AnnotationError(f'{self._sheet}: there is no row below that of the column names.{others}')
         kinds = {kind for counts in self._seen.values() for kind, _ in counts}
         self._has_numbers, self._has_truths = bool(kinds & {int, float}), bool in kinds
 
