@@ -227,7 +227,8 @@ def test_again_another_precision_and_another_spreadsheet(place, run, capsys):
     tokens = sorted((folder / 'tokens').rglob('*.npy'))
     other = run(file)
     said = capsys.readouterr().out
-    assert re.search(r'earlier_1 now, .* this is something else: labels of the spreadsheet were edited, or are read otherwise\n', said)
+    why = 'labels of the spreadsheet were edited, or are read otherwise'
+    assert re.search(rf'earlier_1 now, .* this is something else: {why}\n', said)
     assert 'trained before' not in said
     assert (folder / 'earlier_1/labels_completed.csv').read_text() == 'mine now'
     assert (folder / 'earlier_1/recovered_folds/fold0/epoch_2.pth').stat().st_mtime_ns == weights
