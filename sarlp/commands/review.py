@@ -17,7 +17,7 @@ from sarlp.commands.arguments import add_device, default_of, new_parser
 
 def parse_args() -> argparse.Namespace:
     parser = new_parser('review', __doc__)
-    parser.add_argument('csv', metavar='RECOVERED_CSV', help='of sarlp recover')
+    parser.add_argument('csv', metavar='RECOVERED_CSV', help='of sarlp complete or recover, or its folder')
     port = default_of('apps/review/server.py', 'serve', 'port')
     parser.add_argument('--port', type=int, default=port, help='0 for a free one; default: %(default)s')
     add_device(parser, 'of the maps: ')
@@ -53,12 +53,14 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from sarlp.apps.completion.record import find_recovered
     from sarlp.apps.review import Review
     from sarlp.commands.friendly import friendly_errors  # after parsing: the import takes seconds, --help should not
 
     with friendly_errors():
+        csv = find_recovered(args.csv)
         if args.export is not None:
-            exported = Review(args.csv, read_only=True).export(args.export or None, args.reviewed_only)
+            exported = Review(csv, read_only=True).export(args.export or None, args.reviewed_only)
             learnt = f', learnt from {exported.answers:,} decisions' if exported.answers else ''
             print(f'{exported.reviewed:,} labels by the reviewer, {exported.suggested:,} by the model{learnt}')
             for name, path in exported.files.items():
@@ -71,7 +73,7 @@ def main() -> None:
         from sarlp.engine.devices import announce_device
 
         device = None if args.no_maps else announce_device(args.device)  # before the review is locked
-        review = Review(args.csv)
+        review = Review(csv)
         maps = None if device is None else AttentionMaps(review.record, device)
         learner = Learner(review, args.learn_every, args.device) if args.learn_every else None
         if learner is not None:

@@ -175,6 +175,21 @@ def _quality(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def find_recovered(path: str | os.PathLike) -> Path:
+    """The ``recovered.csv`` that a person names, by itself or by the folder of a completion.
+
+    Raises:
+        UserError: there is none.
+    """
+    file = Path(path) / 'recovered.csv' if os.path.isdir(path) else Path(path)
+    if file.suffix.lower() != '.csv' or not file.is_file():
+        raise UserError(
+            f'{path}: expected recovered.csv, or the folder that holds it: sarlp complete writes it into '
+            'SPREADSHEET_completed, sarlp recover where its --out says'
+        )
+    return file
+
+
 def record_path(csv_file: str | os.PathLike) -> Path:
     """The record of a ``recovered.csv``."""
     return Path(csv_file).with_suffix('.json')

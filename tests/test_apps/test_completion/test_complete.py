@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from sarlp.apps.completion import Record, complete_labels, read_recovered, read_suspects, scoring, write_completed
 from sarlp.apps.completion.folds import FINISHED
-from sarlp.apps.completion.record import check_outputs
+from sarlp.apps.completion.record import check_outputs, find_recovered
 from sarlp.apps.completion.report import format_completion
 from sarlp.apps.completion.truth import read_truth
 from sarlp.apps.spreadsheets.label_source import label_arrays
@@ -525,3 +525,12 @@ def test_suspects_are_out_of_fold(options, mine, tmp_path):
     assert 'in sample' not in format_completion(completion) and 'trained on, and what' not in format_completion(
         completion
     )
+
+
+def test_a_table_is_found_by_its_folder_and_nothing_else_is_taken_for_it(tmp_path):
+    (tmp_path / 'labels.xlsx').touch()
+    for name in (tmp_path, tmp_path / 'labels.xlsx', tmp_path / 'none.csv'):
+        with pytest.raises(UserError, match=f'{name}: expected recovered.csv, or the folder that holds it'):
+            find_recovered(name)
+    (tmp_path / 'recovered.csv').touch()
+    assert find_recovered(tmp_path) == find_recovered(tmp_path / 'recovered.csv') == tmp_path / 'recovered.csv'
