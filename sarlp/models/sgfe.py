@@ -46,18 +46,20 @@ class SGFE(BaseModule):
         vectors, may be applied to these before the mean is taken, and is where that costs less.
         :func:`sarlp.models.literal.sgfe` is the formula.
         """
-        weights = self.attention(tokens, class_vectors).softmax(2)
         first, *rest = self.mlp
-        assert isinstance(first, nn.Linear)
+        scores = self._first(first, tokens, class_vectors)
+        for layer in rest:
+            scores = layer(scores)
+        return scores
+
+    def _first(self, first: nn.Linear, tokens: Tensor, class_vectors: Tensor) -> Tensor:
+        weights = self.attention(tokens, class_vectors).softmax(2)
         of_guided, of_token = column_slices(first.weight, (class_vectors.shape[-1], tokens.shape[-1]))
         if self._classes_first(tokens, class_vectors, first.out_features):
             guided = weights @ F.linear(class_vectors, of_guided)
         else:
             guided = F.linear(weights @ class_vectors, of_guided)
-        scores = guided + F.linear(tokens, of_token, first.bias)
-        for layer in rest:
-            scores = layer(scores)
-        return scores
+        return guided + F.linear(tokens, of_token, first.bias)
 
     @staticmethod
     def _classes_first(tokens: Tensor, class_vectors: Tensor, width: int) -> bool:
