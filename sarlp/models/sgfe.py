@@ -47,6 +47,7 @@ class SGFE(BaseModule):
         :func:`sarlp.models.literal.sgfe` is the formula.
         """
         first, *rest = self.mlp
+        assert isinstance(first, nn.Linear)
         scores = self._first(first, tokens, class_vectors)
         for layer in rest:
             scores = layer(scores)
