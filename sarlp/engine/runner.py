@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, is_main_process, master_only
+from mmengine.dist import master_only
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
@@ -29,6 +29,7 @@ from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.progress import ProgressHook
 from sarlp.engine.provenance import TRAINED_ON, trained_images
+from sarlp.engine.rank_statistics import RankStatisticsHook, gather_statistics
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
 from sarlp.engine.run_options import check_clipping, check_metrics, check_parameter_options
 from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
@@ -89,8 +90,8 @@ class MultiLabelRunner(Runner):
                 TokenOptions(**self.cfg.tokens)
             self.register_hook(KeptTokensHook())
         if self._train_dataloader is not None:
-            self.register_hook(MethodHook())
-            self.register_hook(AccumulationHook())
+            for hook in (MethodHook(), AccumulationHook(), RankStatisticsHook()):
+                self.register_hook(hook)
 
     def dump_config(self) -> None:
         """Into the work directory, once a run starts there (:meth:`load_or_resume`); until then it may be refused, and
@@ -214,11 +215,9 @@ class MultiLabelRunner(Runner):
             self.logger.info(f'{self.work_dir} holds no checkpoint to resume from; the run starts at its beginning')
         super().load_or_resume()
         if start.fresh:
-            if is_main_process():
-                target = set_aside(self.work_dir, start.folder, self.timestamp, name)
-                if target is not None:
-                    self.logger.warning(f'what was in {self.work_dir} of an earlier run is in {target} now')
-            barrier()
+            target = by_main_process(lambda: set_aside(self.work_dir, start.folder, self.timestamp, name))
+            if target is not None:
+                self.logger.warning(f'what was in {self.work_dir} of an earlier run is in {target} now')
         super().dump_config()
 
     def _choose(self, start: Start) -> tuple[Path | None, RunRecord]:
@@ -275,8 +274,12 @@ class MultiLabelRunner(Runner):
         now = trained_images(self.train_dataloader.dataset)
         return now if self._seen_before is None else torch.cat([now, self._seen_before]).unique()
 
+    def save_checkpoint(self, *args, **kwargs) -> None:
+        gather_statistics(self)
+        self._write_checkpoint(*args, **kwargs)
+
     @master_only
-    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+    def _write_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Write under a temporary name, sync, rename: a process killed meanwhile leaves the older file whole."""
         kwargs['meta'] = {
             **(kwargs.get('meta') or {}),
