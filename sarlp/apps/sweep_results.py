@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import re
 from collections import defaultdict
@@ -19,12 +18,13 @@ from sarlp.apps.sweep import COMPLETED, RESULTS
 from sarlp.apps.sweep_protocols import differing_protocols
 from sarlp.errors import UserError, shorten
 from sarlp.io.files import atomic_write
+from sarlp.io.json_file import read_json
 from sarlp.io.outputs import begins_with, check_output
 from sarlp.visualization.figure_files import is_figure, save_named
 
 METRICS = ('mAP', 'mAP_plain', 'CF1', 'OF1', 'CF1_top3', 'OF1_top3', 'recovery AP', 'recovery F1')
 _MARK = 'results'
-_NAME = re.compile(r'(?P<series>.+)_p(?P<ratio>[\d.]+)')
+_NAME = re.compile(r'(?P<series>.+)_p(?P<ratio>\d+(?:\.\d+)?)')
 _RUN = re.compile(r'(?:mask(?P<mask>\d+)_)?seed(?P<seed>\d+)')
 _CALIBRATION = 'calibration error'
 _PEEKING = ('mAP selected without the test set', 'best on test', 'gain of peeking')
@@ -71,7 +71,7 @@ def collect(root: str | Path) -> Table:
         (name, known ratio) to its runs.
 
     Raises:
-        UserError: there are no results.
+        UserError: there are no results, or some are damaged.
     """
     table: Table = defaultdict(Row)
     for file in sorted(Path(root).glob('**/metrics.json')):
@@ -83,7 +83,7 @@ def collect(root: str | Path) -> Table:
         run = _RUN.fullmatch(folder.name)
         seed = int(run['seed']) if run else -1
         row.runs.append((int(run['mask']) if run and run['mask'] else seed, seed))
-        content = json.loads(file.read_text('utf-8'))
+        content = _read(file)
         row.protocols.append(content.get('protocol') or {})
         flat = {**content, **{f'recovery {key}': value for key, value in (content.get('recovery') or {}).items()}}
         for metric in METRICS:
@@ -98,6 +98,20 @@ def collect(root: str | Path) -> Table:
         for values in row.values.values():
             values += [math.nan] * (len(row.runs) - len(values))
     return dict(sorted(table.items()))
+
+
+def _read(file: Path) -> dict:
+    """Content of a ``metrics.json``. Raises: UserError, it is none."""
+    try:
+        content = read_json(file)
+        numbers = [content.get(metric) for metric in METRICS]
+        parts = [content.get(name) or {} for name in ('protocol', 'recovery')]
+    except (ValueError, AttributeError):
+        content, numbers, parts = None, [], []
+    known = all(number is None or isinstance(number, int | float) for number in numbers)
+    if content is None or 'mAP' not in content or not known or not all(isinstance(part, dict) for part in parts):
+        raise UserError(f'{file}: is no metrics.json of sarlp test, or damaged; test that run again, or move the file')
+    return content
 
 
 def _peeked(content: Mapping) -> dict[str, float]:

@@ -65,6 +65,14 @@ def test_plot_has_one_line_a_model(root):
     assert {line.get_label() for line in axes.lines} == {'sarlp_r18_digits', 'baseline_r18_digits'}
 
 
+@pytest.mark.parametrize('content', ['', '{', '[]', '{}', '3', '{"mAP": "high"}', '{"mAP": 3.0, "recovery": [1]}'])
+def test_damaged_results(root, content):
+    file = root / 'sarlp_r18_digits_p0.1' / 'seed1' / 'results' / 'metrics.json'
+    file.write_text(content)
+    with pytest.raises(UserError, match=r'seed1/results/metrics.json: is no metrics.json of sarlp test, or damaged'):
+        collect(root)
+
+
 def test_no_results(tmp_path):
     with pytest.raises(UserError, match='no metrics.json'):
         collect(tmp_path)
