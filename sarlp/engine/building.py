@@ -61,7 +61,9 @@ def known_options(cfg: Config) -> Iterator[None]:
 
 def _unknown_argument(error: BaseException, ways: list[tuple[str, Any]]) -> str | None:
     found = _NO_ARGUMENT.fullmatch(str(error)) if isinstance(error, TypeError) else None
-    named = [way for way, _ in ways if way.endswith(f'.{found[2]}')] if found else []
+    if found is None:
+        return None
+    named = [way for way, _ in ways if way.endswith(f'.{found[2]}')]
     return f'{shorten(named)}: {found[1]} has no argument {found[2]}; correct it, or leave it out' if named else None
 
 

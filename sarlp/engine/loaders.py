@@ -61,6 +61,6 @@ def require_batches(loader: DataLoader) -> None:
     if len(loader) == 0:
         raise UserError(
             f'train_dataloader: an epoch has no step, since drop_last=True leaves out what is no whole batch, and of '
-            f'{len(loader.sampler):,} images there is none of {loader.batch_size}; set train_dataloader.batch_size to '
+            f'{len(loader.dataset):,} images there is none of {loader.batch_size}; set train_dataloader.batch_size to '
             'less, or drop_last=False'
         )

@@ -119,7 +119,7 @@ def _json_lines(file: IO[str], inferencer: MultiLabelInferencer, about: dict[str
 
 @contextlib.contextmanager
 def _json(file: IO[str], inferencer: MultiLabelInferencer, about: dict[str, Any]) -> Iterator[Write]:
-    changes = inferencer.model.unlike_training
+    changes: Any = inferencer.model.unlike_training
     head = {
         **about,
         **({'unlike_training': list(changes)} if changes else {}),
