@@ -59,8 +59,9 @@ def share_of_batch(total: int, processes: int) -> int:
 def require_batches(loader: DataLoader) -> None:
     """Raises: UserError, there is no whole batch in an epoch of the training, and no other is wanted."""
     if len(loader) == 0:
+        images: Any = loader.dataset
         raise UserError(
             f'train_dataloader: an epoch has no step, since drop_last=True leaves out what is no whole batch, and of '
-            f'{len(loader.dataset):,} images there is none of {loader.batch_size}; set train_dataloader.batch_size to '
+            f'{len(images):,} images there is none of {loader.batch_size}; set train_dataloader.batch_size to '
             'less, or drop_last=False'
         )
