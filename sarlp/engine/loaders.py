@@ -1,6 +1,7 @@
 """Data loader options: those that fit the machine, and those that would give a wrong result or none."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
