@@ -60,29 +60,35 @@ class Row:
 Table = dict[tuple[str, float], Row]
 
 
-def collect(root: str | Path) -> Table:
+def collect(root: str | Path, tell: Callable[[str], None] = print) -> Table:
     """Read every ``metrics.json`` below a folder of work directories, and the completion beside it.
 
     Args:
         root: work directories ``<name>_p<ratio>``, with ``results/metrics.json`` in them or in the folders of their
             runs, see :func:`~sarlp.apps.sweep.plan`.
+        tell: what is done with a line on files that are left out, or that may be of one run.
 
     Returns:
         (name, known ratio) to its runs.
 
     Raises:
-        UserError: there are no results, or some are damaged.
+        UserError: there are no results, some are damaged, or a run has them twice.
     """
     table: Table = defaultdict(Row)
+    left_out: list[Path] = []
+    files: dict[tuple, list[Path]] = defaultdict(list)
     for file in sorted(Path(root).glob('**/metrics.json')):
         match = next((m for part in reversed(file.parts[:-1]) if (m := _NAME.fullmatch(part))), None)
         if match is None:
+            left_out.append(file)
             continue
-        row = table[match['series'], float(match['ratio'])]
+        key = match['series'], float(match['ratio'])
+        row = table[key]
         folder = file.parent.parent if file.parent.name == RESULTS else file.parent
         run = _RUN.fullmatch(folder.name)
         seed = int(run['seed']) if run else -1
         row.runs.append((int(run['mask']) if run and run['mask'] else seed, seed))
+        files[key, row.runs[-1]].append(file)
         content = _read(file)
         row.protocols.append(content.get('protocol') or {})
         flat = {**content, **{f'recovery {key}': value for key, value in (content.get('recovery') or {}).items()}}
@@ -94,6 +100,16 @@ def collect(root: str | Path) -> Table:
             values += [math.nan] * (len(row.runs) - 1 - len(values)) + [value]
     if not table:
         raise UserError(f'{root}: no metrics.json below a work directory named <model>_<backbone>_<data set>_p<ratio>')
+    if left_out:
+        tell(f'note: left out: {len(left_out):,} below no folder <name>_p<ratio>: {shorten(left_out)}')
+    for ((series, ratio), (_, seed)), of_run in files.items():
+        if len(of_run) > 1 and seed >= 0:
+            raise UserError(
+                f'{series}_p{ratio:g}: there are several results of one mask and seed, which would count as several '
+                f'runs: {shorten(of_run)}. Move those away that are not to count'
+            )
+        if len(of_run) > 1:
+            tell(f'note: {series}_p{ratio:g}: each of these counts as a run: {shorten(of_run)}')
     for row in table.values():
         for values in row.values.values():
             values += [math.nan] * (len(row.runs) - len(values))
