@@ -117,10 +117,7 @@ class Step:
         cfg.model.head.label_embedding.file = None
         torch.set_float32_matmul_precision('high' if cfg.env_cfg.get('tf32') else 'highest')
         torch.backends.cudnn.benchmark = cfg.env_cfg.get('cudnn_benchmark', False)
-        model = MODELS.build(cfg.model)
-        self.model = (BackboneOnly(model) if variant == 'backbone' else model).to(device).train()
-        if cfg.get('channels_last'):
-            self.model.to(memory_format=torch.channels_last)
+        self.model = self.build(cfg, variant, device)
         self.form = literal_form if variant == 'literal' else contextlib.nullcontext
         self.optimizer = build_optim_wrapper(self.model, cfg.optim_wrapper)
         self.watch = None
@@ -144,6 +141,11 @@ class Step:
             sample = DataSample()
             sample.set_field(row, 'gt_score', dtype=torch.Tensor)
             self.samples.append(sample)
+
+    def build(self, cfg, variant: str, device: str) -> nn.Module:
+        model = MODELS.build(cfg.model)
+        model = (BackboneOnly(model) if variant == 'backbone' else model).to(device).train()
+        return model.to(memory_format=torch.channels_last) if cfg.get('channels_last') else model
 
     def _loss(self):
         with self.form(self.model), self.optimizer.optim_context(self.model):

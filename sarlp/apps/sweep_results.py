@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import re
 from collections import defaultdict
@@ -19,12 +18,13 @@ from sarlp.apps.sweep import COMPLETED, RESULTS
 from sarlp.apps.sweep_protocols import differing_protocols
 from sarlp.errors import UserError, shorten
 from sarlp.io.files import atomic_write
+from sarlp.io.json_file import read_json
 from sarlp.io.outputs import begins_with, check_output
 from sarlp.visualization.figure_files import is_figure, save_named
 
 METRICS = ('mAP', 'mAP_plain', 'CF1', 'OF1', 'CF1_top3', 'OF1_top3', 'recovery AP', 'recovery F1')
 _MARK = 'results'
-_NAME = re.compile(r'(?P<series>.+)_p(?P<ratio>[\d.]+)')
+_NAME = re.compile(r'(?P<series>.+)_p(?P<ratio>\d+(?:\.\d+)?)')
 _RUN = re.compile(r'(?:mask(?P<mask>\d+)_)?seed(?P<seed>\d+)')
 _CALIBRATION = 'calibration error'
 _PEEKING = ('mAP selected without the test set', 'best on test', 'gain of peeking')
@@ -60,30 +60,36 @@ class Row:
 Table = dict[tuple[str, float], Row]
 
 
-def collect(root: str | Path) -> Table:
+def collect(root: str | Path, tell: Callable[[str], None] = print) -> Table:
     """Read every ``metrics.json`` below a folder of work directories, and the completion beside it.
 
     Args:
         root: work directories ``<name>_p<ratio>``, with ``results/metrics.json`` in them or in the folders of their
             runs, see :func:`~sarlp.apps.sweep.plan`.
+        tell: what is done with a line on files that are left out, or that may be of one run.
 
     Returns:
         (name, known ratio) to its runs.
 
     Raises:
-        UserError: there are no results.
+        UserError: there are no results, some are damaged, or a run has them twice.
     """
     table: Table = defaultdict(Row)
+    left_out: list[Path] = []
+    files: dict[tuple, list[Path]] = defaultdict(list)
     for file in sorted(Path(root).glob('**/metrics.json')):
         match = next((m for part in reversed(file.parts[:-1]) if (m := _NAME.fullmatch(part))), None)
         if match is None:
+            left_out.append(file)
             continue
-        row = table[match['series'], float(match['ratio'])]
+        key = match['series'], float(match['ratio'])
+        row = table[key]
         folder = file.parent.parent if file.parent.name == RESULTS else file.parent
         run = _RUN.fullmatch(folder.name)
         seed = int(run['seed']) if run else -1
         row.runs.append((int(run['mask']) if run and run['mask'] else seed, seed))
-        content = json.loads(file.read_text('utf-8'))
+        files[key, row.runs[-1]].append(file)
+        content = _read(file)
         row.protocols.append(content.get('protocol') or {})
         flat = {**content, **{f'recovery {key}': value for key, value in (content.get('recovery') or {}).items()}}
         for metric in METRICS:
@@ -94,10 +100,34 @@ def collect(root: str | Path) -> Table:
             values += [math.nan] * (len(row.runs) - 1 - len(values)) + [value]
     if not table:
         raise UserError(f'{root}: no metrics.json below a work directory named <model>_<backbone>_<data set>_p<ratio>')
+    if left_out:
+        tell(f'note: left out: {len(left_out):,} below no folder <name>_p<ratio>: {shorten(left_out)}')
+    for ((series, ratio), (_, seed)), of_run in files.items():
+        if len(of_run) > 1 and seed >= 0:
+            raise UserError(
+                f'{series}_p{ratio:g}: there are several results of one mask and seed, which would count as several '
+                f'runs: {shorten(of_run)}. Move those away that are not to count'
+            )
+        if len(of_run) > 1:
+            tell(f'note: {series}_p{ratio:g}: each of these counts as a run: {shorten(of_run)}')
     for row in table.values():
         for values in row.values.values():
             values += [math.nan] * (len(row.runs) - len(values))
     return dict(sorted(table.items()))
+
+
+def _read(file: Path) -> dict:
+    """Content of a ``metrics.json``. Raises: UserError, it is none."""
+    try:
+        content = read_json(file)
+        numbers = [content.get(metric) for metric in METRICS]
+        parts = [content.get(name) or {} for name in ('protocol', 'recovery')]
+    except (ValueError, AttributeError):
+        content, numbers, parts = None, [], []
+    known = all(number is None or isinstance(number, int | float) for number in numbers)
+    if content is None or 'mAP' not in content or not known or not all(isinstance(part, dict) for part in parts):
+        raise UserError(f'{file}: is no metrics.json of sarlp test, or damaged; test that run again, or move the file')
+    return content
 
 
 def _peeked(content: Mapping) -> dict[str, float]:

@@ -6,6 +6,8 @@ prints the tables as Markdown and writes table.md, table.csv and table.png.
 """
 
 import argparse
+import sys
+from functools import partial
 
 from sarlp.commands.arguments import new_parser
 
@@ -26,7 +28,7 @@ def main() -> None:
     from sarlp.commands.friendly import friendly_errors
 
     with friendly_errors():
-        table = collect(args.root)
+        table = collect(args.root, partial(print, file=sys.stderr))
         print(markdown(table, args.against))
         if args.out is not None:
             write_results(table, args.out, args.against)

@@ -12,10 +12,13 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_distributed
 
 from sarlp.datasets.nesting import classes_of, name_files, order_classes, require_each_once
+from sarlp.engine.building import known_options
 from sarlp.engine.custom import choose_embeddings, fill_in, spread_data_sets
 from sarlp.engine.earlier_configs import upgrade
+from sarlp.engine.environment import check_environment
 from sarlp.engine.inputs import check_inputs
-from sarlp.engine.options import check_texts, check_typed, known_arguments, merge_options, read_options
+from sarlp.engine.loaders import check_loader
+from sarlp.engine.options import check_texts, check_typed, merge_options, read_options
 from sarlp.engine.run_options import check_options
 from sarlp.engine.runner import MultiLabelRunner
 from sarlp.engine.selection import hold_out_labels, measures_test_set
@@ -201,10 +204,11 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
             measures no recovery, the training data.
 
     Raises:
-        UserError: an input is missing or does not fit; see :func:`~sarlp.engine.inputs.check_inputs`. Or a part has
-            no argument of a name that the config has.
+        UserError: an input is missing or does not fit; see :func:`~sarlp.engine.inputs.check_inputs`. Or a part can
+            not be built of what the config says (:func:`~sarlp.engine.building.known_options`).
     """
     upgrade(cfg)
+    check_environment(cfg)
     names = ('test_dataloader',)
     if training:
         names = ('train_dataloader', 'val_dataloader', *(names if measures_test_set(cfg) else ()))
@@ -214,6 +218,9 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         choose_embeddings(cfg)
     loaders = _dataloaders(cfg, names)
     check_inputs(cfg, loaders, training)
+    for name in names:
+        if cfg.get(name) is not None:
+            check_loader(name, cfg[name])
     classes, source = classes_of(loaders[0].dataset), name_files(loaders[0].dataset)
     for loader in loaders:
         order_classes(loader.dataset, classes, source)
@@ -254,5 +261,5 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         cfg.default_hooks = {
             name: hook for name, hook in cfg.default_hooks.items() if name in ('runtime_info', 'timer', 'logger')
         }
-    with known_arguments(cfg):
+    with known_options(cfg):
         return MultiLabelRunner.from_cfg(cfg)

@@ -5,6 +5,7 @@ of pixels: weights, architecture, normalisation, the steps of the pipeline; the 
 and the number of the variant. Labels, label mask, method, split and folds are no part of it, so all of them share it.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -28,7 +29,7 @@ from sarlp.engine.terminal import say
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.io.files import atomic_write, content_digest
-from sarlp.io.token_store import TokenStore
+from sarlp.io.token_store import TokenStore, read_record
 from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.frozen import Frozen
 from sarlp.models.network import CHANNELS
@@ -192,25 +193,55 @@ class TokenKeeper:
         loader = DataLoader(images, _BATCH, num_workers=workers, collate_fn=list)
         failed: dict[str, str] = {}
         block: dict[str, np.ndarray] = {}
-        done, started = 0, time.monotonic()
+        inputs: dict[str, str] = {}
+        made: dict[str, np.ndarray] = {}  # of an input, in this block
+        elsewhere = self._places()
+        computed, done, started = 0, 0, time.monotonic()
         spoke = started
         for batch in loader:
             good = {name: image for name, image in batch if isinstance(image, torch.Tensor)}
             failed |= {name: reason for name, reason in batch if name not in good}
-            block |= zip(good, self._maps([*good.values()]), strict=True)
+            inputs |= {name: _digest_of_image(image) for name, image in good.items()}
+            wanted = {inputs[name]: image for name, image in good.items() if inputs[name] not in made}
+            for of_image in elsewhere.keys() & wanted.keys():
+                values = read_record(*elsewhere[of_image])
+                if values is not None:
+                    made[of_image] = values
+                    del wanted[of_image]
+            made |= zip(wanted, self._maps([*wanted.values()]), strict=True)
+            block |= {name: made[inputs[name]] for name in good}
+            computed += len(wanted)
             done += len(batch)
             if len(block) >= _BLOCK_ENTRIES or _size(block) >= _BLOCK:
-                self._write(store, block)
-                block = {}
+                self._write(store, block, inputs)
+                block, inputs, made = {}, {}, {}
             now = time.monotonic()
             if now - spoke > _PATIENCE:
                 spoke, left = now, timedelta(seconds=round((now - started) / done * (len(images) - done)))
                 self.tell(f'tokens: {done:,} of {len(images):,} computed, {left} left')
         if block:
-            self._write(store, block)
+            self._write(store, block, inputs)
         taken = time.monotonic() - started
-        self.tell(f'tokens: {done:,} computed in {timedelta(seconds=round(taken))}, {done / taken:.1f} a second')
+        same = done - len(failed) - computed
+        more = f'; {same:,} more are of the same pixels as others' if same else ''
+        self.tell(
+            f'tokens: {done - same:,} computed in {timedelta(seconds=round(taken))}, {done / taken:.1f} a second{more}'
+        )
         return failed
+
+    def _places(self) -> dict[str, tuple[Path, int]]:
+        """Where the tokens of an image lie, as it comes out of any pipeline, by :func:`_digest_of_image`.
+
+        An image that is not flipped in training is the one that is evaluated, and of two views every second is so.
+        """
+        places: dict[str, tuple[Path, int]] = {}
+        facts = json.loads(json.dumps(self._facts, default=str))
+        for file in sorted(self._root.glob('*/made_of.json')):
+            with contextlib.suppress(OSError, ValueError):
+                made_of = json.loads(file.read_text())
+                if made_of.pop('pipeline', None) is not None and made_of == facts:
+                    places |= TokenStore(file.parent).inputs()
+        return places
 
     @torch.no_grad()
     def _maps(self, images: list[torch.Tensor]) -> Iterator[np.ndarray]:
@@ -231,7 +262,7 @@ class TokenKeeper:
                 )
             yield from tokens.transpose(1, 2).unflatten(2, grid).cpu().numpy().astype(self.options.dtype)
 
-    def _write(self, store: TokenStore, block: dict[str, np.ndarray]) -> None:
+    def _write(self, store: TokenStore, block: dict[str, np.ndarray], inputs: Mapping[str, str]) -> None:
         there, more = sum(file.stat().st_size for file in self._root.glob('*/*.npy')), _size(block)
         if there + more > self.options.max_gb * 1e9:
             raise UserError(
@@ -241,7 +272,7 @@ class TokenKeeper:
             )
         if more > shutil.disk_usage(store.folder).free:
             raise UserError(f'tokens: the disk of {self._root} has no room for {more / 1e9:,.3f} GB more')
-        store.write(block)
+        store.write(block, inputs)
 
 
 def _size(block: Mapping[str, np.ndarray]) -> int:
@@ -250,6 +281,13 @@ def _size(block: Mapping[str, np.ndarray]) -> int:
 
 def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _digest_of_image(image: torch.Tensor) -> str:
+    """Of (3, h, w) uint8."""
+    digest = hashlib.blake2b(repr(tuple(image.shape)).encode(), digest_size=16)
+    digest.update(image.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _digest_of_weights(module: nn.Module) -> str:

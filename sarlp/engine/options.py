@@ -4,18 +4,15 @@ Values are read as MMEngine reads them, with one exception. Where a text is want
 typed: a folder named ``2024`` is no number, and one named ``my photos`` keeps its space.
 """
 
-import contextlib
 import difflib
 import inspect
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from sarlp.errors import UserError, UserValueError, shorten
-from sarlp.io.json_file import show
+from sarlp.errors import UserError, shorten
 
 # last parts of the keys whose values are texts; those of the first line are lists of texts where data sets are several
 _LISTS = ('data_root', 'ann_file', 'img_path')
@@ -31,10 +28,9 @@ _READ = (
     *('channels_last', 'compile', 'custom_imports', 'data_root', 'find_unused_parameters', 'fresh', 'image_size'),
     *('model_wrapper_cfg', 'prepare_data', 'recovery_evaluator', 'sync_bn', 'text_encoder', 'text_pooling', 'tokens'),
 )
+_OR_WHOLE = ('compile',)  # has parts, or is True or False
 # what is neither yes or no, nor a number, and may stand where one does
 _WORDS = {'resume': ('auto',), 'min_side': ('image_size',)}
-
-_NO_ARGUMENT = re.compile(r"([\w.]+)\.(?:__init__|set_randomness)\(\) got an unexpected keyword argument '(\w+)'")
 
 
 def _ends(key: str, names: Sequence[str]) -> bool:
@@ -126,7 +122,7 @@ def _check_read(cfg: Config, key: str) -> None:
     read = {*inspect.signature(Runner.__init__).parameters, *_READ}
     if not top or top in read or (top in cfg and 'custom_imports' in cfg):
         return
-    values = [(way, value) for way, value in _values(cfg._cfg_dict, '') if way.partition('.')[0] in read]
+    values = [(way, value) for way, value in values_in(cfg._cfg_dict) if way.partition('.')[0] in read]
     if top in cfg:
         meant = [
             f'{way}.{rest}' if rest else way
@@ -145,10 +141,17 @@ def _check_kind(key: str, before: Any, value: Any) -> None:
         wanted = 'True or False'
     elif isinstance(before, int | float) and isinstance(value, str):
         wanted = 'a number'
+    elif value is not None and key not in _OR_WHOLE and _has_parts(before) and not _has_parts(value):
+        first = next(iter(before)) if isinstance(before, Mapping) else 0
+        raise UserError(f'--cfg-options {key}={value}: {key} has parts; set one of them, such as {key}.{first}')
     else:
         return
     if value not in _WORDS.get(key.rpartition('.')[2], ()):
         raise UserError(f'--cfg-options {key}={value}: expected {wanted}, as {before!r} is')
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(one, Mapping) for one in value))
 
 
 def _check_way(cfg: Config, key: str) -> Any:
@@ -178,55 +181,25 @@ def _check_way(cfg: Config, key: str) -> Any:
     return at
 
 
-@contextlib.contextmanager
-def options_of(part: Any, where: str) -> Iterator[None]:
-    """Report what a part of MMEngine or torch refuses as it is built from the config."""
-    shown = show(dict(part) if isinstance(part, Mapping) else part)  # before it is taken apart
-    try:
-        yield
-    except UserError:
-        raise
-    except (TypeError, ValueError, KeyError, AssertionError, ArithmeticError) as error:
-        raise UserValueError(f'{where}: {shown} can not be built: {error}') from error
-
-
-@contextlib.contextmanager
-def known_arguments(cfg: Config) -> Iterator[None]:
-    """Within the block, where parts of a config are built, a name that a part does not know is a slip in the config.
-
-    Raises:
-        UserError: a part has no argument of a name that the config has.
-    """
-    try:
-        yield
-    except TypeError as error:
-        found = _NO_ARGUMENT.fullmatch(str(error))
-        ways = [] if found is None else [way for way, _ in _values(cfg._cfg_dict, '') if way.endswith(f'.{found[2]}')]
-        if found is None or not ways:
-            raise
-        raise UserError(
-            f'{shorten(ways)}: {found[1]} has no argument {found[2]}; correct it, or leave it out'
-        ) from error
-
-
 def check_texts(cfg: Config) -> None:
     """See that what must be a text is one, wherever in the config.
 
     Raises:
         UserError: all that is not is named.
     """
-    wrong = [f'{key} = {value!r}' for key, value in _values(cfg, '') if _ends(key, _TEXTS) and not _is_text(key, value)]
+    wrong = [f'{key} = {value!r}' for key, value in values_in(cfg) if _ends(key, _TEXTS) and not _is_text(key, value)]
     if wrong:
         raise UserError(f'expected texts, in quotes, found {", ".join(wrong)}')
 
 
-def _values(part: Any, way: str) -> Iterator[tuple[str, Any]]:
+def values_in(part: Any, way: str = '') -> Iterator[tuple[str, Any]]:
+    """Every value of a config, behind the key that ``--cfg-options`` has for it."""
     items = enumerate(part) if isinstance(part, list | tuple) else part.items()
     for name, value in items:
         key = f'{way}.{name}' if way else str(name)
         yield key, value
         if isinstance(value, Mapping | list | tuple):
-            yield from _values(value, key)
+            yield from values_in(value, key)
 
 
 def _is_text(key: str, value: Any) -> bool:

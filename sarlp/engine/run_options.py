@@ -1,12 +1,16 @@
 """Options of a training that would stop it, or be passed over, only after hours: refused before it starts."""
 
+import inspect
 from collections.abc import Mapping
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
+from mmengine.registry import OPTIMIZERS
 from mmengine.runner import Runner
 from torch import nn
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from sarlp.engine.building import no_such_type
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.errors import UserError
 from sarlp.registry import HOOKS, LOOPS
@@ -93,8 +97,36 @@ def _check_validation(cfg: Config) -> None:
         )
 
 
+def check_clipping(optim_wrapper: Mapping) -> None:
+    """See that torch takes what ``clip_grad`` says; it would refuse it at the first step, and clip at -1 by turning
+    the gradients round.
+
+    Args:
+        optim_wrapper: config.
+
+    Raises:
+        UserError: it does not.
+    """
+    options = optim_wrapper.get('clip_grad')
+    if not isinstance(options, Mapping):
+        return
+    where, given = 'optim_wrapper.clip_grad', {name: value for name, value in options.items() if name != 'type'}
+    by_value = options.get('type', 'norm') == 'value'
+    function, limit = (clip_grad_value_, 'clip_value') if by_value else (clip_grad_norm_, 'max_norm')
+    known = [name for name in inspect.signature(function).parameters if name != 'parameters']
+    for name in given:
+        if name not in known:
+            raise UserError(f'{where}.{name}: expected one of {", ".join(known)}')
+    numbers = [limit, *(['norm_type'] if 'norm_type' in given else [])]
+    for name in numbers:
+        value = given.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise UserError(f'{where}.{name} must be a number above 0, got {value!r}')
+
+
 def check_parameter_options(optim_wrapper: Mapping, model: nn.Module) -> None:
-    """See that ``paramwise_cfg`` says something of some parameter; MMEngine passes over what does not.
+    """See that there is such an optimizer, and that ``paramwise_cfg`` says something of some parameter; MMEngine passes
+    over what does not.
 
     Args:
         optim_wrapper: config; one with a ``constructor`` of its own has other options, and is not looked at.
@@ -103,6 +135,9 @@ def check_parameter_options(optim_wrapper: Mapping, model: nn.Module) -> None:
     Raises:
         UserError: a name in it is none, or of no parameter.
     """
+    kind = (optim_wrapper.get('optimizer') or {}).get('type')
+    if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+        raise UserError(f'optim_wrapper.optimizer: {no_such_type(OPTIMIZERS, kind)}')
     if 'constructor' in optim_wrapper:
         return
     where, given = 'optim_wrapper.paramwise_cfg', optim_wrapper.get('paramwise_cfg') or {}

@@ -135,13 +135,14 @@ def checkpoints_in(work_dir: str | Path, folder: str | Path | None = None) -> li
     return list(dict.fromkeys(path.resolve() for path in found if path.is_file()))
 
 
-def set_aside(work_dir: str | Path, folder: str | Path, session: str) -> Path | None:
-    """Move what an earlier run left into a folder ``run_<name>``: its checkpoints, its record, its logs.
+def set_aside(work_dir: str | Path, folder: str | Path, session: str, config: str) -> Path | None:
+    """Move what an earlier run left into a folder ``run_<name>``: its checkpoints, its record, its logs, its config.
 
     Args:
         work_dir: of that run.
         folder: of the checkpoints that are to be written.
         session: name of the folder with the log of this start, which stays.
+        config: name of the file of its config.
 
     Returns:
         The folder, below ``work_dir``; None if there was no checkpoint. Nothing is deleted or overwritten.
@@ -167,7 +168,7 @@ def set_aside(work_dir: str | Path, folder: str | Path, session: str) -> Path | 
             record.folder = str(place)
         os.rename(file, place / file.name)
     logs = [path for path in work_dir.iterdir() if SESSION.fullmatch(path.name) and path.name != session]
-    for path in (*logs, work_dir / 'last_checkpoint', work_dir / SELECTION):
+    for path in (*logs, *(work_dir / name for name in ('last_checkpoint', SELECTION, config))):
         if path.exists():
             os.rename(path, target / path.name)
     if written:

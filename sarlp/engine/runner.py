@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import os
+import weakref
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, is_main_process, master_only
+from mmengine.dist import master_only
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
@@ -19,26 +20,27 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sarlp.engine.accumulation import AccumulationHook
+from sarlp.engine.building import known_options, options_of
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.compiling import compile_parts, has_graphs
 from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
-from sarlp.engine.loaders import fit_loader
+from sarlp.engine.loaders import fit_loader, require_batches, share_of_batch
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.engine.method_hook import MethodHook
-from sarlp.engine.options import known_arguments, options_of
 from sarlp.engine.progress import ProgressHook
 from sarlp.engine.provenance import TRAINED_ON, trained_images
+from sarlp.engine.rank_statistics import RankStatisticsHook, gather_statistics
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
-from sarlp.engine.run_options import check_metrics, check_parameter_options
+from sarlp.engine.run_options import check_clipping, check_metrics, check_parameter_options
 from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
-from sarlp.engine.start import Start, alone_in, is_in_place, read_start
+from sarlp.engine.start import Start, alone_in, by_main_process, is_in_place, read_start
 from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.task import task_of
 from sarlp.engine.terminal import note, set_up_terminal
 from sarlp.engine.trainable import restore_frozen
 from sarlp.engine.unlike_training import changes_since_training
 from sarlp.engine.unwrap import unwrap
-from sarlp.engine.weights import load_weights
+from sarlp.engine.weights import load_weights, require_fitting
 from sarlp.engine.workers import shield_workers
 from sarlp.errors import UserError
 from sarlp.io.files import half_written, sync_folder
@@ -61,7 +63,7 @@ class MultiLabelRunner(Runner):
 
     record: RunRecord | None = None
     _start: Start | None = None
-    _alone: Any = contextlib.nullcontext()  # a stack, once there is a start
+    _alone: Any = contextlib.nullcontext()  # of one that trains from its beginning on: no other process does here
     _resumed: dict = {}
     _seen_before: torch.Tensor | None = None  # images, by the run that this one resumes
     _train_dataloader: DataLoader | Mapping | None  # of MMEngine's Runner, as _has_loaded
@@ -70,6 +72,10 @@ class MultiLabelRunner(Runner):
     def setup_env(self, env_cfg: dict) -> None:
         super().setup_env(env_cfg)
         self._timestamp = own_session(self.timestamp)
+        if self._train_dataloader is not None:
+            self._alone = contextlib.ExitStack()
+            weakref.finalize(self, self._alone.close)  # of a Runner that is built, and never trains
+            by_main_process(lambda: self._alone.enter_context(alone_in(self.work_dir)))
         if 'tf32' in env_cfg:
             torch.set_float32_matmul_precision('high' if env_cfg['tf32'] else 'highest')
 
@@ -84,13 +90,12 @@ class MultiLabelRunner(Runner):
                 TokenOptions(**self.cfg.tokens)
             self.register_hook(KeptTokensHook())
         if self._train_dataloader is not None:
-            self.register_hook(MethodHook())
-            self.register_hook(AccumulationHook())
+            for hook in (MethodHook(), AccumulationHook(), RankStatisticsHook()):
+                self.register_hook(hook)
 
     def dump_config(self) -> None:
-        """Into the work directory; that of a test would take the place of the one that trains, and lies by its log."""
-        if self._train_loop is not None:
-            super().dump_config()
+        """Into the work directory, once a run starts there (:meth:`load_or_resume`); until then it may be refused, and
+        that of a test would take the place of the one that trains, and lies by its log."""
 
     @staticmethod
     def build_dataloader(dataloader: DataLoader | Mapping, *args, **kwargs) -> DataLoader:
@@ -105,8 +110,10 @@ class MultiLabelRunner(Runner):
         if isinstance(model, Mapping) and self._train_dataloader is not None:
             if isinstance(self._train_dataloader, Mapping):
                 rank_seeds = self._randomness_cfg.get('diff_rank_seed', False)
-                loader = {**self._train_dataloader, 'batch_size': self._share(self._train_dataloader['batch_size'])}
+                share = share_of_batch(self._train_dataloader['batch_size'], self.world_size)
+                loader = {**self._train_dataloader, 'batch_size': share}
                 self._train_dataloader = self.build_dataloader(loader, self.seed, rank_seeds)
+            require_batches(self._train_dataloader)
             model = {**model, 'task': task_of(self._train_dataloader.dataset)}
         built = super().build_model(model)
         if isinstance(model, Mapping) and asks_backbone(model.get('data_preprocessor')):
@@ -114,15 +121,6 @@ class MultiLabelRunner(Runner):
             backbone = type(built.backbone).__name__
             note(self.logger, f'images are normalised as {backbone} says: mean {mean}, std {std} (R, G, B of 0 to 255)')
         return built
-
-    def _share(self, total: int) -> int:
-        """The batch of each process; that in a config is the total, and stays so in what is written of it."""
-        if total % self.world_size:
-            raise UserError(
-                f'train_dataloader.batch_size = {total} is the total over all processes and must be a multiple '
-                f'of their number, {self.world_size}'
-            )
-        return total // self.world_size
 
     def build_optim_wrapper(self, optim_wrapper: OptimWrapper | Mapping) -> OptimWrapper:
         method = unwrap(self.model).method
@@ -133,6 +131,7 @@ class MultiLabelRunner(Runner):
             optim_wrapper = {**optim_wrapper, 'paramwise_cfg': by_name}
         if isinstance(optim_wrapper, Mapping):
             check_parameter_options(optim_wrapper, self.model)
+            check_clipping(optim_wrapper)
         with options_of(optim_wrapper, 'optim_wrapper'):
             return super().build_optim_wrapper(optim_wrapper)
 
@@ -174,7 +173,7 @@ class MultiLabelRunner(Runner):
         cfg.pop('fresh', None)
         cfg.resume, cfg.load_from = False, start.weights
         runner = super().from_cfg(cfg)
-        runner._start, runner._alone = start, contextlib.ExitStack()
+        runner._start = start
         return runner
 
     def register_hook(self, hook: Hook | Mapping, *args, **kwargs) -> None:
@@ -185,8 +184,20 @@ class MultiLabelRunner(Runner):
         with options_of(scheduler, 'param_scheduler'):
             return super().build_param_scheduler(scheduler)
 
+    def build_train_loop(self, loop: Any) -> Any:
+        with known_options(self.cfg):
+            return super().build_train_loop(loop)
+
+    def build_val_loop(self, loop: Any) -> Any:
+        with known_options(self.cfg):
+            return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop: Any) -> Any:
+        with known_options(self.cfg):
+            return super().build_test_loop(loop)
+
     def train(self):
-        with self._alone, known_arguments(self.cfg):  # that of loops
+        with self._alone:
             return super().train()
 
     def load_or_resume(self) -> None:
@@ -195,32 +206,22 @@ class MultiLabelRunner(Runner):
         if start is None or self._has_loaded:
             super().load_or_resume()
             return
+        name = Path(self.cfg.filename or f'{self.timestamp}.py').name  # as MMEngine names it
         check_metrics(self)
-        outcome: list[Any] = [None]
-        if is_main_process():  # to look through gigabytes once is enough
-            try:
-                outcome = [self._choose(start)]
-            except UserError as error:  # the other ranks would wait for it
-                outcome = [error]
-        broadcast_object_list(outcome)
-        if isinstance(outcome[0], UserError):
-            raise outcome[0]
-        file, self.record = outcome[0]
+        file, self.record = by_main_process(lambda: self._choose(start))  # to look through gigabytes once is enough
         if file is not None:
             self._resume, self._load_from = True, str(file)
         elif start.resume:
             self.logger.info(f'{self.work_dir} holds no checkpoint to resume from; the run starts at its beginning')
         super().load_or_resume()
         if start.fresh:
-            if is_main_process():
-                target = set_aside(self.work_dir, start.folder, self.timestamp)
-                if target is not None:
-                    self.logger.warning(f'what was in {self.work_dir} of an earlier run is in {target} now')
-            barrier()
+            target = by_main_process(lambda: set_aside(self.work_dir, start.folder, self.timestamp, name))
+            if target is not None:
+                self.logger.warning(f'what was in {self.work_dir} of an earlier run is in {target} now')
+        super().dump_config()
 
     def _choose(self, start: Start) -> tuple[Path | None, RunRecord]:
-        """The checkpoint to go on from, and the record to go on with. No other process trains here from now on."""
-        self._alone.enter_context(alone_in(self.work_dir))
+        """The checkpoint to go on from, and the record to go on with."""
         folder = None if start.folder.resolve() == Path(self.work_dir).resolve() else str(start.folder.resolve())
         record = read_record(self.work_dir)
         file = start.file
@@ -273,8 +274,12 @@ class MultiLabelRunner(Runner):
         now = trained_images(self.train_dataloader.dataset)
         return now if self._seen_before is None else torch.cat([now, self._seen_before]).unique()
 
+    def save_checkpoint(self, *args, **kwargs) -> None:
+        gather_statistics(self)
+        self._write_checkpoint(*args, **kwargs)
+
     @master_only
-    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
+    def _write_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Write under a temporary name, sync, rename: a process killed meanwhile leaves the older file whole."""
         kwargs['meta'] = {
             **(kwargs.get('meta') or {}),
@@ -320,6 +325,7 @@ class MultiLabelRunner(Runner):
         model = unwrap(self.model)
         restore_frozen(model, checkpoint, filename)
         if self._resume:
+            require_fitting(model, checkpoint, filename)  # before a hook looks at what it keeps of them
             self._without_average(checkpoint)
             self._resumed = checkpoint
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)

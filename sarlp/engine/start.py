@@ -1,9 +1,12 @@
 """How a training begins in its work directory: at the beginning, or from a checkpoint; never beside another run."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from mmengine.dist import broadcast_object_list, is_main_process
 
 from sarlp.engine.checkpoint_file import is_whole
 from sarlp.engine.run_record import RESUMABLE, checkpoints_in, read_record
@@ -80,6 +83,20 @@ def alone_in(work_dir: str | Path) -> contextlib.AbstractContextManager[None]:
         f'{work_dir}: another process trains here now, and the checkpoints of two would mix. Wait for it, or choose '
         'another --work-dir',
     )
+
+
+def by_main_process(look: Callable[[], Any]) -> Any:
+    """What the main process finds, on every rank; what it refuses ends all of them, which would wait for it."""
+    outcome: list[Any] = [None]
+    if is_main_process():
+        try:
+            outcome = [look()]
+        except (UserError, OSError) as error:
+            outcome = [error]
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], UserError | OSError):
+        raise outcome[0]
+    return outcome[0]
 
 
 def is_in_place(work_dir: str | Path, file: Path) -> bool:

@@ -82,11 +82,12 @@ def changes_since_training(meta: Mapping, cfg: Config) -> Changes:
     )
 
 
-def warn_of_changes(meta: Mapping, cfg: Config, checkpoint: str | PathLike) -> None:
-    """A warning, if there are :func:`changes_since_training`."""
+def warn_of_changes(meta: Mapping, cfg: Config, checkpoint: str | PathLike) -> tuple[str, ...]:
+    """A warning, if there are :func:`changes_since_training`; returns them, for a file that is about the model."""
     if any(changes := changes_since_training(meta, cfg)):
         kind = GraveWarning if changes.normalisation else UserWarning
         warnings.warn(changes.text(checkpoint), kind, stacklevel=3)
+    return tuple(changes)
 
 
 def _model_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,12 @@ def load_weights(model, checkpoint: dict, path: str | Path) -> None:
         UserError: the checkpoint is of another model; missing, unexpected and misshapen entries are listed.
     """
     restore_frozen(model, checkpoint, path)
+    state = require_fitting(model, checkpoint, path)
+    model.load_state_dict(state, strict=False)  # equal by now, but for what the method holds, which is not in there
+
+
+def require_fitting(model, checkpoint: dict, path: str | Path) -> dict:
+    """The weights of a checkpoint that has all of them, by the names of the model. Raises as :func:`load_weights`."""
     state = {key.removeprefix('module.'): value for key, value in checkpoint['state_dict'].items()}
     problems = differences(state, model.state_dict())
     if problems:
@@ -29,4 +35,4 @@ def load_weights(model, checkpoint: dict, path: str | Path) -> None:
                 ]
             )
         )
-    model.load_state_dict(state, strict=False)  # equal by now, but for what the method holds, which is not in there
+    return state

@@ -40,8 +40,8 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
         device: of :func:`~sarlp.engine.devices.choose_device`; ``'auto'`` takes the GPU if there is one.
 
     Returns:
-        The model in evaluation mode, with ``model.cfg``, ``model.classes`` and ``model.meta``, what the checkpoint says
-        of itself. A warning says where it is used unlike it was trained.
+        The model in evaluation mode, with ``model.cfg``, ``model.classes``, ``model.meta``, what the checkpoint says of
+        itself, and ``model.unlike_training``, texts of where it is used unlike it was trained; a warning says so too.
 
     Raises:
         UserError: config or checkpoint is missing, or they do not fit; or there is no such device.
@@ -61,7 +61,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
         model = MODELS.build({**cfg.model, 'method': None})
     load_weights(model, content, checkpoint)
     model.cfg, model.classes, model.meta = cfg, classes, content.get('meta', {})
-    warn_of_changes(model.meta, cfg, checkpoint)
+    model.unlike_training = warn_of_changes(model.meta, cfg, checkpoint)
     return model.to(device).eval()
 
 

@@ -5,7 +5,7 @@ A table has one row an image, since that is how labels are kept and what a sprea
 
 JSON has the same as objects ``{"image": ..., "classes": {name: score, ...}, "scores": {name: score, ...}}``, one a line
 in JSON lines, and in JSON as the list ``images`` beside ``config``, ``checkpoint``, ``calibrated`` and
-``thresholds``.
+``thresholds``, and ``unlike_training`` where the model is used unlike it was trained.
 """
 
 import contextlib
@@ -119,8 +119,10 @@ def _json_lines(file: IO[str], inferencer: MultiLabelInferencer, about: dict[str
 
 @contextlib.contextmanager
 def _json(file: IO[str], inferencer: MultiLabelInferencer, about: dict[str, Any]) -> Iterator[Write]:
+    changes: Any = inferencer.model.unlike_training
     head = {
         **about,
+        **({'unlike_training': list(changes)} if changes else {}),
         'calibrated': inferencer.calibration is not None,
         'thresholds': dict(zip(inferencer.classes, plain(inferencer.thresholds), strict=True)),
     }

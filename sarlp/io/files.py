@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -80,12 +81,24 @@ def keep_others_out(file: IO, message: str) -> None:
         raise UserError(message) from None
 
 
+@dataclass
+class _Blocks:
+    """Those of :func:`only_process` that this process is in, of one file."""
+
+    files: list[IO] = field(default_factory=list)
+    inside: int = 0
+
+
+_BLOCKS: dict[str, _Blocks] = {}  # by path
+
+
 @contextlib.contextmanager
 def only_process(path: str | os.PathLike, message: str) -> Iterator[None]:
     """Within the block no other process is in a block of the same file, which is made, and stays, empty.
 
     Unlike with :func:`keep_others_out` the workers that a process forks do not hold on to it when that process is
-    killed, and blocks of one process do not keep each other out. Where a file system knows no locks, nobody is.
+    killed, and blocks of one process do not keep each other out; the last of them lets others in. Where a file system
+    knows no locks, nobody is kept out.
 
     Raises:
         UserError: with this message, another process is.
@@ -93,13 +106,22 @@ def only_process(path: str | os.PathLike, message: str) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    with open(path, 'a') as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                raise UserError(message) from None
+    file = open(path, 'a')  # noqa: SIM115 - to close it lets others in, whichever block of this process opened it
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.close()
+            raise UserError(message) from None
+    blocks = _BLOCKS.setdefault(os.path.realpath(path), _Blocks())
+    blocks.files.append(file)
+    blocks.inside += 1
+    try:
         yield
+    finally:
+        blocks.inside -= 1
+        while not blocks.inside and blocks.files:
+            blocks.files.pop().close()
 
 
 def sha256_of(stream: IO[bytes]) -> str:

@@ -1,11 +1,10 @@
 """Semantic-guided feature enhancement (SGFE of SARLP, arXiv 2510.10055)."""
 
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from sarlp.models.bilinear_attention import LowRankBilinearAttention
-from sarlp.models.column_slices import column_slices
+from sarlp.models.column_layers import column_layers
 from sarlp.models.dropout import Dropout
 from sarlp.registry import MODELS
 
@@ -46,18 +45,19 @@ class SGFE(BaseModule):
         vectors, may be applied to these before the mean is taken, and is where that costs less.
         :func:`sarlp.models.literal.sgfe` is the formula.
         """
-        weights = self.attention(tokens, class_vectors).softmax(2)
         first, *rest = self.mlp
         assert isinstance(first, nn.Linear)
-        of_guided, of_token = column_slices(first.weight, (class_vectors.shape[-1], tokens.shape[-1]))
-        if self._classes_first(tokens, class_vectors, first.out_features):
-            guided = weights @ F.linear(class_vectors, of_guided)
-        else:
-            guided = F.linear(weights @ class_vectors, of_guided)
-        scores = guided + F.linear(tokens, of_token, first.bias)
+        scores = self._first(first, tokens, class_vectors)
         for layer in rest:
             scores = layer(scores)
         return scores
+
+    def _first(self, first: nn.Linear, tokens: Tensor, class_vectors: Tensor) -> Tensor:
+        weights = self.attention(tokens, class_vectors).softmax(2)
+        late = self._classes_first(tokens, class_vectors, first.out_features)
+        guides = class_vectors if late else weights @ class_vectors
+        guided, own = column_layers((guides, tokens), first.weight, first.bias, biased=1)
+        return (weights @ guided if late else guided) + own
 
     @staticmethod
     def _classes_first(tokens: Tensor, class_vectors: Tensor, width: int) -> bool:

@@ -1,10 +1,9 @@
 """Semantic-related feature learning (SRFL of SARLP, arXiv 2510.10055)."""
 
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from sarlp.models.column_slices import column_slices
+from sarlp.models.column_layers import column_layers
 from sarlp.models.norm_of_sums import batch_norm_of_sums
 from sarlp.registry import MODELS
 
@@ -53,8 +52,6 @@ class SRFL(BaseModule):
             of_class = self.joint(embeddings)
             no_image = of_class.new_zeros(len(image), of_class.shape[1])
             return self.out(self.act(batch_norm_of_sums(self.norm, of_class, no_image)[0]))
-        of_embedding, of_image = column_slices(self.joint.weight, (embeddings.shape[1], image.shape[1]))
-        of_class, of_image = batch_norm_of_sums(
-            self.norm, F.linear(embeddings, of_embedding, self.joint.bias), F.linear(image, of_image)
-        )
+        of_class, of_image = column_layers((embeddings, image), self.joint.weight, self.joint.bias)
+        of_class, of_image = batch_norm_of_sums(self.norm, of_class, of_image)
         return self.out(self.act(of_class + of_image[:, None]))

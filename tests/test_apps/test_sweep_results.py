@@ -65,6 +65,34 @@ def test_plot_has_one_line_a_model(root):
     assert {line.get_label() for line in axes.lines} == {'sarlp_r18_digits', 'baseline_r18_digits'}
 
 
+@pytest.mark.parametrize('content', ['', '{', '[]', '{}', '3', '{"mAP": "high"}', '{"mAP": 3.0, "recovery": [1]}'])
+def test_damaged_results(root, content):
+    file = root / 'sarlp_r18_digits_p0.1' / 'seed1' / 'results' / 'metrics.json'
+    file.write_text(content)
+    with pytest.raises(UserError, match=r'seed1/results/metrics.json: is no metrics.json of sarlp test, or damaged'):
+        collect(root)
+
+
+def test_what_is_left_out_or_counts_is_told(root, capsys):
+    collect(root)
+    assert capsys.readouterr().out == (
+        f'note: left out: 1 below no folder <name>_p<ratio>: {root}/elsewhere/metrics.json\n'
+    )
+    for run in ('first', 'second'):
+        write(root, 'baseline_r18_digits_p0.5', run, 40.0)
+    said = []
+    assert len(collect(root, said.append)['baseline_r18_digits', 0.5].runs) == 2
+    assert len(said) == 2 and 'baseline_r18_digits_p0.5: each of these counts as a run: ' in said[1]
+    assert 'first/results/metrics.json, ' in said[1] and said[1].endswith('second/results/metrics.json')
+
+
+@pytest.mark.parametrize('run', ['copy/seed1', 'mask1_seed1'])
+def test_a_run_counts_once(root, run):
+    write(root, 'sarlp_r18_digits_p0.1', run, 53.0)
+    with pytest.raises(UserError, match=rf'_p0.1: there are several .* one mask and seed.*{run}/results/metrics.json'):
+        collect(root)
+
+
 def test_no_results(tmp_path):
     with pytest.raises(UserError, match='no metrics.json'):
         collect(tmp_path)

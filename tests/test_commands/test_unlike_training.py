@@ -1,5 +1,6 @@
 """Each command that uses a model says where it is used unlike it was trained, and else nothing."""
 
+import contextlib
 import json
 import sys
 import warnings
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from sarlp.apps.serve.models import OnnxModel
 from sarlp.commands import main
 from sarlp.commands.friendly import friendly_errors
 from sarlp.datasets.annotation import dump_annotation
@@ -111,10 +113,31 @@ def test_maps_take_options(call):
         call('maps', 'resized.py', '--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(40,24)')
 
 
-def test_export_of_another_size(call):
+def test_json_of_predictions(call, tmp_path):
+    out = tmp_path / 'p.json'
+    call('predict', 'resized.py', '--out', out)
+    assert 'unlike_training' not in json.loads(out.read_text())
+    with pytest.warns(GraveWarning, match=STRONG):
+        call('predict', 'other.py', '--out', out)
+    assert json.loads(out.read_text())['unlike_training'] == ['to_rgb True -> False']
+
+
+def noted(file):
+    """In the metadata of a file of ONNX, which who serves it is told."""
+    import onnx
+
+    found = {prop.key: json.loads(prop.value) for prop in onnx.load(file).metadata_props}.get('unlike_training')
+    with contextlib.nullcontext() if found is None else pytest.warns(UserWarning, match='was exported otherwise than'):
+        OnnxModel(file)
+    return found
+
+
+def test_export_of_another_size(call, tmp_path):
     call('export', 'resized.py', '--image-size', 32, 24)
+    assert noted(tmp_path / 'm.onnx') is None
     with pytest.warns(UserWarning, match=SIZE):
         call('export', 'resized.py', '--image-size', 40, 24)
+    assert noted(tmp_path / 'm.onnx') == ['Resize.scale (32, 24) -> (40, 24)']
     option = 'test_dataloader.dataset.pipeline.1.scale=(40,24)'
     call('export', 'resized.py', '--image-size', 32, 24, '--cfg-options', option)  # is the training's again
 
@@ -130,6 +153,7 @@ def test_export_of_another_size_than_that_of_the_data(place, tmp_path):
         UserWarning, match=r'those of its data are 64 x 64 px .*0\.png\): .* worse on images of 96 x 64 px'
     ):
         export_onnx(place.root / 'config.py', tmp_path / 'silent', tmp_path / 'm.onnx', (96, 64), repeats=0)
+    assert noted(tmp_path / 'm.onnx') == ['size of the images 64 x 64 -> 96 x 64']
 
 
 def test_how_it_looks():

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +61,19 @@ def keeper(frozen, tmp_path):
     return make
 
 
-def computed(keeper):
-    """How many entries were computed for the loader of a keeper."""
+def made(keeper):
+    """How many entries were computed for the loader of a keeper, and how many taken from the same pixels."""
     keeper.said.clear()
     keeper.keep(keeper.loader)
-    return sum(int(line.split()[1]) for line in keeper.said if ' computed in ' in line)
+    found = [
+        re.match(r'tokens: (\d+) computed in [^;]*(?:; (\d+) more are of the same pixels)?', s) for s in keeper.said
+    ]
+    numbers = [[int(number or 0) for number in match.groups()] for match in found if match]
+    return np.sum([[0, 0], *numbers], 0).tolist()
+
+
+def computed(keeper):
+    return sum(made(keeper))
 
 
 def folders(tmp_path):
@@ -232,7 +242,53 @@ def test_labels_are_no_part_of_it_but_pixels_are(frozen, keeper, tmp_path, digit
     shutil.copy(dataset.image_path(3), dataset.image_path(5))
     with open(dataset.image_path(6), 'ab') as file:
         file.write(b'\0')
-    assert computed(keeper(cfg)) == 1
+    assert made(keeper(cfg)) == [0, 1]  # other bytes, the same pixels
+
+
+def test_the_same_pixels_are_computed_once(frozen, keeper, tmp_path, monkeypatch):
+    """Of three views a second is the mirror or is not, and evaluation has the one that is not."""
+    images = len(keeper().loader.dataset)
+    seen = []
+    one = keeper(frozen([TEST_STEPS[0], FLIP, TEST_STEPS[1]]))
+    forward = one.model.network.extract_tokens
+    monkeypatch.setattr(one.model.network, 'extract_tokens', lambda x: seen.extend(map(digest, x)) or forward(x))
+    number, same = made(one)
+    assert number + same == VARIANTS * images and number == len({*seen}) == len(seen) < 2 * images
+
+    plain = keeper()
+    number, same = made(plain)
+    assert number + same == images and 0 < number < images / 2  # the others were never flipped
+    maps = [plain.loader.dataset[place]['inputs'] for place in range(images)]
+    shutil.rmtree(tmp_path / 'tokens')
+    again = keeper()
+    assert made(again) == [images, 0]
+    assert all(torch.equal(again.loader.dataset[place]['inputs'], each) for place, each in enumerate(maps))
+
+
+def digest(values):
+    return hashlib.sha256(values.numpy().tobytes()).hexdigest()
+
+
+def test_only_tokens_that_agree_are_taken(frozen, keeper, tmp_path):
+    """A block that was damaged, one of other weights, one of an earlier version."""
+    images = len(keeper().loader.dataset)
+    flipped = frozen([TEST_STEPS[0], dict(type='RandomFlip', prob=0.0), TEST_STEPS[1]])
+    assert made(keeper(flipped, views=1)) == [images, 0]
+    (file,) = (tmp_path / 'tokens').glob('*/*.npy')
+    content = bytearray(file.read_bytes())
+    content[-7] ^= 1  # of the last entry
+    file.write_bytes(content)
+    assert made(keeper()) == [1, images - 1]
+
+    shutil.rmtree(tmp_path / 'tokens')
+    block = np.zeros(1, [('key', 'S32'), ('crc', '<u4'), ('values', '<f4', 3)])
+    block['key'], block['values'] = b'a' * 32, (2, 3, 5)
+    block['crc'] = zlib.crc32(np.float32([2, 3, 5]), zlib.crc32(b'a' * 32))
+    store = TokenStore(tmp_path / 'earlier')
+    store.folder.mkdir()
+    np.save(store.folder / 'block.npy', block)
+    assert store.find(['a' * 32])['a' * 32].tolist() == [2, 3, 5]
+    assert store.inputs() == {} and not store.damaged
 
 
 def test_half_the_room(keeper):
@@ -269,11 +325,11 @@ def test_a_first_pass_goes_on_where_it_was_killed(keeper, tmp_path, monkeypatch)
     monkeypatch.setattr(kept_tokens, '_BATCH', 5)
     write, blocks = TokenStore.write, []
 
-    def killed(store, arrays):
+    def killed(store, arrays, inputs):
         if len(blocks) == 2:
             raise KeyboardInterrupt
         blocks.append(1)
-        write(store, arrays)
+        write(store, arrays, inputs)
 
     one = keeper()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -102,6 +102,9 @@ def test_keys_that_lead_somewhere():
         ('custom_hooks.0.type=X', 'there is no list custom_hooks in this config; set it as a whole'),
         ('train_dataloader.sampler.shuffle=no', 'shuffle=no: expected True or False, as True is'),
         ('train_dataloader.num_workers=two', 'num_workers=two: expected a number, as 0 is'),
+        ('model=3', 'model=3: model has parts; set one of them, such as model.type$'),
+        ('env_cfg=x', 'env_cfg has parts; set one of them, such as env_cfg.cudnn_benchmark$'),
+        ('param_scheduler=3', 'param_scheduler has parts; set one of them, such as param_scheduler.0$'),
         ('image_size=32', 'image_size=32: no step of the pipeline of train_dataloader resizes images'),
     ],
 )
@@ -130,6 +133,7 @@ def test_custom_parts_may_read_what_their_config_has(tmp_path):
         'resume=auto',
         'resume=True',
         'compile.mode=reduce-overhead',
+        'model.head.label_embedding=None',
         'sync_bn=torch',
         'activation_checkpointing=[backbone]',
     ],

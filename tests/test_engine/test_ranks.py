@@ -35,6 +35,16 @@ def test_the_gradient_is_that_of_the_global_batch(tmp_path, distributed_env):
                 assert error <= 1e-9 * max(expected.abs().max().item(), 1), (mode, name)
 
 
+def test_each_rank_goes_on_with_its_own_statistics(tmp_path, distributed_env):
+    done = torchrun(2, HERE / 'statistics_of_ranks.py', tmp_path / 'of', env=distributed_env())
+    assert done.returncode == 0, done.stderr[-3000:]
+    for rank in range(2):
+        found = torch.load(tmp_path / f'of.{rank}', weights_only=True)
+        assert found['resumed'] == found['before']  # of all three, with another value on each rank
+        assert found['best'] == found['weights'] == found['other number'] == [0.0, 1.0] * 3
+    assert found['before'] == [1.25, 101.25, 2.25, 102.25, 3.25, 103.25]
+
+
 def test_a_broken_loss_of_one_rank_is_learnt_from_by_none(tmp_path, distributed_env):
     done = torchrun(2, HERE / 'broken_rank.py', tmp_path / 'said', env=distributed_env())
     assert done.returncode == 0, done.stderr[-3000:]

@@ -59,6 +59,7 @@ WORKS = [
     ({'train_cfg.val_begin': 2}, ['epoch_1.pth']),
     ({CHECKPOINT + 'interval': -1}, ['best_mAP_epoch_1.pth', 'epoch_1.pth']),
     ({'param_scheduler': None}, ['best_mAP_epoch_1.pth', 'epoch_1.pth']),
+    ({'optim_wrapper.clip_grad': dict(max_norm=1, norm_type=2)}, ['best_mAP_epoch_1.pth', 'epoch_1.pth']),
     (
         {
             'val_evaluator': [dict(type='MultiLabelMetric', prefix='b'), dict(type='MultiLabelMetric')],
@@ -119,8 +120,50 @@ REFUSED = [
     ({'train_cfg.max_epoch': 3}, 'train_cfg.max_epoch: EpochBasedTrainLoop has no argument max_epoch'),
     ({'val_evaluator.thresholds': 0.3}, 'val_evaluator.thresholds: _ScoresMetric has no argument thresholds'),
     ({'randomness.sed': 3}, 'randomness.sed: Runner has no argument sed'),
+    ({'model.backbone.frozen_stages': 9}, "model.backbone: mmpretrain.ResNet can not be built: .*'layer5'"),
+    ({'model.backbone.strides': (1, 2)}, r'model.backbone: .* can not be built: assert len\(strides\) == '),
+    ({'model.backbone.depth': 19}, 'model.backbone: .* can not be built: .*invalid depth 19'),
+    ({'model.backbone.type': 'mmpretrain.ResNot'}, 'model.backbone: type=mmpretrain.ResNot is no model. '),
+    ({'model.method.type': 'KnownLabel'}, r'type=KnownLabel is no method. Is one of these meant: KnownLabels\?'),
+    ({'optim_wrapper.optimizer.type': 'Adamw'}, 'optimizer: type=Adamw is no optimizer. Is one of .*: AdamW'),
+    ({'optim_wrapper.clip_grad': dict(max_norm='abc')}, "clip_grad.max_norm must be a number above 0, got 'abc'"),
+    ({'optim_wrapper.clip_grad': dict(max_norm=-1)}, 'clip_grad.max_norm must be a number above 0, got -1'),
+    ({'optim_wrapper.clip_grad': dict(maxnorm=1)}, 'clip_grad.maxnorm: expected one of max_norm, norm_type'),
+    ({'optim_wrapper.clip_grad': dict(type='value', max_norm=1)}, 'clip_grad.max_norm: expected one of clip_value'),
+    ({'env_cfg.tf3': True}, r'env_cfg.tf3: nothing reads it; is one of these meant: tf32\?'),
+    ({'env_cfg.tf32': 1}, 'env_cfg.tf32 must be True or False, got 1'),
+    ({'env_cfg.mp_cfg.threads': 1}, 'env_cfg.mp_cfg.threads: nothing reads it; there are mp_start_method, opencv'),
+    ({'env_cfg.mp_cfg.mp_start_method': 'frok'}, "mp_start_method must be one of fork, .* got 'frok'"),
+    ({'env_cfg.dist_cfg.backedn': 'gloo'}, r'env_cfg.dist_cfg.backedn: .*meant: backend'),
+    ({'log_level': 'LOUD'}, "log_level must be one of .*INFO.*, got 'LOUD'"),
+    ({'train_dataloader.drop_last': True, 'train_dataloader.batch_size': 29}, 'of 24 images there is none of 29; set'),
+    ({'train_dataloader.batch_size': 0}, 'train_dataloader.batch_size must be a whole number of at least 1, got 0'),
+    ({'val_dataloader.num_workers': -1}, 'val_dataloader.num_workers must be a whole number of at least 0, got -1'),
+    ({'val_dataloader.drop_last': True}, 'val_dataloader.drop_last=True leaves out the images of the last batch'),
     ({'optim_wrapper.optimizer.lr': -1.0}, 'optim_wrapper: .*Invalid learning rate'),
 ]
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'test_dataloader.batchsize': 3}, 'test_dataloader.batchsize: DataLoader has no argument batchsize'),
+        ({'test_dataloader.sampler.shufle': True}, 'sampler.shufle: DefaultSampler has no argument shufle'),
+        ({'test_dataloader.dataset.tset_mode': True}, 'tset_mode: BaseDataset has no argument tset_mode'),
+        ({'test_evaluator.topk': 3}, 'test_evaluator.topk: .* has no argument topk'),
+        ({'test_dataloader.drop_last': True}, 'test_dataloader.drop_last=True leaves out the images'),
+        ({'test_dataloader.batch_size': 0}, 'test_dataloader.batch_size must be a whole number of at least 1'),
+        ({'env_cfg.cudnn_benhmark': True}, 'env_cfg.cudnn_benhmark: nothing reads it'),
+    ],
+)
+def test_is_refused_by_a_test(make_runner, options, message):
+    with pytest.raises(UserError, match=message):
+        _ = make_runner('baseline', training=False, **options).test_loop
+
+
+def test_errors_of_parts_are_left_as_they_are_for_who_writes_one(make_runner):
+    with pytest.raises(KeyError, match='invalid depth 19'):
+        make_runner('baseline', **{'model.backbone.depth': 19, 'log_level': 'DEBUG'})
 
 
 @pytest.mark.parametrize(('options', 'expected'), WORKS)

@@ -1,5 +1,6 @@
 """Two runs never mix in one work directory, and which checkpoint is which is what the run recorded."""
 
+import gc
 import json
 import os
 import runpy
@@ -113,9 +114,23 @@ class TestBesideAnotherRun:
             assert other.stdout.readline() == 'held\n'
             with pytest.raises(UserError, match='now: another process trains here now, .* choose another --work-dir'):
                 make(work_dir=str(work)).train()
+            assert [path.name for path in work.iterdir()] == ['.training']
             assert names(work) == []
             other.kill()
-        make(work_dir=str(work)).train()
+        _ = make(work_dir=str(work))  # and never trained, which lets nobody in beside the next one
+        runner, outcomes = make(work_dir=str(work)), []
+        del _
+        gc.collect()
+
+        class Another(Hook):
+            def before_train_epoch(self, runner):
+                asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+                outcomes.append('UserError: taken' in asked.stderr)
+
+        runner.register_hook(Another())
+        runner.train()
+        assert outcomes == [True] * 3
+        assert subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE).stdout == b'held\n'
         assert 'epoch_3.pth' in names(work)
 
     def test_a_start_is_refused_and_changes_nothing(self, work, make):
@@ -144,9 +159,12 @@ class TestBesideAnotherRun:
             as_before(work)
             run = next(path.name for path in work.iterdir() if path.is_dir())
         before = {path.name: path.read_bytes() for path in work.glob('*.pth')}
+        (config,) = work.glob('*.py')
+        trained_by = config.read_bytes()
         terminated(make(**{'fresh': True, 'optim_wrapper.optimizer.lr': 1e-3}))
         aside = work / f'run_{run}'
         assert {path.name: path.read_bytes() for path in aside.glob('*.pth')} == before
+        assert (aside / config.name).read_bytes() == trained_by != config.read_bytes()
         assert find_checkpoint(aside) == str(aside / next(name for name in before if name.startswith('best')))
         assert len(list(aside.glob('*/vis_data/scalars.json'))) == len(list(work.glob('*/vis_data/scalars.json'))) == 1
         assert newest_checkpoint(work, print).name == 'iter_4.pth'
@@ -157,6 +175,17 @@ class TestBesideAnotherRun:
         assert resumed.iter == 9
         assert names(work)[1:] == ['epoch_2.pth', 'epoch_3.pth']
         assert {path.name: path.read_bytes() for path in aside.glob('*.pth')} == before
+
+    def test_a_refused_start_leaves_the_config_of_the_run(self, work, make):
+        (config,) = work.glob('*.py')
+        before = config.read_bytes()
+        with pytest.raises(UserError, match='is of another model than the config describes'):
+            make(**{'resume': 'auto', 'model.backbone.stem_channels': 8}).train()
+        assert config.read_bytes() == before
+        runner = make(**{'resume': 'auto', 'optim_wrapper.optimizer.lr': 1e-3})
+        assert config.read_bytes() == before  # until it starts
+        runner.train()
+        assert config.read_bytes() != before
 
     def test_a_run_begun_meanwhile_ends_the_first(self, make, tmp_path):
         class Meanwhile(Hook):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -111,6 +112,12 @@ class OnnxModel:
                 f'{file}: is no file of sarlp export, which says what its classes are and how images are made ready; '
                 'export it anew'
             ) from None
+        if changes := metadata.get('unlike_training'):
+            warnings.warn(
+                f'{file}: was exported otherwise than the model was trained ({"; ".join(json.loads(changes))}), and '
+                'may be worse like this',
+                stacklevel=2,
+            )
         self.calibrated = self._output == 'probabilities'
         self.thresholds = np.array(given) if threshold is None else np.full(len(self.classes), threshold)
 

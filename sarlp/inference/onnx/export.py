@@ -91,15 +91,15 @@ def export_onnx(
     size = preprocessing['width'], preprocessing['height']
     # where onnxruntime computes here, too: a GPU rounds otherwise, and its times would compare with nothing
     model = init_model(cfg, checkpoint, 'cpu')
-    if image_size is not None:
-        warn_of_size(cfg, image_size)
+    unlike = (*model.unlike_training, *(() if image_size is None else warn_of_size(cfg, image_size)))
     fitted = read_calibration(calibration, model, checkpoint)
     deployed = Deployed(prepare_for_inference(copy.deepcopy(model)), fitted).eval()
 
     proto = to_onnx(deployed, size, opset)
     if half:
         halve_weights(proto)
-    onnx.helper.set_model_props(proto, metadata(model.classes, preprocessing, threshold, fitted, cfg, checkpoint))
+    facts = metadata(model.classes, preprocessing, threshold, fitted, cfg, checkpoint, unlike)
+    onnx.helper.set_model_props(proto, facts)
     content = proto.SerializeToString()
     session = open_session(content)
     tolerance = TOLERANCE[half] if tolerance is None else tolerance

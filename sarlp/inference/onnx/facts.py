@@ -68,13 +68,14 @@ def metadata(
     calibration: Calibration | None,
     cfg: Config,
     checkpoint: str,
+    unlike_training: Sequence[str] = (),
 ) -> dict[str, str]:
     """Entries for ``metadata_props``; every value is JSON.
 
     Keys: ``classes``, C names; ``decide_by``, the output that is compared with ``thresholds``, C numbers: a class is
     there if its value is at least that, and never where it is null; ``preprocessing``, see :func:`read_preprocessing`;
     ``input`` and ``outputs``, in words; ``calibration``, which is in the graph already, or null; ``config``,
-    ``checkpoint``, ``sarlp_version``.
+    ``checkpoint``, ``sarlp_version``; ``unlike_training``, texts, where the model is used unlike it was trained.
     """
     thresholds = [threshold] * len(classes) if calibration is None else calibration.thresholds
     outputs = {
@@ -94,5 +95,6 @@ def metadata(
         'config': None if cfg.filename is None else Path(cfg.filename).name,
         'checkpoint': Path(checkpoint).name,
         'sarlp_version': __version__,
+        **({'unlike_training': list(unlike_training)} if unlike_training else {}),
     }
     return {key: json.dumps(value, ensure_ascii=False, allow_nan=False) for key, value in entries.items()}

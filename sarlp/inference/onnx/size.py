@@ -29,30 +29,34 @@ def set_image_size(cfg: Config, image_size: Sequence[int]) -> None:
                         loading['min_side'] = min(image_size)
 
 
-def warn_of_size(cfg: Config, image_size: Sequence[int]) -> None:
-    """A warning, if the test pipeline does not resize, and the first image of its data is there and of another size.
+def warn_of_size(cfg: Config, image_size: Sequence[int]) -> tuple[str, ...]:
+    """A warning, and what it is of, if the test pipeline does not resize, and the first image of its data is there and
+    of another size.
 
     Args:
         cfg: of a model.
         image_size: (width, height) that the exported model takes.
     """
     if any(map(resizes, pipeline_for_testing(cfg))):
-        return  # that is compared with the training's by the configs alone
+        return ()  # that is compared with the training's by the configs alone
     leaf = leaves(cfg.test_dataloader.dataset)[0]
     if not annotation_path(leaf).is_file():
-        return
+        return ()
     _, images = load_annotation(annotation_path(leaf))
     path = image_folder(leaf) / images[0]['img_path'] if images else None
     try:
         height, width = image_size[::-1] if path is None else read_rgb(path).shape[:2]
     except (OSError, UserError):
-        return
-    if (width, height) != tuple(image_size):
-        warnings.warn(
-            f'the config does not resize images, and those of its data are {width} x {height} px ({path}): a model '
-            f'that was trained on such may be worse on images of {" x ".join(map(str, image_size))} px',
-            stacklevel=3,
-        )
+        return ()
+    if (width, height) == tuple(image_size):
+        return ()
+    size = ' x '.join(map(str, image_size))
+    warnings.warn(
+        f'the config does not resize images, and those of its data are {width} x {height} px ({path}): a model '
+        f'that was trained on such may be worse on images of {size} px',
+        stacklevel=3,
+    )
+    return (f'size of the images {width} x {height} -> {size}',)
 
 
 def resizes(step: Mapping[str, Any]) -> bool:
