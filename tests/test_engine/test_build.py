@@ -120,6 +120,7 @@ class TestBatch:
         cfg = make_config()
         runner = build_runner(cfg)
         assert runner._train_dataloader.batch_size == 2
+        runner.load_or_resume()  # where the training starts
         (file,) = (tmp_path / 'work').glob('*.py')
         assert load_config(file).train_dataloader.batch_size == 8  # for any number of processes
 

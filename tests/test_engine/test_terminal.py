@@ -155,7 +155,7 @@ class TestProgress:
 
 
 def test_a_test_leaves_the_config_of_the_training(make_runner, tmp_path):
-    make_runner('baseline')
+    make_runner('baseline').load_or_resume()  # where a training starts
     (file,) = (tmp_path / 'work').glob('*.py')
     content = file.read_text()
     make_runner('baseline', training=False)
