@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from sarlp.labels import POSITIVE, UNKNOWN
 
 FOLDS = 5
 STRENGTH = 100.0  # how many known labels the calibrated probabilities of a class weigh as much as
+BELIEF = 50.0  # as how many decisions the probabilities of what is filled in count, beside those on known labels
 LEAST_NEGATIVE = 5  # known labels of a class, without which nothing is called positive in it
 _STEPS = 10
 
@@ -88,8 +90,10 @@ def calibrate(
 
     The estimate is a cross-validation: calibration and thresholds of four fifths of the images decide on the known
     labels of the last fifth. A threshold chosen as the lowest that is precise enough is often so by luck. So the
-    thresholds aim higher, in steps of a tenth of what is left to 1, until the precision in the cross-validation is
-    above the one asked for by a standard error, that of a share of so many decisions.
+    thresholds aim higher, in steps of a tenth of what is left to 1, until the precision is above the one asked for by a
+    standard error, that of a share of so many decisions. The precision is that of the positive decisions in the
+    cross-validation and, as if of :data:`BELIEF` more, the mean probability of what would be filled in: of few known
+    labels a single wrong one would otherwise decide whether half or a quarter is filled in.
 
     Where yes and no are not as likely to be known (:class:`~sarlp.evaluation.selection.Selection`), probabilities are
     shifted, and known labels weighted, so that they stand for the unknown ones.
@@ -144,7 +148,8 @@ def calibrate(
         (part, part.probabilities(scores[fold != k]), part.probabilities(pool))
         for k, part in enumerate(replace(part, shift=shift) for part in fits)
     ]
-    best: tuple[float, float, dict] = -np.inf, precision, {}
+    p, p_known = fit.probabilities(pool), fit.probabilities(scores)
+    best: _Choice | None = None
     for step in range(_STEPS):
         aim = precision + (1 - precision) * step / _STEPS
         decisions = np.empty(labels.shape, np.int8)
@@ -153,23 +158,42 @@ def calibrate(
             decided = replace(part, thresholds=thresholds, precision=precision).decide(outside[fold == k])
             decisions[fold == k] = decided
         quality = decision_quality(outside, decisions, labels, weights)
-        positive = quality['positive']
-        number = max(positive['effective'], 1)
-        reached = np.nan_to_num(positive['precision']) - np.sqrt(precision * (1 - precision) / number)
-        if reached > best[0]:
-            best = reached, aim, quality
+        thresholds = choose_thresholds(p_known, labels, p, aim, weights=weights)
+        fitted = replace(fit, thresholds=thresholds, precision=precision)
+        filled = p[(fitted.decide(p) == POSITIVE) & ~np.isnan(p)]
+        number = quality['positive']['effective']
+        right = number * np.nan_to_num(quality['positive']['precision'])
+        joint = (right + BELIEF * (filled.mean() if len(filled) else 0.0)) / (number + BELIEF)
+        reached = joint - np.sqrt(precision * (1 - precision) / (number + BELIEF))
+        if best is None or reached > best.reached:
+            best = _Choice(reached, aim, quality, fitted, filled)
         if reached >= precision:
             break
-    _, aim, quality = best
-    p = fit.probabilities(pool)
-    thresholds = choose_thresholds(fit.probabilities(scores), labels, p, aim, weights=weights)
-    fitted = replace(fit, thresholds=thresholds, precision=precision)
-    expected = {**quality, 'aim': aim}
+    assert best is not None
+    fitted, filled = best.calibration, best.filled
+    expected = {**best.quality, 'aim': best.aim}
     if selection is not None:
-        filled = p[(fitted.decide(p) == POSITIVE) & ~np.isnan(p)]
         at_worst = shift_odds(filled, selection.high - shift).mean() if len(filled) else float('nan')
         expected['selection'] = {**selection.to_json(), 'at_worst': float(at_worst)}
     return fitted, expected
+
+
+class _Choice(NamedTuple):
+    """What an aim leads to.
+
+    Attributes:
+        reached: the precision, less its standard error.
+        aim: of the thresholds.
+        quality: in the cross-validation.
+        calibration: with its thresholds.
+        filled: probabilities of what it calls positive in the pool.
+    """
+
+    reached: float
+    aim: float
+    quality: dict
+    calibration: Calibration
+    filled: np.ndarray
 
 
 def _log_loss(p: np.ndarray, labels: np.ndarray) -> float:

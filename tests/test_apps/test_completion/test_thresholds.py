@@ -180,3 +180,25 @@ def test_the_interval_of_a_precision_is_wilsons():
     half = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
     assert precision_interval({'decided': n, 'right': k}) == pytest.approx((centre - half, centre + half))
     assert precision_interval({'decided': 0, 'right': 0}) == (0, 1)
+
+
+def test_few_labels_do_not_decide_by_one_that_is_wrong(monkeypatch):
+    """Scores that are nearly probabilities, twelve draws of the known labels: what is filled in is less at hazard."""
+    rng = np.random.default_rng(3)
+    logits = rng.normal(-2.5, 2, (1700, 7))
+    truth = rng.random(logits.shape) < expit(logits)
+    scores = expit(1.3 * logits)
+    spreads, worst = [], []
+    for belief in (1.0, thresholds.BELIEF):
+        monkeypatch.setattr(thresholds, 'BELIEF', belief)
+        counts, precisions = [], []
+        for draw in range(12):
+            known = np.random.default_rng(draw).random(truth.shape) < 0.06
+            labels = np.where(known, truth, -1).astype(np.int8)
+            fitted, _ = calibrate(scores, labels, np.where(known, np.nan, scores), list('abcdefg'), 0.9)
+            filled = (fitted.decide(fitted.probabilities(scores)) == 1) & ~known
+            counts.append(filled.sum())
+            precisions.append(truth[filled].mean())
+        spreads.append(np.std(counts))
+        worst.append(min(precisions))
+    assert spreads[1] < spreads[0] and worst[1] >= max(worst[0], 0.85)
