@@ -13,6 +13,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 
 from sarlp.errors import UserError, shorten
 
+_LEVELS = ('CRITICAL', 'FATAL', 'ERROR', 'WARNING', 'WARN', 'INFO', 'DEBUG', 'NOTSET')
 # of MMEngine's Runner; tf32 of sarlp's, onednn of its loop
 _YES_OR_NO = ('cudnn_benchmark', 'tf32', 'onednn')
 _READ = (*_YES_OR_NO, 'mp_cfg', 'dist_cfg', 'resource_limit')
@@ -27,9 +28,9 @@ def check_environment(cfg: Mapping) -> None:
     Raises:
         UserError: nothing reads one, or its value is none that it can have.
     """
-    levels = logging.getLevelNamesMapping()
-    if (level := cfg.get('log_level', 'INFO')) not in (*levels, *levels.values()):
-        raise UserError(f'log_level must be one of {", ".join(levels)}, got {level!r}')
+    level = cfg.get('log_level', 'INFO')
+    if level not in _LEVELS and level not in map(logging.getLevelName, _LEVELS):
+        raise UserError(f'log_level must be one of {", ".join(_LEVELS)}, got {level!r}')
     env_cfg = cfg.get('env_cfg') or {}
     _check_names('env_cfg', env_cfg, _READ)
     for name in _YES_OR_NO:

@@ -225,7 +225,7 @@ class TokenKeeper:
         same = done - len(failed) - computed
         more = f'; {same:,} more are of the same pixels as others' if same else ''
         self.tell(
-            f'tokens: {done - same:,} computed in {timedelta(seconds=round(taken))}, {done / taken:.1f} a second{more}'
+            f'tokens: {computed:,} computed in {timedelta(seconds=round(taken))}, {done / taken:.1f} a second{more}'
         )
         return failed
 
