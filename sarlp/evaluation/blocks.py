@@ -71,7 +71,7 @@ class LabelledScores:
         }
         self._ignore = None if ignore is None else np.asarray(ignore)
         self._check_shapes()
-        self.shape: tuple[int, int] = self._scores.shape
+        self.shape: tuple[int, int] = (len(self._scores), self._scores.shape[1])
         self.dtype = self._scores.dtype
         self.threads = _threads(threads)
 

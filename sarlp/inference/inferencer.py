@@ -93,10 +93,8 @@ class MultiLabelInferencer:
         model = init_model(config, find_checkpoint(checkpoint), device)
         self.classes: tuple[str, ...] = model.classes
         self.calibration = read_calibration(calibration, model, str(checkpoint))
-        if self.calibration is None:
-            self.thresholds = np.full(len(self.classes), threshold)
-        else:
-            self.thresholds = np.asarray(self.calibration.thresholds, np.float64)
+        thresholds = [threshold] * len(self.classes) if self.calibration is None else self.calibration.thresholds
+        self.thresholds = np.asarray(thresholds, np.float64)
         self.predictor = Predictor(prepare_for_inference(model, **(prepare or {})))
 
     @property
