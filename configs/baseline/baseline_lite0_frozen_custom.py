@@ -1,4 +1,4 @@
-# On one's own data and kept tokens: few_lite0_frozen_custom is what sarlp complete trains on a machine without a GPU
+# As baseline_lite02_frozen_custom, with a smaller backbone
 _base_ = ['../_base_/models/baseline_lite0.py', '../_base_/recipes/frozen_custom.py']
-image_size = 320  # of small things a frozen backbone sees more in larger images (docs/methods.md)
+image_size = 320
 model = dict(frozen_backbone=True)

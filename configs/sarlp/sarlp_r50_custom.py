@@ -7,8 +7,8 @@
 #
 # Classes and their number come from the annotation files. Label embeddings are those of <data_root>/labels/bert.npz if
 # it is there, are made from the class names if a BERT is on this machine, and are learnt if not; the run says which.
-# What trains how long, and why, is in the second base. Where few labels are known, few_r50_custom (docs/methods.md) is
-# the one to begin with, and it needs no label embeddings.
+# What trains how long, and why, is in the second base. Where few labels are known, few_lite02_frozen_custom is the one
+# to begin with (docs/methods.md), and it needs no label embeddings.
 _base_ = ['../_base_/models/sarlp_r101.py', '../_base_/recipes/custom.py']
 
 model = dict(

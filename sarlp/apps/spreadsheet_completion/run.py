@@ -103,7 +103,7 @@ def complete(
     require_enough(observed, f'fill in more cells with {" and with ".join(lacking)}')
     if not (observed == UNKNOWN).any():
         raise UserError(f'{labels}: no cell is blank, so there is nothing to complete')
-    backbone = Backbone(str(config), f'{config}, as asked for') if config is not None else choose_backbone(device)
+    backbone = Backbone(str(config), f'{config}, as asked for') if config is not None else choose_backbone()
     print(f'device: {describe_device(device)}\nmodel: {backbone.reason} ({backbone.config})')
     if backbone.better:
         print(f'what may be better: {backbone.better}')

@@ -355,31 +355,36 @@ class TestBackbone:
         monkeypatch.setattr(backbones.CheckpointLoader, 'load_checkpoint', no_network)
         self.folder = tmp_path / 'checkpoints'
 
-    @pytest.mark.parametrize(('device', 'config'), [('cpu', 'few_r50_frozen_custom'), ('cuda', 'few_r50_custom')])
-    def test_of_the_machine(self, device, config, monkeypatch):
-        self.folder.mkdir()
-        (self.folder / 'resnet50-0676ba61.pth').touch()
-        monkeypatch.setattr(backbones, 'find_part', lambda _: None)  # which is not asked
-        assert backbones.choose_backbone(torch.device(device)).config == config
-
-    @pytest.mark.parametrize(('device', 'config'), [('cpu', 'few_lite0_frozen_custom'), ('cuda', 'few_lite0_custom')])
-    def test_of_pip(self, device, config, monkeypatch):
-        monkeypatch.setattr(backbones, 'find_part', lambda _: None)
-        chosen = backbones.choose_backbone(torch.device(device))
-        assert chosen.config == config and 'few_r50' in chosen.better
+    @pytest.mark.parametrize(
+        ('installed', 'cached', 'config', 'better'),
+        [
+            ('2', True, 'few_r50_frozen_custom', 'DINOv2'),
+            ('02', True, 'few_lite02_frozen_custom', 'DINOv2'),
+            ('0', True, 'few_r50_frozen_custom', 'DINOv2'),
+            ('0', False, 'few_lite0_frozen_custom', "pip install 'sarlp[real]'"),
+        ],
+    )
+    def test_of_pip_and_of_the_machine(self, installed, cached, config, better, monkeypatch):
+        if cached:
+            self.folder.mkdir()
+            (self.folder / 'resnet50-0676ba61.pth').touch()
+        refuse_ = backbones.find_part
+        monkeypatch.setattr(backbones, 'find_part', lambda name: None if name[-1] in installed else refuse_(name))
+        chosen = backbones.choose_backbone()
+        assert chosen.config == config and better in chosen.better
 
     def test_of_a_hub(self, monkeypatch):
         monkeypatch.setattr(backbones.CheckpointLoader, 'load_checkpoint', lambda *_, **__: {})
-        assert backbones.choose_backbone(torch.device('cpu')).config == 'few_r50_frozen_custom'
+        assert backbones.choose_backbone().config == 'few_r50_frozen_custom'
 
     def test_nothing(self):
         with pytest.raises(UserError, match=r"\(no network\)\. Install one: pip install 'sarlp\[real\]'"):
-            backbones.choose_backbone(torch.device('cpu'))
+            backbones.choose_backbone()
 
-    @pytest.mark.parametrize('name', ['r50_frozen', 'r50', 'lite0_frozen', 'lite0'])
+    @pytest.mark.parametrize('name', ['lite02', 'r50', 'lite0', 'dinov2'])
     def test_its_config_is_there(self, name):
-        cfg = sarlp.load_config(f'few_{name}_custom')
-        assert cfg.model.get('frozen_backbone', False) == ('frozen' in name) == ('tokens' in cfg)
+        cfg = sarlp.load_config(f'few_{name}_frozen_custom')
+        assert cfg.model.frozen_backbone and 'tokens' in cfg
         assert cfg.model.head.type == 'TokenHead'
 
 
