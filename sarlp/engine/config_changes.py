@@ -15,7 +15,7 @@ from sarlp.io.json_file import show
 _LEFT_OUT = {
     'compile', 'default_scope', 'env_cfg', 'experiment_name', 'fresh', 'launcher', 'load_from', 'log_level',
     'log_processor', 'model_wrapper_cfg', 'prepare_data', 'randomness', 'recovery_evaluator', 'resume', 'test_cfg',
-    'test_dataloader', 'test_evaluator', 'text_encoder', 'visualizer', 'work_dir',
+    'test_dataloader', 'test_evaluator', 'test_pipeline', 'text_encoder', 'visualizer', 'work_dir',
 }  # fmt: skip
 _WORKERS = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'}
 _PLACES = {'tokens.dir', 'tokens.max_gb'}

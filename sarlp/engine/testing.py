@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import LOOPS
@@ -18,6 +19,7 @@ from sarlp.datasets.nesting import (
 )
 from sarlp.engine.build import build_runner
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
+from sarlp.engine.preparation import UNSAID
 from sarlp.engine.progress import describe_runner
 from sarlp.engine.provenance import images_seen, require_masks_of, training_of
 from sarlp.engine.run_record import BEST, SELECTION
@@ -39,7 +41,12 @@ from sarlp.io.json_file import read_json
 
 
 def loader_for_testing(cfg: Config, dataset: Mapping) -> ConfigDict:
-    """The loader of the test images, for another data set: each image once, in order, through the test pipeline."""
+    """The loader of the test images, for another data set: each image once, in order, through the test pipeline.
+
+    Raises:
+        UserError: see :func:`require_test_loader`.
+    """
+    require_test_loader(cfg)
     loader = copy.deepcopy(cfg.test_dataloader)
     loader.dataset = with_options(each_once(dataset), pipeline=pipeline_for_testing(cfg), test_mode=True)
     return loader
@@ -49,12 +56,41 @@ def pipeline_for_testing(cfg: Config) -> list[Mapping]:
     """The steps of a config that make test images ready.
 
     Raises:
-        UserError: it has data sets with different ones.
+        UserError: it has data sets with different ones, or none.
     """
-    first, *others = [leaf.get('pipeline', []) for leaf in leaves(cfg.test_dataloader.dataset)]
+    first, *others = test_pipelines(cfg)
     if any(pipeline != first for pipeline in others):
         raise UserError('the data sets of test_dataloader have different pipelines; give them the same one')
     return first
+
+
+def test_pipelines(cfg: Config) -> list[list[Any]]:
+    """The steps of each data set of the test.
+
+    A model that was trained on all images, as a completion has them, has no test; its config says the steps as
+    ``test_pipeline``.
+
+    Raises:
+        UserError: it says them nowhere.
+    """
+    if cfg.get('test_dataloader') is not None:
+        return [leaf.get('pipeline', []) for leaf in leaves(cfg.test_dataloader.dataset)]
+    steps = cfg.get('test_pipeline')
+    if steps is None or any(value == UNSAID for step in steps for value in step.values()):
+        raise UserError(
+            f'{cfg.filename}: neither test_dataloader nor test_pipeline says how images are made ready for the model; '
+            'name the config that it was trained by, or set one of them'
+        )
+    return [steps]
+
+
+def require_test_loader(cfg: Config) -> None:
+    """Raises: UserError, the config has no test, which what is asked for needs."""
+    if cfg.get('test_dataloader') is None:
+        raise UserError(
+            f'{cfg.filename}: test_dataloader is None, as where a model is trained on all images; name a config with a '
+            'test set, such as the one that this training began with'
+        )
 
 
 def _metric_in(name: str) -> str | None:
@@ -152,6 +188,7 @@ def test(
     if recovery_loader is not None:
         require_each_once(recovery_loader.dataset, 'train_dataloader.dataset, whose hidden labels are measured')
     cfg.load_from, cfg.resume = checkpoint, False
+    require_test_loader(cfg)
     runner = build_runner(cfg, launcher, training=False)
     images = runner.test_loop.dataloader.dataset
 

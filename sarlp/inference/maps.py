@@ -43,7 +43,7 @@ class KnownLabels:
     """The labels that the data sets of a config hold for image files; a config whose data are elsewhere knows none.
 
     Args:
-        cfg: config with ``train_dataloader`` and ``test_dataloader``; not changed.
+        cfg: config, whose ``train_dataloader`` and ``test_dataloader`` count, if there; not changed.
         classes: C names, of the model; labels are in their order.
 
     Raises:
@@ -54,6 +54,8 @@ class KnownLabels:
         self.datasets = {}
         self._found: dict[Path, tuple[str, int]] = {}
         for split in ('test', 'train'):
+            if cfg.get(f'{split}_dataloader') is None:
+                continue
             dataset = each_once(cfg[f'{split}_dataloader'].dataset)
             if not all(file.is_file() for file in annotation_paths(dataset)):
                 continue

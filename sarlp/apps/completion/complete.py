@@ -43,7 +43,7 @@ from sarlp.engine import load_config, read_checkpoint
 from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.options import read_options
 from sarlp.engine.provenance import images_seen, origin_of, require_masks_of
-from sarlp.engine.testing import loader_for_testing
+from sarlp.engine.testing import loader_for_testing, require_test_loader
 from sarlp.errors import UserError, shorten
 from sarlp.evaluation.quality import decision_quality
 from sarlp.evaluation.thresholds import calibrate
@@ -154,6 +154,7 @@ def complete_labels(
     device = choose_device(device)
 
     if checkpoint is not None:
+        require_test_loader(cfg)
         model = init_model(cfg.copy(), checkpoint, device)
         classes = model.classes
         checkpoints, origin = [Path(checkpoint)], origin_of(model.meta)

@@ -16,7 +16,7 @@ from sarlp.datasets.nesting import annotation_paths, digest_of_images, leaves, w
 from sarlp.engine import build_runner
 from sarlp.engine.custom import LOADERS
 from sarlp.engine.terminal import brief
-from sarlp.engine.testing import loader_for_testing
+from sarlp.engine.testing import loader_for_testing, pipeline_for_testing
 from sarlp.errors import UserError
 from sarlp.inference import init_model
 from sarlp.io.files import atomic_write
@@ -114,6 +114,7 @@ def train_to_the_end(cfg: Config, dataset: Mapping, images: str, work_dir: Path,
 def _training(cfg: Config, dataset: Mapping) -> Config:
     cfg = copy.deepcopy(cfg)
     cfg.train_dataloader.dataset = dataset
+    cfg.test_pipeline = copy.deepcopy(pipeline_for_testing(cfg))  # by which the model is used
     for name in ('val_dataloader', 'val_cfg', 'val_evaluator', 'test_dataloader', 'test_cfg', 'test_evaluator'):
         cfg[name] = None
     cfg.train_cfg.pop('val_interval', None)

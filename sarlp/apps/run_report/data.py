@@ -10,6 +10,7 @@ from mmengine.registry import init_default_scope
 
 from sarlp.datasets.nesting import build_labels
 from sarlp.datasets.statistics import LabelCounts, co_occurrences, count_labels
+from sarlp.errors import UserError
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.names.class_names import columns_by_name
 
@@ -75,8 +76,10 @@ def read_split(cfg: Config, name: str) -> Split:
         name: ``'train'`` or ``'test'``.
 
     Raises:
-        UserError: the annotation file or images are not there, or damaged.
+        UserError: the annotation file or images are not there, or damaged; or the training has no such split.
     """
+    if cfg.get(f'{name}_dataloader') is None:
+        raise UserError(f'{name}_dataloader is None, so this training has no such split')
     init_default_scope(cfg.get('default_scope', 'sarlp'))
     dataset = build_labels(cfg[f'{name}_dataloader'].dataset)
     number = len(dataset)

@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from sarlp.datasets.nesting import leaves
+from sarlp.engine.testing import test_pipelines
 
 
 def important(cfg: Config) -> list[tuple[str, str]]:
@@ -42,8 +43,7 @@ def _weights(backbone: Mapping) -> str:
 
 
 def _steps(cfg: Config) -> list[Mapping]:
-    first = leaves(cfg.test_dataloader.dataset)[0]
-    return [step for step in first.get('pipeline', ()) if isinstance(step, Mapping)]
+    return [step for step in test_pipelines(cfg)[0] if isinstance(step, Mapping)]
 
 
 def _each(dataset: Mapping, name: str) -> str:

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from sarlp.datasets.annotation import load_annotation
 from sarlp.datasets.nesting import annotation_path, image_folder, leaves
-from sarlp.engine.testing import pipeline_for_testing
+from sarlp.engine.testing import pipeline_for_testing, test_pipelines
 from sarlp.errors import UserError
 from sarlp.io.pixels import read_rgb
 
@@ -20,11 +20,11 @@ def set_image_size(cfg: Config, image_size: Sequence[int]) -> None:
         cfg: of a model.
         image_size: (width, height). A ``min_side`` that is the shorter side of the present size follows.
     """
-    for leaf in leaves(cfg.test_dataloader.dataset):
-        for step in leaf.get('pipeline', ()):
+    for pipeline in test_pipelines(cfg):
+        for step in pipeline:
             if resizes(step):
                 before, step['scale'] = min(sides(step['scale'])), tuple(image_size)
-                for loading in leaf['pipeline']:
+                for loading in pipeline:
                     if loading.get('min_side') == before:
                         loading['min_side'] = min(image_size)
 
@@ -39,6 +39,8 @@ def warn_of_size(cfg: Config, image_size: Sequence[int]) -> tuple[str, ...]:
     """
     if any(map(resizes, pipeline_for_testing(cfg))):
         return ()  # that is compared with the training's by the configs alone
+    if cfg.get('test_dataloader') is None:
+        return ()
     leaf = leaves(cfg.test_dataloader.dataset)[0]
     if not annotation_path(leaf).is_file():
         return ()

@@ -171,6 +171,26 @@ def test_in_python(place, run, scenes, monkeypatch):
     assert prediction.scores.shape == (10,) and done.model.calibration is not None
 
 
+def test_the_config_in_the_folder_of_its_model_serves_as_well(place, run, scenes, tiny, tmp_path, capsys):
+    """It has no test, since the model saw all images; how images are made ready it says all the same."""
+    folder = run(place('.csv')).files['recovered'].parent / 'model'
+    own = str(next(folder.glob('*.py')))
+    images = str(scenes / 'JPEGImages')
+    for config, name in ((own, 'own.csv'), (tiny, 'tiny.csv')):
+        main(['predict', config, str(folder), images, '--out', str(tmp_path / name)])
+    assert (tmp_path / 'own.csv').read_bytes() == (tmp_path / 'tiny.csv').read_bytes()
+    main(['maps', own, str(folder), '--img', f'{images}/000001.jpg', '--out-dir', str(tmp_path / 'maps')])
+    main(['report', str(folder)])
+    other = ['--cfg-options', 'image_size=96']
+    with pytest.warns(UserWarning, match=r'was trained otherwise \(Resize.scale \(64, 64\) -> \(96, 96\)\)'):
+        main(['predict', tiny, str(folder), images, '--out', str(tmp_path / 'other.csv'), *other])
+    capsys.readouterr()
+    for words in (['test', own, str(folder)], ['recover', own, str(folder), '--out', str(tmp_path / 'r.csv')]):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert 'test_dataloader is None, as where a model is trained on all images' in capsys.readouterr().err
+
+
 def test_an_opendocument_file_has_a_column_of_what_was_filled_in(place, run):
     done = run(place('.ods'))
     head, *rows = read_ods(done.files['spreadsheet'])
