@@ -1,5 +1,7 @@
 """Resizing that averages the pixels which it leaves out."""
 
+import functools
+
 import mmcv
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ class Resize(_Resize):
         **kwargs: of mmcv's ``Resize``.
     """
 
+    @functools.wraps(_Resize.__init__)  # type: ignore[misc]  # whose defaults are looked up
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         known = (ANTIALIAS, *cv2_interp_codes)
