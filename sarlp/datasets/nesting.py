@@ -126,7 +126,7 @@ def annotation_path(leaf: Mapping) -> Path:
     Raises:
         UserError: it names none.
     """
-    if 'ann_file' not in leaf:
+    if leaf.get('ann_file') is None:
         raise UserError(
             f'a data set of type {leaf.get("type")!r} has no ann_file; expected MultiLabelDataset, or one of '
             f'{", ".join(_WRAPPERS)} around it'

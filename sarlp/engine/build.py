@@ -13,6 +13,8 @@ from mmengine.dist import is_distributed
 
 from sarlp.datasets.nesting import classes_of, name_files, order_classes, require_each_once
 from sarlp.engine.building import known_options
+from sarlp.engine.config_file import read_config
+from sarlp.engine.config_parts import OF_NETWORK, check_arguments, check_parts, require_parts
 from sarlp.engine.custom import choose_embeddings, fill_in, spread_data_sets
 from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.environment import check_environment
@@ -50,11 +52,12 @@ def load_config(name: str | os.PathLike, options: Mapping | Sequence[str] | None
     path = find_config(name)
     typed, options = not isinstance(options, Mapping), read_options(options)
     with tempfile.TemporaryDirectory() as folder, _unwritten_bases(folder):
-        cfg = Config.fromfile(path if path.is_file() else _write_variant(path, folder))
+        cfg = read_config(path if path.is_file() else _write_variant(path, folder))
     cfg._cfg_dict.pop('over', None)  # what a method's file goes over has been read
     if typed:
         check_typed(cfg, options)
     merge_options(cfg, options)
+    check_parts(cfg)
     upgrade(cfg)
     _give_preprocessor(cfg, path)
     check_texts(cfg)
@@ -92,7 +95,7 @@ def _write_variant(path: str | Path, folder: str | Path) -> str:
         raise UserError(f'{path}: no such config')
     base, over, last = variant.base, '', ''
     if variant.ratio is not None:
-        mask = (Config.fromfile(base).train_dataloader.dataset.get('label_mask')) or {}
+        mask = (read_config(base).train_dataloader.dataset.get('label_mask')) or {}
         if 'known_ratio' not in mask:
             raise UserError(f'{path}: is not there, and {base.name} has no label mask with a known_ratio to change')
         mask = None if variant.ratio == 1 else dict(known_ratio=variant.ratio)
@@ -208,6 +211,8 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
             not be built of what the config says (:func:`~sarlp.engine.building.known_options`).
     """
     upgrade(cfg)
+    used = ('train_dataloader', 'optim_wrapper', 'model.method') if training else ('test_dataloader', 'test_evaluator')
+    require_parts(cfg, (*OF_NETWORK, *used, f'{used[0]}.dataset'))
     check_environment(cfg)
     names = ('test_dataloader',)
     if training:
@@ -261,5 +266,6 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
         cfg.default_hooks = {
             name: hook for name, hook in cfg.default_hooks.items() if name in ('runtime_info', 'timer', 'logger')
         }
+    check_arguments(cfg._cfg_dict)
     with known_options(cfg):
         return MultiLabelRunner.from_cfg(cfg)

@@ -96,7 +96,15 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
         for other, value in options.items():
             if key.startswith(f'{other}.') and not isinstance(value, Mapping):
                 raise UserError(f'--cfg-options {key}: {other} is {value!r} by another option, and has no parts')
-    cfg.merge_from_dict(dict(options))
+    places = {key: value for key, value in options.items() if key.rpartition('.')[2].isdigit()}
+    cfg.merge_from_dict({key: value for key, value in options.items() if key not in places})
+    for key, value in places.items():  # MMEngine merges dicts into the places of a list, and nothing else
+        way, _, number = key.rpartition('.')
+        several = _check_way(cfg, way)
+        if isinstance(value, Mapping) or not isinstance(several, list):
+            cfg.merge_from_dict({key: value})
+        else:
+            merge_options(cfg, {way: [value if place == int(number) else one for place, one in enumerate(several)]})
 
 
 def check_typed(cfg: Config, options: Mapping[str, Any]) -> None:

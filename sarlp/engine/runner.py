@@ -23,6 +23,7 @@ from sarlp.engine.accumulation import AccumulationHook
 from sarlp.engine.building import known_options, options_of
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.compiling import compile_parts, has_graphs
+from sarlp.engine.image_sizes import ImageSizesHook
 from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
 from sarlp.engine.loaders import fit_loader, require_batches, share_of_batch
 from sarlp.engine.loop import ResumableTrainLoop
@@ -90,7 +91,7 @@ class MultiLabelRunner(Runner):
                 TokenOptions(**self.cfg.tokens)
             self.register_hook(KeptTokensHook())
         if self._train_dataloader is not None:
-            for hook in (MethodHook(), AccumulationHook(), RankStatisticsHook()):
+            for hook in (MethodHook(), AccumulationHook(), RankStatisticsHook(), ImageSizesHook()):
                 self.register_hook(hook)
 
     def dump_config(self) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sarlp.datasets.nesting import (
 )
 from sarlp.engine.build import build_runner
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
+from sarlp.engine.image_sizes import ImageSizesHook, trained_sizes
 from sarlp.engine.preparation import UNSAID
 from sarlp.engine.progress import describe_runner
 from sarlp.engine.provenance import images_seen, require_masks_of, training_of
@@ -197,7 +199,10 @@ def test(
         raise UserError('test_evaluator: the table and the files need a MultiLabelMetric; add one, or take it alone')
     further = ', then the labels hidden in training' if recover else ''
     runner.logger.info(f'testing {checkpoint} on {len(images):,} images{further}; {describe_runner(runner)}')
+    sizes = ImageSizesHook()
+    runner.register_hook(sizes)
     metrics = runner.test()
+    size_change = sizes.change_since(trained_sizes(meta.get('meta', {}), pipeline_for_testing(protocol_cfg)))
     report = measuring.report
     recovered = None
     if recover:
@@ -216,7 +221,8 @@ def test(
                 'little of new ones'
             )
             protocol['test_images_trained_on'] = seen
-        if any(changes := changes_since_training(meta.get('meta', {}), protocol_cfg)):
+        changes = changes_since_training(meta.get('meta', {}), protocol_cfg)
+        if any(changes := replace(changes, steps=(*changes.steps, *size_change))):
             print(f'\n{changes.kind}: {changes.text(checkpoint)}')
             protocol['unlike_training'] = list(changes)
         if protocol['selection'] is not None:

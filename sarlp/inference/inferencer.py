@@ -147,8 +147,8 @@ class MultiLabelInferencer:
             raise UserValueError(f'batch_size must be a positive whole number, got {batch_size!r}')
         if not callable(on_bad_image) and on_bad_image not in ('raise', 'skip'):
             raise UserValueError(f"on_bad_image must be 'raise' or 'skip', got {on_bad_image!r}")
-        if num_workers is not None and num_workers < 0:
-            raise UserValueError(f'num_workers must be 0 or more, or None, got {num_workers!r}')
+        if num_workers is not None and (type(num_workers) is not int or num_workers < 0):
+            raise UserValueError(f'num_workers must be a whole number from 0 on, or None, got {num_workers!r}')
         if num_workers is None:
             num_workers = min(8, os.cpu_count() or 1)
         images, total = _expand(inputs)
@@ -241,6 +241,8 @@ def read_calibration(
     file = 'the calibration'
     if isinstance(calibration, str | os.PathLike):
         file, calibration = os.fspath(calibration), Calibration.read(calibration)
+    if not isinstance(calibration, Calibration):
+        raise UserValueError(f'calibration must be a file of sarlp recover, or a Calibration, got {calibration!r}')
     advice = 'A calibration holds for the model that it was made with'
     require_same(calibration.classes, model.classes, file, source, advice)
     made_with, (name, kind) = calibration.model, origin_of(model.meta)

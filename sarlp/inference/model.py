@@ -1,5 +1,6 @@
 """A trained model in Python."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
@@ -15,9 +16,12 @@ from torch import nn
 
 from sarlp.engine import compile_parts, load_config, load_weights, read_checkpoint
 from sarlp.engine.build import set_num_classes
+from sarlp.engine.building import known_options
 from sarlp.engine.checkpoint_file import trained_classes
+from sarlp.engine.config_parts import OF_NETWORK, check_arguments, require_parts
 from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.earlier_configs import upgrade
+from sarlp.engine.image_sizes import sizes_of, trained_sizes
 from sarlp.engine.testing import pipeline_for_testing
 from sarlp.engine.unlike_training import warn_of_changes
 from sarlp.errors import UserError, UserValueError
@@ -49,6 +53,7 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
     device = choose_device(device)
     cfg = config if isinstance(config, Config) else load_config(config)
     upgrade(cfg)
+    require_parts(cfg, OF_NETWORK)
     init_default_scope(cfg.get('default_scope', 'sarlp'))
     content = read_checkpoint(checkpoint)
     classes = trained_classes(content, checkpoint)
@@ -57,8 +62,10 @@ def init_model(config: str | Path | Config, checkpoint: str | Path, device: str 
             f'{checkpoint}: names no classes (meta.dataset_meta.classes); it is no checkpoint of sarlp train'
         )
     set_num_classes(cfg, len(classes), str(checkpoint))
-    with quiet_mmengine():
-        model = MODELS.build({**cfg.model, 'method': None})
+    network = {**cfg.model, 'method': None}
+    check_arguments({'model': network, 'test_dataloader': cfg.get('test_dataloader')})
+    with quiet_mmengine(), known_options(cfg):
+        model = MODELS.build(network)
     load_weights(model, content, checkpoint)
     model.cfg, model.classes, model.meta = cfg, classes, content.get('meta', {})
     model.unlike_training = warn_of_changes(model.meta, cfg, checkpoint)
@@ -127,7 +134,10 @@ class Predictor:
 
     def __init__(self, model):
         self.model = model
-        self.pipeline = Compose(pipeline_for_testing(model.cfg))
+        steps = pipeline_for_testing(model.cfg)
+        with known_options(model.cfg):
+            self.pipeline = Compose(steps)
+        self._trained_sizes = trained_sizes(getattr(model, 'meta', {}), steps)  # None: nothing to say, or it was said
 
     def load(self, path: str | Path) -> torch.Tensor:
         """Through the test pipeline and the preprocessor. Returns (1, 3, h, w), normalised, on the device."""
@@ -176,8 +186,10 @@ class Predictor:
     def begin(self, images: Iterable[torch.Tensor]) -> Callable[[], list[Seen]]:
         """:meth:`infer` in two steps: a GPU is given its work, and what is returned waits for the results."""
         outputs = []
-        for _, batch in groupby(images, key=lambda image: image.shape):
-            output = self.model(self._preprocess(list(batch)))
+        for _, group in groupby(images, key=lambda image: image.shape):
+            batch = list(group)
+            self._look_at_size(batch[0])
+            output = self.model(self._preprocess(batch))
             # to the host now: the next batch may take the memory over, as in a CUDA graph
             found = [_to_host(output['scores']), _to_host(output['token_scores'].float())]
             outputs.append((*found, output['grid']))
@@ -212,6 +224,18 @@ class Predictor:
         for transform in rest:
             sample = transform(sample)
         return sample
+
+    def _look_at_size(self, image: torch.Tensor) -> None:
+        found, trained = sizes_of([image]), self._trained_sizes
+        if found is None or trained is None or found.lie_in(trained):
+            return
+        self._trained_sizes = None  # once is enough
+        warnings.warn(
+            f'an image of {found} px reached the model, which was trained on images of {trained} px, and may be worse '
+            'like this: the config does not resize images. Give such as it was trained on, or go on if the change is '
+            'meant',
+            stacklevel=3,
+        )
 
     def _preprocess(self, images: list[torch.Tensor]) -> torch.Tensor:
         return self.model.data_preprocessor({'inputs': images})['inputs']

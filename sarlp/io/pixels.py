@@ -1,9 +1,11 @@
 """Decoding of image files: as few pixels as are wanted, and some that have more than 8 bits."""
 
+import io
 import os
 
 import cv2
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sarlp.errors import UserError, UserValueError
 
@@ -13,6 +15,7 @@ _DARK = 16  # the most of 255 that 12 of 16 bits come to, with either rounding
 _REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # of the markers 0xC0 to 0xCF, those that are not a frame header
 _HEIC = (b'heic', b'heix', b'hevc', b'mif1', b'msf1', b'heif')  # brands of its container
+_AVIF = b'ftyp'  # of their container; in it OpenCV reads nothing else
 _DEEP = (b'\x89PNG', b'II*\0', b'MM\0*')  # formats that may hold fewer bits than they have
 
 
@@ -61,7 +64,7 @@ def decode(
     factor = 1
     if min_side is not None:  # libjpeg rounds the sides up
         factor = next((k for k in _REDUCED if -(-min(width, height) // k) >= min_side), 1)
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), _REDUCED.get(factor, cv2.IMREAD_COLOR))
+    image = _decode(np.frombuffer(content, np.uint8), _REDUCED.get(factor, cv2.IMREAD_COLOR))
     if image is None:
         heic = content[4:8] == b'ftyp' and content[8:12] in _HEIC
         raise ValueError('it is a HEIC image; save it as JPEG' if heic else f'failed to load image: {path}')
@@ -70,6 +73,18 @@ def decode(
         return image, image.shape[:2]
     turned = image.shape[:2] != (-(-height // factor), -(-width // factor))
     return image, (width, height) if turned else (height, width)
+
+
+def _decode(content: np.ndarray, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """(h, w, 3) uint8, BGR, of a file (N,) uint8; None, if it does not decode."""
+    image = cv2.imdecode(content, flags)
+    if image is None or content[4:8].tobytes() != _AVIF:
+        return image
+    try:  # OpenCV does not turn these as the camera noted
+        with Image.open(io.BytesIO(content.tobytes())) as pixels:
+            return np.asarray(ImageOps.exif_transpose(pixels).convert('RGB'))[..., ::-1].copy()
+    except UnidentifiedImageError:  # of a Pillow that does not read them
+        return image
 
 
 def rescale(image: np.ndarray, content: bytes | np.ndarray, bits: int | None, path: str | os.PathLike) -> np.ndarray:
@@ -124,7 +139,7 @@ def show(content: np.ndarray) -> np.ndarray | None:
     Args:
         content: the file, uint8.
     """
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    image = _decode(content) if len(content) else None
     if image is None:
         return None
     if image.max() <= _DARK and (deep := _deep(content)) is not None:

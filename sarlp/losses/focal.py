@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sarlp.losses.functional import read_target, reduce_known
-from sarlp.losses.losses import MultiLabelLoss
+from sarlp.losses.losses import MultiLabelLoss, require_exponent
 from sarlp.registry import MODELS
 
 
@@ -25,6 +25,7 @@ class FocalLoss(MultiLabelLoss):
 
     def __init__(self, gamma: float = 2.0, margin: float = 0.0, **kwargs):
         super().__init__(**kwargs)
+        require_exponent(gamma=gamma)
         self.gamma = gamma
         self.margin = margin
 

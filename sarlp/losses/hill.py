@@ -4,7 +4,7 @@ from torch import Tensor
 
 from sarlp.losses.focal import focal_term
 from sarlp.losses.functional import read_target, reduce_known
-from sarlp.losses.losses import MultiLabelLoss
+from sarlp.losses.losses import MultiLabelLoss, require_exponent
 from sarlp.registry import MODELS
 
 
@@ -26,6 +26,7 @@ class HillLoss(MultiLabelLoss):
         super().__init__(reduction, **kwargs)
         self.peak = peak
         self.margin = margin
+        require_exponent(gamma=gamma)
         self.gamma = gamma
 
     def value(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -41,6 +41,13 @@ class MultiLabelLoss(nn.Module):
         return self.value(logits, target) * (self.loss_weight * times)
 
 
+def require_exponent(**exponents: float) -> None:
+    """Raises: ValueError, one is below 0, which would turn the focus round."""
+    for name, value in exponents.items():
+        if not value >= 0:
+            raise ValueError(f'{name} must be at least 0, got {value}')
+
+
 @MODELS.register_module()
 class AsymmetricLoss(MultiLabelLoss):
     """Asymmetric loss.
@@ -63,6 +70,9 @@ class AsymmetricLoss(MultiLabelLoss):
         **kwargs,
     ):
         super().__init__(reduction, **kwargs)
+        require_exponent(gamma_neg=gamma_neg, gamma_pos=gamma_pos)
+        if not 0 <= clip < 1 or not eps > 0:
+            raise ValueError(f'clip must lie in [0, 1) and eps above 0, got {clip} and {eps}')
         self.gamma_neg = gamma_neg
         self.gamma_pos = gamma_pos
         self.clip = clip

@@ -1,11 +1,13 @@
 """uint8 images to a normalised batch, on the device."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmpretrain.models import ClsDataPreprocessor
 
+from sarlp.errors import UserError, UserValueError
 from sarlp.models.network import CHANNELS
 from sarlp.registry import MODELS
 
@@ -33,6 +35,10 @@ class DataPreprocessor(ClsDataPreprocessor):
         to_rgb: bool = False,
         non_blocking: bool = True,
     ):
+        for name, values in (('mean', mean), ('std', std)):
+            if values is not None and not _are_of_channels(values, positive=name == 'std'):
+                above = ' above 0' if name == 'std' else ''
+                raise UserValueError(f'{name} must be {CHANNELS} numbers{above}, for R, G, B, got {values!r}')
         super().__init__(mean=mean, std=std, to_rgb=to_rgb)
         self._non_blocking = non_blocking  # MMEngine's base takes it, mmpretrain's class does not hand it on
 
@@ -48,6 +54,11 @@ class DataPreprocessor(ClsDataPreprocessor):
                 inputs = torch.stack(self.cast_data(inputs))  # one kernel each where there would be one an image
             return super(DataPreprocessor, self).forward({'inputs': inputs}, training)['inputs']
 
+        if 'inputs' not in data:
+            raise UserError(
+                f'the samples of a data set have {", ".join(data) or "nothing"}, and no inputs: its pipeline must end '
+                'with PackMultiLabel'
+            )
         inputs = data['inputs']
         if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict):  # a list of samples, each with views
             inputs = {view: [sample[view] for sample in inputs] for view in inputs[0]}
@@ -56,3 +67,12 @@ class DataPreprocessor(ClsDataPreprocessor):
         else:
             inputs = normalised(inputs)
         return {'inputs': inputs, 'data_samples': data.get('data_samples')}
+
+
+def _are_of_channels(values: Any, positive: bool) -> bool:
+    return (
+        isinstance(values, Sequence)
+        and len(values) == CHANNELS
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+        and (not positive or min(values) > 0)
+    )

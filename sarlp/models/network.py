@@ -24,6 +24,8 @@ class Network(nn.Module):
 
     def __init__(self, backbone: nn.Module, head: MultiLabelHead, size_divisor: int):
         super().__init__()
+        if size_divisor < 1:
+            raise ValueError(f'size_divisor must be at least 1, got {size_divisor}')
         self.backbone = backbone
         self.head = head
         self.size_divisor = size_divisor

@@ -1,11 +1,15 @@
 """Resizing that averages the pixels which it leaves out."""
 
+import functools
+
 import mmcv
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmcv.image.geometric import cv2_interp_codes
 from mmcv.transforms import Resize as _Resize
 
+from sarlp.errors import UserValueError
 from sarlp.io.pixels import ANTIALIAS
 from sarlp.registry import TRANSFORMS
 
@@ -23,6 +27,13 @@ class Resize(_Resize):
         interpolation: ``'antialias'`` or what mmcv takes; without it mmcv's default.
         **kwargs: of mmcv's ``Resize``.
     """
+
+    @functools.wraps(_Resize.__init__)  # type: ignore[misc]  # whose defaults are looked up
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        known = (ANTIALIAS, *cv2_interp_codes)
+        if self.interpolation not in known:
+            raise UserValueError(f'interpolation must be one of {", ".join(known)}, got {self.interpolation!r}')
 
     def _resize_img(self, results: dict) -> None:
         image = results.get('img')

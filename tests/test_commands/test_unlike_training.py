@@ -149,9 +149,7 @@ def test_export_of_another_size_than_that_of_the_data(place, tmp_path):
     content['meta'].pop('cfg')  # so that the data alone say it
     torch.save(content, tmp_path / 'silent')
     export_onnx(place.root / 'config.py', tmp_path / 'silent', tmp_path / 'm.onnx', (64,), repeats=0)
-    with pytest.warns(
-        UserWarning, match=r'those of its data are 64 x 64 px .*0\.png\): .* worse on images of 96 x 64 px'
-    ):
+    with pytest.warns(UserWarning, match='those of its data are 64 x 64 px: it may be worse on images of 96 x 64 px'):
         export_onnx(place.root / 'config.py', tmp_path / 'silent', tmp_path / 'm.onnx', (96, 64), repeats=0)
     assert noted(tmp_path / 'm.onnx') == ['size of the images 64 x 64 -> 96 x 64']
 

@@ -4,7 +4,7 @@ import pytest
 
 from sarlp.engine import load_config
 from sarlp.engine.build import set_num_classes
-from sarlp.engine.options import read_options
+from sarlp.engine.options import merge_options, read_options
 from sarlp.errors import UserError
 
 CONFIG = 'sarlp_r18_digits_p0.1'
@@ -85,6 +85,15 @@ def test_keys_that_lead_somewhere():
     assert cfg.train_dataloader.dataset.pipeline[0] == dict(type='LoadImage', min_side=64)
     assert [backend.type for backend in cfg.visualizer.vis_backends] == ['LocalVisBackend', 'X']
     assert cfg.tokens.a.b == 2
+
+
+def test_a_place_in_a_list_of_numbers():
+    cfg = load_config(CONFIG, ['model.data_preprocessor.mean.1=0.5', 'model.data_preprocessor.mean.2=7'])
+    assert cfg.model.data_preprocessor.mean == [123.675, 0.5, 7]
+    cfg = load_config(CONFIG, {'default_hooks.checkpoint.save_best': ['a', 'b']})
+    merge_options(cfg, {'default_hooks.checkpoint.save_best.0': 'c', 'nested': [[1, 2], [3]]})
+    merge_options(cfg, {'nested.0.1': 5})
+    assert cfg.default_hooks.checkpoint.save_best == ['c', 'b'] and cfg.nested == [[1, 5], [3]]
 
 
 @pytest.mark.parametrize(

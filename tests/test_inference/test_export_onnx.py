@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from PIL import Image
 from scipy.special import expit
 
 from sarlp.apps.completion import Calibration
@@ -174,7 +175,10 @@ def test_script_of_the_documentation(place, exported, tmp_path):
     (script,) = re.findall(r'```python\n(import json\nimport sys\n.*?)```', DEPLOY_MD.read_text(), re.DOTALL)
     hidden = 'import sys; sys.modules.update(torch=None, sarlp=None, mmengine=None, onnx=None)\n'
     (tmp_path / 'use.py').write_text(hidden + script)
-    files = [place.root / 'photos' / name for name in ORDER]
+    turned = Image.Exif()
+    turned[0x0112] = 5  # rows become columns
+    Image.open(place.root / 'photos' / ORDER[0]).convert('RGB').save(tmp_path / 'grün 5.tif', exif=turned)
+    files = [*(place.root / 'photos' / name for name in ORDER), tmp_path / 'grün 5.tif']
     command = [sys.executable, tmp_path / 'use.py', exported, *files]
     finished = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
     assert finished.returncode == 0, finished.stderr
@@ -339,6 +343,14 @@ class TestRefused:
         ('options', 'message'),
         [
             (dict(opset=17), 'opset must be at least 18, got 17'),
+            (dict(opset=99), 'does not export to opset 99, and gave [0-9]+; ask for less'),
+            (dict(repeats=-1), 'repeats must be 0 or more, got -1'),
+            (dict(tolerance=float('nan')), 'tolerance must be a number from 0 on, got nan'),
+            (dict(options=['test_dataloader.dataset.pipeline.0.bits=99']), 'bits must be a whole number from 8 to 16'),
+            (
+                dict(options=['test_dataloader.dataset.pipeline.1.interpolation=cubic']),
+                'interpolation must be one of antialias, nearest, .*, got .cubic.',
+            ),
             (dict(threshold=1.5), 'threshold must be a number from 0 to 1, got 1.5'),
             (dict(calibration='gone.json'), r'gone\.json: no such file'),
             (dict(image_size=(20,)), 'must be multiples of 8, got 20 x 20'),

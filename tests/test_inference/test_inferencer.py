@@ -294,7 +294,9 @@ def test_folder_without_images(inferencer, tmp_path):
     [
         (dict(batch_size=0), 'batch_size must be a positive whole number, got 0'),
         (dict(on_bad_image='ignore'), "on_bad_image must be 'raise' or 'skip', got 'ignore'"),
-        (dict(num_workers=-1), 'num_workers must be 0 or more, or None, got -1'),
+        (dict(num_workers=-1), 'num_workers must be a whole number from 0 on, or None, got -1'),
+        (dict(num_workers='2'), "num_workers must be a whole number from 0 on, or None, got '2'"),
+        (dict(num_workers=1.5), 'num_workers must be a whole number from 0 on, or None, got 1.5'),
     ],
 )
 def test_options_that_there_are_not(inferencer, photos, options, message):

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from sarlp.errors import UserError
 from sarlp.io.pixels import read_rgb
@@ -33,10 +33,10 @@ def shade(step):
     return Image.fromarray(np.arange(0, 65536, step, dtype=np.uint16)[None])
 
 
-def turned():
+def turned(kind, **options):
     exif = Image.Exif()
     exif[0x0112] = 6
-    return encode(picture().rotate(90, expand=True), 'JPEG', exif=exif, quality=95, subsampling=0)
+    return encode(picture().rotate(90, expand=True), kind, exif=exif, **options)
 
 
 def transparent(kind, **options):
@@ -63,6 +63,7 @@ def cut(kind, share, **options):
 
 
 PLAIN = np.asarray(picture())
+READS_AVIF = features.check('avif') and cv2.haveImageWriter('a.avif')
 GREY = np.repeat(np.asarray(picture().convert('L'))[..., None], 3, -1)
 
 # row of the table: [(name, content, pixels that come of it or None for an error, largest difference)]
@@ -80,7 +81,11 @@ CASES = {
         ('a.png', encode(shade(257), 'PNG'), np.repeat(np.arange(256)[None, :, None], 3, -1), 1),
         ('a.tif', encode(shade(257), 'TIFF'), np.repeat(np.arange(256)[None, :, None], 3, -1), 1),
     ],
-    'EXIF orientation': [('a.jpg', turned(), PLAIN, 8)],
+    'EXIF orientation': [
+        ('a.jpg', turned('JPEG', quality=95, subsampling=0), PLAIN, 8),
+        ('a.tif', turned('TIFF'), PLAIN, 0),
+        *([('a.avif', turned('AVIF', quality=100, subsampling='4:4:4'), PLAIN, 4)] if READS_AVIF else []),
+    ],
     'transparency, also of a palette': [
         ('a.png', transparent('PNG'), PLAIN, 0),
         ('a.webp', transparent('WEBP', lossless=True, exact=True), PLAIN, 0),

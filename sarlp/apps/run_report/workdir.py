@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.config import Config
 
 from sarlp.engine import find_checkpoint
+from sarlp.engine.config_file import read_config as read_file
 from sarlp.errors import UserError
 from sarlp.io.json_file import read_json
 from sarlp.labels import UNKNOWN
@@ -75,7 +76,7 @@ def read_config(work_dir: Path) -> tuple[Path, Config]:
     """
     found = sorted(work_dir.glob('*/vis_data/config.py'), reverse=True) + sorted(work_dir.glob('*.py'))
     for file in found:
-        cfg = Config.fromfile(file)
+        cfg = read_file(file)
         if cfg.get('train_dataloader') is not None and cfg.get('model') is not None:
             return file, cfg
     runs = sorted(path.parent.parent.name for path in work_dir.glob('*/*/vis_data'))

@@ -10,7 +10,7 @@ import torch
 
 from sarlp.engine import find_checkpoint, load_config
 from sarlp.errors import UserError, UserValueError
-from sarlp.inference import init_model, prepare_for_inference
+from sarlp.inference import Predictor, init_model, prepare_for_inference
 from sarlp.inference.inferencer import read_calibration
 from sarlp.inference.onnx.check import largest_differences, latencies, open_session
 from sarlp.inference.onnx.facts import metadata, read_preprocessing
@@ -77,6 +77,10 @@ def export_onnx(
 
     if opset < OPSET:
         raise UserValueError(f'opset must be at least {OPSET}, got {opset}')
+    if repeats < 0:
+        raise UserValueError(f'repeats must be 0 or more, got {repeats}')
+    if tolerance is not None and not tolerance >= 0:
+        raise UserValueError(f'tolerance must be a number from 0 on, got {tolerance}')
     if image_size is not None and len(image_size) == 1:
         image_size = (*image_size, *image_size)
     if not 0 <= threshold <= 1:
@@ -91,7 +95,8 @@ def export_onnx(
     size = preprocessing['width'], preprocessing['height']
     # where onnxruntime computes here, too: a GPU rounds otherwise, and its times would compare with nothing
     model = init_model(cfg, checkpoint, 'cpu')
-    unlike = (*model.unlike_training, *(() if image_size is None else warn_of_size(cfg, image_size)))
+    Predictor(model)  # refuses a test pipeline that reads no image
+    unlike = (*model.unlike_training, *(() if image_size is None else warn_of_size(cfg, image_size, model.meta)))
     fitted = read_calibration(calibration, model, checkpoint)
     deployed = Deployed(prepare_for_inference(copy.deepcopy(model)), fitted).eval()
 

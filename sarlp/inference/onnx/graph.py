@@ -112,7 +112,7 @@ def to_onnx(deployed: Deployed, image_size: tuple[int, int], opset: int) -> Any:
         opset: version of ONNX's operators, at least 18.
 
     Raises:
-        UserError: torch's exporter can not, or the file would be larger than an ONNX file may be.
+        UserError: torch's exporter can not, or not to this opset, or the file would be larger than an ONNX file may be.
     """
     from onnx.checker import check_model
 
@@ -137,6 +137,8 @@ def to_onnx(deployed: Deployed, image_size: tuple[int, int], opset: int) -> Any:
             )
     assert program is not None  # with dynamo
     proto = program.model_proto
+    if (came := next(one.version for one in proto.opset_import if not one.domain)) != opset:
+        raise UserError(f'torch {torch.__version__} does not export to opset {opset}, and gave {came}; ask for less')
     _forget_source(proto.graph)
     size = proto.ByteSize()
     if size >= 2**31:

@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from sarlp.datasets.annotation import load_annotation
 from sarlp.datasets.nesting import annotation_path, image_folder, leaves
+from sarlp.engine.image_sizes import Sizes, trained_sizes
 from sarlp.engine.testing import pipeline_for_testing, test_pipelines
 from sarlp.errors import UserError
 from sarlp.io.pixels import read_rgb
@@ -29,36 +30,43 @@ def set_image_size(cfg: Config, image_size: Sequence[int]) -> None:
                         loading['min_side'] = min(image_size)
 
 
-def warn_of_size(cfg: Config, image_size: Sequence[int]) -> tuple[str, ...]:
-    """A warning, and what it is of, if the test pipeline does not resize, and the first image of its data is there and
-    of another size.
+def warn_of_size(cfg: Config, image_size: Sequence[int], meta: Mapping) -> tuple[str, ...]:
+    """A warning, and what it is of, if the test pipeline does not resize, and the model was trained on images of other
+    sizes; where its checkpoint does not say of which, those of the first image of its data count, if that is there.
 
     Args:
         cfg: of a model.
         image_size: (width, height) that the exported model takes.
+        meta: of the checkpoint.
     """
+    width, height = image_size
     if any(map(resizes, pipeline_for_testing(cfg))):
         return ()  # that is compared with the training's by the configs alone
-    if cfg.get('test_dataloader') is None:
+    now, whose = Sizes(width, width, height, height), 'that the model was trained on'
+    trained = trained_sizes(meta, pipeline_for_testing(cfg))
+    if trained is None:
+        trained, whose = _size_of_first(cfg), 'of its data'
+    if trained is None or now.lie_in(trained):
         return ()
-    leaf = leaves(cfg.test_dataloader.dataset)[0]
-    if not annotation_path(leaf).is_file():
-        return ()
-    _, images = load_annotation(annotation_path(leaf))
-    path = image_folder(leaf) / images[0]['img_path'] if images else None
-    try:
-        height, width = image_size[::-1] if path is None else read_rgb(path).shape[:2]
-    except (OSError, UserError):
-        return ()
-    if (width, height) == tuple(image_size):
-        return ()
-    size = ' x '.join(map(str, image_size))
     warnings.warn(
-        f'the config does not resize images, and those of its data are {width} x {height} px ({path}): a model '
-        f'that was trained on such may be worse on images of {size} px',
+        f'the config does not resize images, and those {whose} are {trained} px: it may be worse on images of {now} px',
         stacklevel=3,
     )
-    return (f'size of the images {width} x {height} -> {size}',)
+    return (f'size of the images {trained} -> {now}',)
+
+
+def _size_of_first(cfg: Config) -> Sizes | None:
+    if cfg.get('test_dataloader') is None:
+        return None
+    leaf = leaves(cfg.test_dataloader.dataset)[0]
+    if not annotation_path(leaf).is_file():
+        return None
+    _, images = load_annotation(annotation_path(leaf))
+    try:
+        height, width = read_rgb(image_folder(leaf) / images[0]['img_path']).shape[:2]
+    except (OSError, UserError, IndexError):
+        return None
+    return Sizes(width, width, height, height)
 
 
 def resizes(step: Mapping[str, Any]) -> bool:

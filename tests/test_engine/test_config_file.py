@@ -1,0 +1,64 @@
+"""A config file that is wrong is told by its file and line."""
+
+import pytest
+
+from sarlp.engine import load_config
+from sarlp.errors import UserError
+
+BASE = "_base_ = 'configs/baseline/baseline_r18_digits_p0.1.py'\n"
+
+
+def said(folder, text, name='mine.py'):
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError) as error:
+        load_config(folder / name)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('text', 'line', 'reason'),
+    [
+        ('model = dict(\n', 1, "SyntaxError: '(' was never closed"),
+        (f'{BASE}\nlr = rate\n', 3, "NameError: name 'rate' is not defined"),
+        (f'{BASE}lr = _base_.nope\n', 2, "AttributeError: 'ConfigDict' object has no attribute 'nope'"),
+        ('x = 1 / 0\n', 1, 'ZeroDivisionError: division by zero'),
+    ],
+)
+def test_lines(tmp_path, text, line, reason):
+    assert said(tmp_path, text) == f'{tmp_path / "mine.py"}, line {line}: {reason}; correct the config'
+
+
+@pytest.mark.parametrize(
+    ('text', 'reason'),
+    [
+        ('_base_ = 3\n', 'TypeError: '),
+        (f'{BASE}param_scheduler = dict(type="OneCycleLR")\n', 'TypeError: param_scheduler='),
+        (f'{BASE}model = dict(backbone=dict(depth=dict(a=1)))\n', 'TypeError: depth='),
+        (f'_base_ = [{BASE[9:-1]}, "configs/sarlp/sarlp_r18_digits_p0.1.py"]\n', 'KeyError: "Duplicate key'),
+        (b'# \xe4\n', 'UnicodeDecodeError: '),
+    ],
+)
+def test_files(tmp_path, text, reason):
+    message = said(tmp_path, text)
+    assert message.startswith(f'{tmp_path / "mine.py"}: {reason}') and message.endswith('; correct the config')
+
+
+def test_a_base_is_named(tmp_path):
+    (tmp_path / 'base.py').write_text('a = 1\nb = a.c\n')
+    message = said(tmp_path, "_base_ = './base.py'\n")
+    assert message.startswith(f"{tmp_path / 'base.py'}, line 2: AttributeError: 'int' object has no attribute 'c'")
+
+
+@pytest.mark.parametrize('line', ["custom_imports = dict(imports=['no_such_module'])", 'import no_such_module'])
+def test_what_can_not_be_imported(tmp_path, line):
+    message = said(tmp_path, f'{"" if line.startswith("import") else BASE}{line}\n')
+    assert 'mine.py: ' in message and "No module named 'no_such_module'" in message
+    assert message.endswith('must be installed, or lie in a folder that PYTHONPATH names')
+
+
+def test_errors_of_a_module_are_left_to_its_writer(tmp_path, monkeypatch):
+    (tmp_path / 'my_broken_part.py').write_text('1 / 0\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / 'mine.py').write_text(f"{BASE}custom_imports = dict(imports=['my_broken_part'])\n")
+    with pytest.raises(ZeroDivisionError):
+        load_config(tmp_path / 'mine.py')
