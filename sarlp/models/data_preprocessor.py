@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from mmpretrain.models import ClsDataPreprocessor
 
+from sarlp.errors import UserError, shorten
 from sarlp.models.network import CHANNELS
 from sarlp.registry import MODELS
 
@@ -48,6 +49,11 @@ class DataPreprocessor(ClsDataPreprocessor):
                 inputs = torch.stack(self.cast_data(inputs))  # one kernel each where there would be one an image
             return super(DataPreprocessor, self).forward({'inputs': inputs}, training)['inputs']
 
+        if 'inputs' not in data:
+            raise UserError(
+                f'a batch reached the model that holds {shorten([*data])} and no inputs; let the pipeline of the data '
+                "set end in dict(type='PackMultiLabel')"
+            )
         inputs = data['inputs']
         if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict):  # a list of samples, each with views
             inputs = {view: [sample[view] for sample in inputs] for view in inputs[0]}
