@@ -15,6 +15,8 @@ def idle_schedules(schedules: Sequence[Any], epochs: int, epoch_length: int) -> 
         epoch_length: iterations.
     """
     for schedule in schedules:
+        if not hasattr(schedule, 'by_epoch'):  # of several optimizers the name, or not built yet
+            continue
         unit, run = ('epochs', epochs) if schedule.by_epoch else ('iterations', epochs * epoch_length)
         advice = (
             'by_epoch=False counts iterations, and convert_to_iter_based=True makes these of epochs'
