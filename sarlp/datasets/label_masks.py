@@ -19,12 +19,16 @@ from sarlp.labels import POSITIVE, UNKNOWN, class_keys, hide_labels, uniform_num
 from sarlp.names.class_names import columns_by_name
 from sarlp.registry import LABEL_MASKS
 
+_PROBES = 8  # images by which a mask shows that it draws anew each time
+
 
 class LabelMask:
     """Base of the masks.
 
     A subclass defines :meth:`known`. :meth:`bind` is called once by the data set.
     """
+
+    _asked = 0  # images of which it was asked twice
 
     def bind(self, classes: Sequence[str], source: str, data_list: Sequence[dict] = ()) -> None:
         """Take what the mask depends on beyond the image at hand.
@@ -49,8 +53,32 @@ class LabelMask:
         raise TypeError(f'{type(self).__name__} has no known(image_id, labels); a label mask defines it')
 
     def __call__(self, image_id: str, labels: np.ndarray) -> np.ndarray:
-        """Returns (C,) labels with those outside the mask made unknown."""
-        return hide_labels(labels, self.known(image_id, labels))
+        """Returns (C,) labels with those outside the mask made unknown.
+
+        Raises:
+            UserError: the mask of a subclass is none, or another one when it is asked again.
+        """
+        known = self._ask(image_id, labels)
+        if self._asked < _PROBES:
+            self._asked += 1
+            if not np.array_equal(known, self._ask(image_id, labels)):
+                raise UserError(
+                    f'label_mask: {type(self).__name__} says of the image {image_id} first one thing and then another; '
+                    'what is known must not change within a run. Draw by SeededMask.uniform(image_id)'
+                )
+        return hide_labels(labels, known)
+
+    def _ask(self, image_id: str, labels: np.ndarray) -> np.ndarray:
+        shown = labels.view()
+        shown.flags.writeable = False  # they are those of the data set
+        known = np.asarray(self.known(image_id, shown))
+        if known.dtype != np.bool_ or known.shape != labels.shape:
+            raise UserError(
+                f'label_mask: {type(self).__name__}.known must say True or False of each of the {len(labels)} labels, '
+                f'an array of bool of the shape {labels.shape}; for the image {image_id} it gave one of '
+                f'{known.dtype} of the shape {known.shape}'
+            )
+        return known
 
 
 class SeededMask(LabelMask):

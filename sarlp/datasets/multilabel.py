@@ -276,7 +276,7 @@ class MultiLabelDataset(BaseDataset):
             if isinstance(self.pipeline, KeptTokens):  # draws nothing
                 return self.pipeline({**info, 'seed_key': key})
             with seeded(*key):
-                return self.pipeline({**info, 'seed_key': key})
+                return self._packed(self.pipeline({**info, 'seed_key': key}), info['img_path'])
         except BadImageError as error:
             if self.test_mode:
                 raise
@@ -288,6 +288,16 @@ class MultiLabelDataset(BaseDataset):
             MMLogger.get_current_instance().warning(f'{error}; image {len(self._bad_images)} left out by this process')
             self._skipped = idx
             return None
+
+    def _packed(self, sample, path: str):
+        if sample is None:
+            names = ' -> '.join(
+                str(step.get('type')) if isinstance(step, Mapping) else str(step) for step in self.steps
+            )
+            raise UserError(
+                f'{path}: the pipeline of {self.source} ({names}) gave nothing; each transform must return the sample'
+            )
+        return sample
 
     def _rand_another(self) -> int:
         return (self._skipped + 1) % len(self)  # the next image: no random number is spent on it

@@ -14,6 +14,7 @@ from mmengine.dist import is_distributed
 from sarlp.datasets.nesting import classes_of, name_files, order_classes, require_each_once
 from sarlp.engine.building import known_options
 from sarlp.engine.config_file import read_config
+from sarlp.engine.config_names import check_names
 from sarlp.engine.config_parts import OF_NETWORK, check_arguments, check_parts, require_parts
 from sarlp.engine.custom import choose_embeddings, fill_in, spread_data_sets
 from sarlp.engine.earlier_configs import upgrade
@@ -52,7 +53,9 @@ def load_config(name: str | os.PathLike, options: Mapping | Sequence[str] | None
     path = find_config(name)
     typed, options = not isinstance(options, Mapping), read_options(options)
     with tempfile.TemporaryDirectory() as folder, _unwritten_bases(folder):
-        cfg = read_config(path if path.is_file() else _write_variant(path, folder))
+        file = path if path.is_file() else _write_variant(path, folder)
+        cfg = read_config(file)
+        check_names(cfg, file)
     cfg._cfg_dict.pop('over', None)  # what a method's file goes over has been read
     if typed:
         check_typed(cfg, options)

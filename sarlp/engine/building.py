@@ -16,6 +16,7 @@ from sarlp.errors import UserError, UserValueError, first_line, shorten
 from sarlp.io.json_file import show
 
 _NO_ARGUMENT = re.compile(r"([\w.]+)\.(?:__init__|set_randomness)\(\) got an unexpected keyword argument '(\w+)'")
+_CORRECT = 'correct it, or leave it out (what is inherited, by _delete_=True in that dict)'
 # what constructors raise for options that they can make nothing of
 _REFUSALS = (
     *(TypeError, ValueError, LookupError, AttributeError),
@@ -32,7 +33,9 @@ def options_of(part: Any, where: str) -> Iterator[None]:
     except UserError:
         raise
     except (TypeError, ValueError, KeyError, AssertionError, ArithmeticError) as error:
-        raise UserValueError(f'{where}: {shown} can not be built: {_unknown_type(error) or error}') from error
+        told = f'the key {error} is missing' if isinstance(error, KeyError) and len(str(error)) < 40 else str(error)
+        more = f'; {_CORRECT}' if 'unexpected keyword argument' in told else ''
+        raise UserValueError(f'{where}: {shown} can not be built: {_unknown_type(error) or told}{more}') from error
 
 
 @contextlib.contextmanager
@@ -64,7 +67,7 @@ def _unknown_argument(error: BaseException, ways: list[tuple[str, Any]]) -> str 
     if found is None:
         return None
     named = [way for way, _ in ways if way.endswith(f'.{found[2]}')]
-    return f'{shorten(named)}: {found[1]} has no argument {found[2]}; correct it, or leave it out' if named else None
+    return f'{shorten(named)}: {found[1]} has no argument {found[2]}; {_CORRECT}' if named else None
 
 
 def _refused_part(error: BaseException, ways: list[tuple[str, Any]]) -> str | None:

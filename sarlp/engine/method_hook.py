@@ -3,8 +3,9 @@
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner.checkpoint import weights_to_cpu
 
+from sarlp.engine.method_state import MethodState
 from sarlp.engine.unwrap import unwrap
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 from sarlp.losses import MultiLabelLoss
 from sarlp.methods import Progress
 
@@ -14,8 +15,11 @@ _KEY = 'method'  # of a checkpoint
 class MethodHook(Hook):
     """Part of every training run; the Runner adds it."""
 
+    _state: MethodState | None = None  # until the first epoch of this process has shown what the method keeps
+
     def before_train(self, runner) -> None:
         method = unwrap(runner.model).method
+        self._state, self._looked = MethodState(method), False
         held = sum(tensor.nbytes for tensor in method.state_dict().values())
         if held:
             runner.logger.info(f'{type(method).__name__} keeps {held / 2**20:,.1f} MB of its own in each checkpoint')
@@ -39,9 +43,22 @@ class MethodHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         unwrap(runner.model).method.after_step()
+        if self._state is not None and not self._looked:
+            self._state.require_no_new()
+            self._looked = True
 
     def after_train_epoch(self, runner) -> None:
-        unwrap(runner.model).method.after_epoch()
+        method = unwrap(runner.model).method
+        method.after_epoch()
+        if self._state is not None:
+            self._state.require_no_new()
+            if forgotten := self._state.forgotten():
+                runner.logger.warning(
+                    f'{type(method).__name__} keeps {shorten(forgotten)}, which changed in this epoch, where no '
+                    'checkpoint holds it: a resumed run would begin without. What is to be kept is a buffer '
+                    '(self.register_buffer), or of rows for images a LabelStore'
+                )
+            self._state = None
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         method = unwrap(runner.model).method
@@ -54,10 +71,18 @@ class MethodHook(Hook):
             return
         method = unwrap(runner.model).method
         saved = checkpoint.get(_KEY) or {'type': 'a method without a state', 'state_dict': {}}
-        own = {name: tuple(value.shape) for name, value in method.state_dict().items()}
-        if own != {name: tuple(value.shape) for name, value in saved['state_dict'].items()}:
+        own, had = (
+            {name: tuple(value.shape) for name, value in state.items()}
+            for state in (method.state_dict(), saved['state_dict'])
+        )
+        if own != had:
+            other = [
+                f'{name} {had.get(name, "none")} -> {own.get(name, "none")}'
+                for name in {**had, **own}
+                if had.get(name) != own.get(name)
+            ]
             raise UserError(
                 f'the checkpoint holds the state of {saved["type"]}, the config has {type(method).__name__} on '
-                'these data; resume with the method and the data that the run began with'
+                f'these data; resume with the method and the data that the run began with ({shorten(other)})'
             )
         method.load_state_dict(saved['state_dict'])

@@ -79,6 +79,11 @@ def _read_value(option: str, typed: str) -> Any:
         return DictAction._parse_iterable(typed)
     except AssertionError as error:
         raise UserError(f'--cfg-options {option}: its brackets do not close') from error
+    except RecursionError as error:  # of a dict within a list
+        raise UserError(
+            f'--cfg-options {option}: a value is a number, a text, None, True, False or a list of these; set what has '
+            'parts in a config of your own'
+        ) from error
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
@@ -124,10 +129,15 @@ def check_typed(cfg: Config, options: Mapping[str, Any]) -> None:
         _check_kind(key, _check_way(cfg, key), value)
 
 
+def names_read() -> set[str]:
+    """What is read of the names at the top of a config."""
+    return {*inspect.signature(Runner.__init__).parameters, *_READ}
+
+
 def _check_read(cfg: Config, key: str) -> None:
     """What nobody reads would change nothing, without a word; custom parts may read what their config has."""
     top, _, rest = key.partition('.')
-    read = {*inspect.signature(Runner.__init__).parameters, *_READ}
+    read = names_read()
     if not top or top in read or (top in cfg and 'custom_imports' in cfg):
         return
     values = [(way, value) for way, value in values_in(cfg._cfg_dict) if way.partition('.')[0] in read]

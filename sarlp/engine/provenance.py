@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import all_gather_object
 
 from sarlp.engine.config_changes import bears_on_training, config_values
 from sarlp.errors import UserError
 from sarlp.io.json_file import show
 
 TRAINED_ON = 'trained_on'  # key of the meta
+LABELS = 'labels'  # likewise
 
 
 class Origin(NamedTuple):
@@ -60,6 +62,29 @@ def training_of(meta: Mapping) -> dict[str, Any] | None:
 def trained_images(dataset: Any) -> torch.Tensor:
     """Keys of the images of a data set, for the meta of a checkpoint: (N,) int64, rising, once each."""
     return torch.tensor(sorted(set(_keys(dataset))), dtype=torch.int64)
+
+
+def seen_labels(dataset: Any) -> str:
+    """Digest of the labels that a data set shows, image by image; the same in every process and after every resume."""
+    digest = hashlib.blake2b(digest_size=16)
+    for index in range(len(dataset)):
+        image, observed, *_ = dataset.get_labels(index)
+        digest.update(image.encode() + b'\0' + observed.tobytes())
+    return digest.hexdigest()
+
+
+def require_same_labels(labels: str) -> None:
+    """Args: ``labels`` of :func:`seen_labels`, of this process.
+
+    Raises:
+        UserError: processes see other labels of the same images.
+    """
+    if len(set(all_gather_object(labels))) > 1:
+        raise UserError(
+            'the processes of this run see different labels of the training images, so that more is seen than the '
+            'label mask (train_dataloader.dataset.label_mask) says: it must draw the same in every process, as '
+            'SeededMask.uniform(image_id) does, and hash() and unseeded random numbers do not'
+        )
 
 
 def images_seen(meta: Mapping, dataset: Any) -> list[int]:

@@ -15,6 +15,7 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from sarlp.engine.config_changes import config_changes, config_values
+from sarlp.engine.provenance import LABELS
 from sarlp.errors import UserError, shorten
 
 # what of a schedule's state is progress, not a value of the config
@@ -93,6 +94,11 @@ def take_over(runner, checkpoint: dict, path: str | Path) -> None:
         for name in ('processes', 'images')
         if old.get(name, now[name]) != now[name]
     ]
+    if meta.get(LABELS, runner.labels) != runner.labels and not changes:
+        changes.append(
+            'the labels that the training may see. If the annotation file is the same, its label mask draws anew in '
+            'each process, and more is seen than it says'
+        )
     if changes:
         runner.logger.warning(f'other than before, from now on: {"; ".join(changes)}')
     if moved:

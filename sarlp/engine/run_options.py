@@ -1,5 +1,6 @@
 """Options of a training that would stop it, or be passed over, only after hours: refused before it starts."""
 
+import difflib
 import inspect
 from collections.abc import Mapping
 
@@ -39,6 +40,13 @@ def check_options(cfg: Config) -> None:
 
 def _check_hooks(cfg: Config) -> None:
     hooks = cfg.default_hooks
+    for name, hook in hooks.items():
+        if isinstance(hook, Mapping) and 'type' not in hook:
+            near = difflib.get_close_matches(name, [other for other in hooks if other != name])
+            raise UserError(
+                f'default_hooks.{name}: {dict(hook)} has no type, and no hook of that name is inherited'
+                + (f'. Is one of these meant: {", ".join(near)}?' if near else '; give it one, as type=...')
+            )
     for name in ('runtime_info', 'sampler_seed'):
         if name in hooks and hooks[name] is None:
             raise UserError(f'default_hooks.{name}=None: a training needs this hook; leave the option out')

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import master_only
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sarlp.engine.accumulation import AccumulationHook
-from sarlp.engine.building import known_options, options_of
+from sarlp.engine.building import options_of
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.compiling import compile_parts, has_graphs
 from sarlp.engine.image_sizes import ImageSizesHook
@@ -28,12 +28,14 @@ from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
 from sarlp.engine.loaders import fit_loader, require_batches, share_of_batch
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.engine.method_hook import MethodHook
+from sarlp.engine.naming_runner import NamingRunner
 from sarlp.engine.progress import ProgressHook
-from sarlp.engine.provenance import TRAINED_ON, trained_images
+from sarlp.engine.provenance import LABELS, TRAINED_ON, require_same_labels, seen_labels, trained_images
 from sarlp.engine.rank_statistics import RankStatisticsHook, gather_statistics
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
 from sarlp.engine.run_options import check_clipping, check_metrics, check_parameter_options
 from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
+from sarlp.engine.schedule_lengths import idle_schedules
 from sarlp.engine.start import Start, alone_in, by_main_process, is_in_place, read_start
 from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.task import task_of
@@ -51,7 +53,7 @@ from sarlp.registry import RUNNERS
 
 
 @RUNNERS.register_module()
-class MultiLabelRunner(Runner):
+class MultiLabelRunner(NamingRunner):
     """The Runner used by the tools.
 
     Besides what MMEngine reads it reads from the config ``channels_last`` (bool), ``env_cfg.tf32`` (bool) and
@@ -177,26 +179,6 @@ class MultiLabelRunner(Runner):
         runner._start = start
         return runner
 
-    def register_hook(self, hook: Hook | Mapping, *args, **kwargs) -> None:
-        with options_of(hook, 'default_hooks or custom_hooks'):
-            super().register_hook(hook, *args, **kwargs)
-
-    def build_param_scheduler(self, scheduler: Any) -> list:
-        with options_of(scheduler, 'param_scheduler'):
-            return super().build_param_scheduler(scheduler)
-
-    def build_train_loop(self, loop: Any) -> Any:
-        with known_options(self.cfg):
-            return super().build_train_loop(loop)
-
-    def build_val_loop(self, loop: Any) -> Any:
-        with known_options(self.cfg):
-            return super().build_val_loop(loop)
-
-    def build_test_loop(self, loop: Any) -> Any:
-        with known_options(self.cfg):
-            return super().build_test_loop(loop)
-
     def train(self):
         with self._alone:
             return super().train()
@@ -209,6 +191,9 @@ class MultiLabelRunner(Runner):
             return
         name = Path(self.cfg.filename or f'{self.timestamp}.py').name  # as MMEngine names it
         check_metrics(self)
+        require_same_labels(self.labels)
+        for line in idle_schedules(self.param_schedulers or [], self.max_epochs, len(self.train_dataloader)):
+            self.logger.warning(line)
         file, self.record = by_main_process(lambda: self._choose(start))  # to look through gigabytes once is enough
         if file is not None:
             self._resume, self._load_from = True, str(file)
@@ -275,6 +260,11 @@ class MultiLabelRunner(Runner):
         now = trained_images(self.train_dataloader.dataset)
         return now if self._seen_before is None else torch.cat([now, self._seen_before]).unique()
 
+    @cached_property
+    def labels(self) -> str:
+        """Which labels may be seen, see :func:`~sarlp.engine.provenance.seen_labels`."""
+        return seen_labels(self.train_dataloader.dataset)
+
     def save_checkpoint(self, *args, **kwargs) -> None:
         gather_statistics(self)
         self._write_checkpoint(*args, **kwargs)
@@ -286,6 +276,7 @@ class MultiLabelRunner(Runner):
             **(kwargs.get('meta') or {}),
             'sampling': sampling_of(self),
             TRAINED_ON: self._trained_on,
+            LABELS: self.labels,
             'optimizer': type(getattr(self.optim_wrapper, 'optimizer', self.optim_wrapper)).__name__,
             **({} if self.record is None else {'run': self.record.run}),
         }

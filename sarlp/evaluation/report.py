@@ -25,6 +25,7 @@ METRICS, PREDICTIONS, RECOVERED = 'metrics.json', 'predictions.csv', 'recovered_
 _RECOVERED_HEADER = ('image', 'class', 'probability', 'decision', 'truth')
 F1_NAMES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 _RECOVERY = 'recovery_'
+_OURS = re.compile(rf'mAP(_plain)?|classes_left_out|AP|{_RECOVERY}.*|({"|".join(F1_NAMES)})(_top\d+)?')
 
 
 def format_table(metrics: Mapping[str, Any], digits: int = 2) -> str:
@@ -66,6 +67,14 @@ def format_table(metrics: Mapping[str, Any], digits: int = 2) -> str:
         hidden, positive = int(recovery.pop('hidden', 0)), int(recovery.pop('hidden_positive', 0))
         lines = [f'recovery of {hidden} hidden labels, {positive} of them positive']
         blocks.append(lines + _columns([list(recovery), [number(value) for value in recovery.values()]], left=0))
+
+    others = [
+        [name, number(value)]
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not _OURS.fullmatch(name)
+    ]
+    if others:  # of metrics of one's own
+        blocks.append(_columns(others))
 
     ap = metrics.get('AP')
     if ap:

@@ -1,8 +1,12 @@
 """Registered adapters of the functions in :mod:`sarlp.losses.functional`."""
 
+import copy
+
+import torch
 from mmengine.dist import get_world_size
 from torch import Tensor, nn
 
+from sarlp.labels import UNKNOWN
 from sarlp.losses.functional import REDUCTIONS, asymmetric_loss, binary_cross_entropy
 from sarlp.registry import MODELS
 
@@ -91,3 +95,23 @@ class BinaryCrossEntropy(MultiLabelLoss):
 
     def value(self, logits: Tensor, target: Tensor) -> Tensor:
         return binary_cross_entropy(logits, target, self.reduction)
+
+
+def computes_with_unknown(loss: nn.Module) -> bool:
+    """Whether a loss takes the -1 of an unknown label for a number, as losses for complete labels do.
+
+    What leaves unknown labels out, or assumes something of them, asks which they are, and goes on without their -1:
+    its value does not change with it. False where a loss can not be asked.
+
+    Args:
+        loss: of logits (B, C) against targets (B, C); it is left as it was.
+    """
+    logits = torch.tensor([[0.3, -1.2, 2.0]], requires_grad=True)
+    target = torch.tensor([[1.0, 0.0, float(UNKNOWN)]], requires_grad=True)
+    try:
+        with torch.enable_grad():
+            value = copy.deepcopy(loss)(logits, target.clone()).sum()
+        (change,) = torch.autograd.grad(value, target, allow_unused=True)
+    except Exception:  # of a loss of other arguments or so many classes, whatever it is
+        return False
+    return change is not None and bool(change[0, 2] != 0)

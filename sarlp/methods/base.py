@@ -100,7 +100,8 @@ class Method(nn.Module):
 
     Whatever a method holds as an ``nn.Module`` does, parameters, buffers and :class:`~sarlp.methods.LabelStore`, is
     moved to the device, trained with the network, saved beside it in every checkpoint and resumed, but is no part of
-    what is averaged, evaluated or exported.
+    what is averaged, evaluated or exported. Any other attribute is lost where a run is resumed; a run says so of those
+    that change in its first epoch, unless their name begins with ``_``, as of what is for one step.
 
     Attributes:
         views: names of the views it wants of each image. Other than one ``'image'``, they are made by the transform

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from sarlp.labels import NEGATIVE, UNKNOWN
 from sarlp.methods.base import Batch
-from sarlp.methods.known_labels import KnownLabels
-from sarlp.registry import METHODS, MODELS
+from sarlp.methods.known_labels import KnownLabels, build_loss
+from sarlp.registry import METHODS
 
 
 @METHODS.register_module()
@@ -24,7 +24,7 @@ class KnownAndUnknown(KnownLabels):
 
     def __init__(self, loss: dict, unknown_loss: dict | None = None, weak: bool = False):
         super().__init__(loss)
-        self.unknown_loss = MODELS.build(loss if unknown_loss is None else unknown_loss)
+        self.unknown_loss = build_loss(loss if unknown_loss is None else unknown_loss, 'model.method.unknown_loss')
         self.weak = weak
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:

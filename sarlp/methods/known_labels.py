@@ -2,15 +2,36 @@
 
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from sarlp.errors import UserError
+from sarlp.losses.losses import computes_with_unknown
 from sarlp.methods.base import Batch, Method, TaskInfo
 from sarlp.methods.class_stats import class_prior
 from sarlp.registry import METHODS, MODELS
 
 if TYPE_CHECKING:  # which imports the methods
     from sarlp.models.network import Network
+
+
+def build_loss(config: dict, where: str) -> nn.Module:
+    """A loss against targets of which some are unknown.
+
+    Args:
+        config: of the loss.
+        where: it stands, for the message.
+
+    Raises:
+        UserError: it takes the -1 of an unknown label for a number.
+    """
+    loss = MODELS.build(config)
+    if computes_with_unknown(loss):
+        raise UserError(
+            f'{where}: {type(loss).__name__} computes with the -1 of unknown labels as with any number, and what it '
+            'would teach of them is nonsense. Take a loss of sarlp (sarlp list --parts), or write one that leaves them '
+            'out (CONTRIBUTING.md, "A loss")'
+        )
+    return loss
 
 
 @METHODS.register_module()
@@ -25,7 +46,7 @@ class KnownLabels(Method):
 
     def __init__(self, loss: dict, start_from_prior: bool = False):
         super().__init__()
-        self.known_loss = MODELS.build(loss)
+        self.known_loss = build_loss(loss, 'model.method.loss')
         self.start_from_prior = start_from_prior
         self._head: tuple[Any, ...] = ()
 

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from sarlp.methods.known_labels import KnownLabels
-from sarlp.registry import METHODS, MODELS
+from sarlp.methods.known_labels import KnownLabels, build_loss
+from sarlp.registry import METHODS
 
 
 @METHODS.register_module()
@@ -18,7 +18,7 @@ class SGRE(KnownLabels):
 
     def __init__(self, loss: dict, class_feature_loss: dict):
         super().__init__(loss)
-        self.class_feature_loss = MODELS.build(class_feature_loss)
+        self.class_feature_loss = build_loss(class_feature_loss, 'model.method.class_feature_loss')
 
     def losses(self, outputs: dict[str, Tensor], observed: Tensor) -> dict[str, Tensor]:
         losses = super().losses(outputs, observed)

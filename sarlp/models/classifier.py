@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sarlp.errors import UserError
 from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
+from sarlp.methods.contract import check_losses, stack_labels
 from sarlp.methods.label_store import require_places
 from sarlp.models.frozen import freeze
 from sarlp.models.network import Network, measure
@@ -30,7 +31,7 @@ def require_finite(losses: dict[str, Tensor], images: Sequence[str]) -> dict[str
         raise UserError(
             f'the loss is not finite ({", ".join(broken)}); the images of this batch: '
             f'{", ".join(images[:10])}{" ..." if len(images) > 10 else ""}. Lower the learning rate, '
-            'or look for broken images and label embeddings'
+            'or look for broken images and label embeddings, in a loss of your own for log(0) and 0 / 0'
         )
     return losses
 
@@ -137,12 +138,20 @@ class MultiLabelClassifier(BaseModel):
             require_places(index)
         batch = Batch(
             images=images,
-            observed=_to(device, torch.stack([sample.gt_score for sample in data_samples])),
+            observed=_to(device, stack_labels(data_samples, self.head.num_classes)),
             index=_to(device, index),
             ids=tuple(sample.get('img_id', '?') for sample in data_samples),
             progress=self.progress,
         )
-        return self.look(self.method.loss(self.network, batch), batch.ids)
+        trains = self.head.training
+        losses = check_losses(self.method.loss(self.network, batch), self.method)
+        if trains and not self.head.training:
+            raise UserError(
+                f'{type(self.method).__name__}.loss left the network in evaluation mode, in which dropout and the '
+                'statistics of BatchNorm stand still; call network.train() after what needs network.eval(), or take '
+                'a sarlp.methods.Teacher'
+            )
+        return self.look(losses, batch.ids)
 
 
 def _leave_out_method(module, state: dict, prefix: str, _metadata) -> None:

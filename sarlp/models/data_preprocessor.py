@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from mmpretrain.models import ClsDataPreprocessor
 
-from sarlp.errors import UserError, UserValueError
+from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.models.network import CHANNELS
 from sarlp.registry import MODELS
 
@@ -56,8 +56,8 @@ class DataPreprocessor(ClsDataPreprocessor):
 
         if 'inputs' not in data:
             raise UserError(
-                f'the samples of a data set have {", ".join(data) or "nothing"}, and no inputs: its pipeline must end '
-                'with PackMultiLabel'
+                f'a batch reached the model that holds {shorten([*data])} and no inputs; let the pipeline of the data '
+                "set end in dict(type='PackMultiLabel')"
             )
         inputs = data['inputs']
         if isinstance(inputs, list) and inputs and isinstance(inputs[0], dict):  # a list of samples, each with views

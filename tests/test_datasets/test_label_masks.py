@@ -259,3 +259,48 @@ class TestFileLabelMask:
 def test_base_class_says_what_is_missing():
     with pytest.raises(TypeError, match='LabelMask has no known'):
         LabelMask()('a.jpg', np.ones(2))
+
+
+class _Mine(LabelMask):
+    """What somebody wrote, by name."""
+
+    def __init__(self, how):
+        self.how = how
+        self.bind(tuple('abcdefg'), 'here')
+
+    def known(self, image_id, labels):
+        if self.how == 'writes':
+            labels[0] = -1
+        return {
+            'drawn anew': lambda: np.random.default_rng().random(len(labels)) < 0.5,
+            'list': lambda: [place % 2 == 0 for place in range(len(labels))],
+            'shares': lambda: np.linspace(0, 1, len(labels)),
+            'places': lambda: np.array([0, 2]),
+            'labels': lambda: np.where(labels == 1, labels, -1),
+            'one': lambda: True,
+            'writes': lambda: np.ones(len(labels), bool),
+        }[self.how]()
+
+
+@pytest.mark.parametrize(
+    ('how', 'told'),
+    [
+        ('drawn anew', 'a.jpg first one thing and then another; what is known must not change within a run'),
+        ('shares', r'must say True or False of each of the 7 labels, .* one of float64 of the shape \(7,\)'),
+        ('places', r'one of int64 of the shape \(2,\)'),
+        ('labels', r'one of int8 of the shape \(7,\)'),
+        ('one', r'one of bool of the shape \(\)'),
+    ],
+)
+def test_a_mask_of_ones_own_that_is_none(how, told):
+    with pytest.raises(UserError, match=told):
+        _Mine(how)('a.jpg', np.array([1, 0, 1, 0, -1, 1, 0], np.int8))
+
+
+def test_a_mask_of_ones_own():
+    labels = np.array([1, 0, 1, 0, -1, 1, 0], np.int8)
+    for _ in range(20):
+        assert _Mine('list')('a.jpg', labels).tolist() == [1, -1, 1, -1, -1, -1, 0]
+    with pytest.raises(ValueError, match='read-only'):
+        _Mine('writes')('a.jpg', labels)
+    labels[0] = 0  # those of the caller are as they were, also to be written

@@ -303,6 +303,13 @@ class TestBadImages:
         # testing has no such option
         assert ('train_dataloader.dataset.on_bad_image=skip' in str(error.value)) is not bool(options)
 
+    @pytest.mark.parametrize('options', [{}, dict(on_bad_image='skip'), dict(test_mode=True)])
+    def test_a_transform_that_returns_nothing(self, root, options):
+        dataset = make(root, **options)
+        dataset.pipeline.transforms.insert(1, lambda results: None)
+        with pytest.raises(UserError, match=r'b/ü 3\.jpg: the pipeline of .* gave nothing; each transform must return'):
+            dataset[3]
+
     def test_skip_takes_the_next_one_and_counts(self, root):
         for name in ('a/1.jpg', 'b/5.jpg', 'b/6.jpg'):
             break_image(root, name)

@@ -182,5 +182,5 @@ def test_options_that_would_end_in_the_middle(make_config, key, value, message):
 
 def test_images_that_were_not_packed(make_runner):
     runner = make_runner('baseline', **{'train_dataloader.dataset.pipeline': []})
-    with pytest.raises(UserError, match='no inputs: its pipeline must end with PackMultiLabel'):
+    with pytest.raises(UserError, match='no inputs; let the pipeline of the data set end in .*PackMultiLabel'):
         runner.train()

@@ -5,6 +5,7 @@ import torch
 from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.structures import DataSample
 
+from sarlp.errors import UserError
 from sarlp.models import DataPreprocessor
 
 OPTIONS = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True)
@@ -58,3 +59,8 @@ def test_images_travel_as_uint8_and_nobody_waits(monkeypatch, non_blocking, stac
     monkeypatch.setattr(torch.Tensor, 'to', record)
     preprocessor({'inputs': torch.stack(inputs) if stacked else inputs})
     assert moves == [(torch.uint8, non_blocking)] * (1 if stacked else 3)  # each, and all of them, which are there
+
+
+def test_what_was_not_packed():
+    with pytest.raises(UserError, match='a batch reached the model that holds img, gt_score and no inputs; let the'):
+        DataPreprocessor()({'img': [], 'gt_score': []})

@@ -11,7 +11,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 from PIL import Image
 
-from sarlp.errors import UserError
+from sarlp.errors import GraveWarning, UserError
 from sarlp.io.pixels import jpeg_size
 from sarlp.paths import find_config
 from sarlp.registry import TRANSFORMS
@@ -348,6 +348,25 @@ class TestPackMultiLabel:
         assert 'gt_score' not in sample
         assert 'ignore' not in sample
         assert sample.img_path == '/data/a.jpg'
+
+    @pytest.mark.parametrize(
+        ('image', 'told'),
+        [
+            (np.zeros((13, 11), np.uint8), r'a\.jpg: expected an image \(height, width, 3\) at the end.* \(13, 11\);'),
+            ([np.zeros((13, 11, 3), np.uint8)] * 5, 'got list; look for the transform'),
+            (None, 'got NoneType'),
+        ],
+    )
+    def test_what_is_no_image(self, image, told):
+        with pytest.raises(UserError, match=told):
+            PackMultiLabel()({'img': image, 'img_path': 'a.jpg'})
+
+    def test_an_image_that_was_divided(self):
+        image = np.random.default_rng(0).random((5, 7, 3), np.float32)
+        with pytest.warns(GraveWarning, match='values of 0 to 1, where 0 to 255 are expected'):
+            PackMultiLabel()({'img': image})
+        PackMultiLabel()({'img': 255 * image})
+        PackMultiLabel()({'img': 0 * image})
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,50 @@
+"""The labels that a training sees are the same in each of its processes and after each resume, or that is said."""
+
+import pytest
+
+from sarlp.datasets.label_masks import LabelMask
+from sarlp.engine import provenance, read_checkpoint
+from sarlp.engine.provenance import LABELS, require_same_labels, seen_labels
+from sarlp.errors import UserError
+from sarlp.labels import class_keys, uniform_numbers
+from sarlp.registry import LABEL_MASKS
+
+
+@LABEL_MASKS.register_module()
+class Salted(LabelMask):
+    """As Python's ``hash``: the same within a process, and another in the next."""
+
+    salt = 0
+
+    def __init__(self, known_ratio, seed):
+        self.share = known_ratio
+
+    def known(self, image_id, labels):
+        return uniform_numbers(Salted.salt, image_id, class_keys(self.classes)) < self.share
+
+
+@pytest.mark.parametrize('salt', [0, 1])
+def test_a_resumed_run_says_that_its_labels_are_others(make_runner, monkeypatch, tmp_path, salt):
+    options = {'train_dataloader.dataset.label_mask.type': 'Salted', 'train_cfg.max_epochs': 1}
+    first = make_runner('baseline', **options)
+    first.train()
+    digest = read_checkpoint(tmp_path / 'work' / 'epoch_1.pth')['meta'][LABELS]
+    assert digest == seen_labels(first.train_dataloader.dataset)
+    monkeypatch.setattr(Salted, 'salt', salt)
+    again = make_runner('baseline', **options, resume=True)
+    said = []
+    again.logger.warning = said.append
+    again.train()
+    found = [line for line in said if line.startswith('other than before, from now on: the labels that the training')]
+    assert len(found) == salt
+    assert (seen_labels(again.train_dataloader.dataset) == digest) == (not salt)
+
+
+def test_processes_that_see_other_labels(monkeypatch):
+    for others, ends in ((['a', 'a', 'a'], False), (['a', 'a', 'b'], True)):
+        monkeypatch.setattr(provenance, 'all_gather_object', lambda labels, others=others: others)
+        if not ends:
+            require_same_labels('a')
+            continue
+        with pytest.raises(UserError, match='the processes of this run see different labels of the training images'):
+            require_same_labels('a')
