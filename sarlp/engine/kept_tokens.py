@@ -42,7 +42,6 @@ OF_WEIGHTS = {'init_cfg', 'weights', 'checkpoint_path', 'pretrained'}  # say whe
 _BLOCK = 64 << 20  # bytes, and at most
 _BLOCK_ENTRIES = 256  # entries: what a run that is killed has to compute again
 _BATCH = 32
-_BATCH_ON_CPU = 8  # whose feature maps stay in its caches
 _PATIENCE = 10  # seconds between two lines of progress
 
 
@@ -191,8 +190,7 @@ class TokenKeeper:
 
     def _compute(self, images: _Images, store: TokenStore, workers: int) -> dict[str, str]:
         """Compute what is missing; returns why some could not be."""
-        on_cpu = next(self.model.parameters()).device.type == 'cpu'
-        loader = DataLoader(images, _BATCH_ON_CPU if on_cpu else _BATCH, num_workers=workers, collate_fn=list)
+        loader = DataLoader(images, _BATCH, num_workers=workers, collate_fn=list)
         failed: dict[str, str] = {}
         block: dict[str, np.ndarray] = {}
         inputs: dict[str, str] = {}

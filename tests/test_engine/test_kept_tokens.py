@@ -322,7 +322,7 @@ def test_damage_is_noticed(keeper, tmp_path, place):
 
 def test_a_first_pass_goes_on_where_it_was_killed(keeper, tmp_path, monkeypatch):
     monkeypatch.setattr(kept_tokens, '_BLOCK_ENTRIES', 5)
-    monkeypatch.setattr(kept_tokens, '_BATCH_ON_CPU', 5)
+    monkeypatch.setattr(kept_tokens, '_BATCH', 5)
     write, blocks = TokenStore.write, []
 
     def killed(store, arrays, inputs):

@@ -4,7 +4,7 @@ _base_ = ['../datasets/custom.py', '../schedules/adamw_onecycle_60e.py', '../def
 
 image_size = 224
 env_cfg = dict(onednn=True)  # half of the time of a head on AMD's processors
-channels_last = True  # on a CPU depthwise convolutions take two thirds of the time
+channels_last = True  # on a CPU a backbone of depthwise convolutions takes three quarters of the time
 tokens = dict(dir='data/tokens', views=2)
 # of a photograph of 12 megapixels, to decode it whole takes longer than the backbone
 load = dict(type='LoadImage', min_side='image_size')
