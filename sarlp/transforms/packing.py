@@ -1,6 +1,7 @@
 """Packing of a sample for the model."""
 
 import warnings
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,21 +34,25 @@ class PackMultiLabel(PackInputs):
         return torch.from_numpy(planes)
 
     def transform(self, results: dict) -> dict:
-        image = results.get('img')
-        if not isinstance(image, np.ndarray) or image.ndim != 3:
-            found = f'the shape {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
-            raise UserError(
-                f'{results.get("img_path")}: expected an image (height, width, 3) at the end of the pipeline, got '
-                f'{found}; look for the transform that changes it'
-            )
-        if image.dtype.kind == 'f' and 0 < image.max() <= 1:
-            warnings.warn(
-                'an image reached the end of its pipeline with values of 0 to 1, where 0 to 255 are expected: the '
-                'model normalises those. Leave out the transform that divides',
-                GraveWarning,
-                stacklevel=1,
-            )
+        if 'img' in results:  # kept tokens have none
+            _check_image(results['img'], results.get('img_path'))
         for key in self.algorithm_keys:
             if key in results:
                 results[key] = torch.from_numpy(results[key])
         return super().transform(results)
+
+
+def _check_image(image: Any, path: str | None) -> None:
+    if not isinstance(image, np.ndarray) or image.ndim != 3:
+        found = f'the shape {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
+        raise UserError(
+            f'{path}: expected an image (height, width, 3) at the end of the pipeline, got {found}; look for the '
+            'transform that changes it'
+        )
+    if image.dtype.kind == 'f' and 0 < image.max() <= 1:
+        warnings.warn(
+            'an image reached the end of its pipeline with values of 0 to 1, where 0 to 255 are expected: the model '
+            'normalises those. Leave out the transform that divides',
+            GraveWarning,
+            stacklevel=1,
+        )
