@@ -14,7 +14,6 @@ _NORMALISE = ('type', 'mean', 'std', 'to_rgb', 'pad_size_divisor', 'pad_value') 
 _PACKING = ('PackMultiLabel', 'PackInputs')
 _PLACES = ('backend_args', 'file_client_args', 'cache_dir')  # of a step: from where, and not what
 _SIDES = 'scale'
-_ABSENT = object()
 UNSAID = 'image_size'  # in a test_pipeline that a config of earlier versions has beside its data sets
 
 
@@ -35,18 +34,17 @@ class Preparation:
 def preparation_of(values: Mapping[str, Any]) -> Preparation:
     """Args: ``values`` of :func:`~sarlp.engine.config_changes.config_values`. Of several data sets the first counts."""
     options = {key.removeprefix(_PREPROCESSOR): value for key, value in values.items() if key.startswith(_PREPROCESSOR)}
+    whole = 'test_dataloader' in values  # which has values itself only where it is None: trained on all images
     numbered: dict[str, dict[int, Options]] = {}
-    whole = values.get('test_dataloader', _ABSENT) is None  # trained on all images
     for key, value in values.items():
         owner, found, rest = key.partition('test_pipeline.' if whole else '.pipeline.')
         number, dot, option = rest.partition('.')
-        if found and dot and number.isdecimal() and (whole and not owner or owner.startswith(_TEST)):
+        if found and dot and number.isdecimal() and (owner == '' if whole else owner.startswith(_TEST)):
             numbered.setdefault(owner, {}).setdefault(int(number), {})[option] = value
-    steps = None
-    if numbered and not any(value == UNSAID for step in numbered.get('', {}).values() for value in step.values()):
-        pipeline = next(iter(numbered.values()))
-        steps = _only_what_shows([pipeline[number] for number in sorted(pipeline)])
-    return Preparation({key: value for key, value in options.items() if key in _NORMALISE}, steps)
+    steps = [step for _, step in sorted(next(iter(numbered.values()), {}).items())]
+    said = steps and not any(UNSAID in step.values() for step in steps)
+    normalisation = {key: value for key, value in options.items() if key in _NORMALISE}
+    return Preparation(normalisation, _only_what_shows(steps) if said else None)
 
 
 def _only_what_shows(steps: list[Options]) -> list[Options]:

@@ -78,7 +78,7 @@ def test_pipelines(cfg: Config) -> list[list[Any]]:
     if cfg.get('test_dataloader') is not None:
         return [leaf.get('pipeline', []) for leaf in leaves(cfg.test_dataloader.dataset)]
     steps = cfg.get('test_pipeline')
-    if steps is None or any(value == UNSAID for step in steps for value in step.values()):
+    if steps is None or any(UNSAID in step.values() for step in steps):
         raise UserError(
             f'{cfg.filename}: neither test_dataloader nor test_pipeline says how images are made ready for the model; '
             'name the config that it was trained by, or set one of them'
