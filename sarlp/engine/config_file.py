@@ -1,8 +1,13 @@
 """A config file, read; what is wrong in it is said by file and line."""
 
+import math
 import traceback
+from collections.abc import Mapping, Set
+from numbers import Number
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
 from sarlp.engine.options import values_in
@@ -13,17 +18,24 @@ _READERS = tuple(
     function.__code__ for function in (Config._is_lazy_import, Config._file2dict, Config._parse_lazy_import)
 )
 
+_WRITTEN = Number | np.bool_ | str | bytes | Mapping | list | tuple | Set | range
+
 
 def read_config(file: str | Path) -> Config:
     """MMEngine's ``Config.fromfile``. An error in a module that a config imports is left as it is, for its writer.
 
     Raises:
-        UserError: the file, or one of its bases, is no Python, ends with an error, or does not fit its bases.
+        UserError: the file, or one of its bases, is no Python, ends with an error, does not fit its bases, or has a
+            value that the copy in the work directory could not be read with.
     """
     try:
         cfg = Config.fromfile(file)
-        for _ in values_in(cfg._cfg_dict):  # what a config imports by itself is imported when it is looked at
-            pass
+        imports = Path(file).suffix == '.py' and Config._is_lazy_import(str(file))
+        for key, value in values_in(cfg._cfg_dict):  # what a config imports is imported when it is looked at
+            if not (imports or isinstance(value, _WRITTEN | None)) or (
+                type(value) is float and not math.isfinite(value)
+            ):
+                raise UserError(_unwritable(file, key, value))
         return cfg
     except (UserError, OSError):
         raise
@@ -39,6 +51,17 @@ def read_config(file: str | Path) -> Config:
             raise
         reason = error.msg if isinstance(error, SyntaxError) else first_line(error)
         raise UserError(f'{place or file}: {type(error).__name__}: {reason}; correct the config') from error
+
+
+def _unwritable(file: str | Path, key: str, value: Any) -> str:
+    if isinstance(value, type) or callable(value):
+        instead = f"write its name, '{getattr(value, '__name__', 'Name')}'"
+    else:
+        instead = 'write a large number' if isinstance(value, float) else f'write str({value!r})'
+    return (
+        f'{file}: {key} is {value!r}, which the copy of the config in the work directory can not hold: it has text, '
+        f'numbers, lists and dicts; {instead}'
+    )
 
 
 def _close(error: BaseException) -> None:

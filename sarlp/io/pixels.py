@@ -111,9 +111,10 @@ def rescale(image: np.ndarray, content: bytes | np.ndarray, bits: int | None, pa
         return image
     needed = int(deep.max()).bit_length()
     if bits is None and 0 < needed <= 12:
+        probable = '12' if needed == 12 else f'{max(needed, 8)} to 12'
         raise UserError(
             f'{path}: 16 bits a channel, but no value above {deep.max():,}, so the data have probably '
-            f'{max(needed, 8)} to 12 bits, and almost nothing would be seen of them. Say how many, by bits=12 '
+            f'{probable} bits, and almost nothing would be seen of them. Say how many, by bits=12 '
             'for the step that loads the image, in all pipelines (--cfg-options '
             'test_dataloader.dataset.pipeline.0.bits=12, and so for train_dataloader and val_dataloader); '
             'bits=16 if the image is meant to be so dark'

@@ -62,3 +62,28 @@ def test_errors_of_a_module_are_left_to_its_writer(tmp_path, monkeypatch):
     (tmp_path / 'mine.py').write_text(f"{BASE}custom_imports = dict(imports=['my_broken_part'])\n")
     with pytest.raises(ZeroDivisionError):
         load_config(tmp_path / 'mine.py')
+
+
+@pytest.mark.parametrize(
+    ('lines', 'key', 'instead'),
+    [
+        ('import torch\noptim_wrapper = dict(optimizer=dict(type=torch.optim.SGD))', 'optimizer.type', "name, 'SGD'"),
+        ("from pathlib import Path\ndata_root = Path('photos')", 'data_root', "str(PosixPath('photos'))"),
+        ("optim_wrapper = dict(clip_grad=dict(max_norm=float('inf')))", 'clip_grad.max_norm', 'a large number'),
+    ],
+)
+def test_what_no_copy_can_hold(tmp_path, lines, key, instead):
+    message = said(tmp_path, f'{BASE}{lines}\n')
+    assert message.startswith(f'{tmp_path / "mine.py"}: ') and f'{key} is ' in message and instead in message
+
+
+@pytest.mark.parametrize(
+    'value', ['np.float32(0.5)', 'np.int64(3)', 'np.bool_(True)', 'None', '(1, 2.5)', '[{7}, range(3)]']
+)
+def test_what_a_copy_holds(tmp_path, value):
+    """The same as MMEngine's copy of it."""
+    (tmp_path / 'mine.py').write_text(f'{BASE}import numpy as np\nmodel = dict(head=dict(in_channels={value}))\n')
+    cfg = load_config(tmp_path / 'mine.py')
+    cfg.dump(tmp_path / 'copy.py')
+    copy = load_config(tmp_path / 'copy.py').model.head.in_channels
+    assert copy == cfg.model.head.in_channels
