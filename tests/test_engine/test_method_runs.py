@@ -19,6 +19,7 @@ OPTIONS = {
     'plcl': {'model.method.every': 1},
     'role': {},
     'sarb': {'model.method.start': 1, 'model.method.prototypes': 2},
+    'sst': {'model.method.start': 1, 'model.method.within_margin': 0.5, 'model.method.across_margin': 0.5},
     'st': {'model.method.threshold': 0.5001},
 }
 

@@ -1,33 +1,13 @@
 import math
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional as F
 
-from sarlp.errors import UserError
-from sarlp.methods import Progress
-from sarlp.methods.sarb import SARB, class_features, cluster, contrast
-from sarlp.models.heads import BaselineHead
-from sarlp.models.saliency import SaliencyHead
+from sarlp.methods.sarb import SARB, cluster
 
-from .steps import batch, entropy, labels, mean, numbers, task
-
-LOSS = dict(type='BinaryCrossEntropy')
-B, C, P, D = 7, 5, 3, 11
-
-
-class Tokens(nn.Module):
-    """Its images are tokens (B, P, D)."""
-
-    def __init__(self, head=BaselineHead):
-        super().__init__()
-        torch.manual_seed(0)
-        self.head = head(C, D)
-
-    def extract_tokens(self, images):
-        return images, (1, P)
+from . import on_tokens
+from .on_tokens import LOSS, B, C, D, P, Tokens, by_hand, run
+from .steps import entropy, labels, mean, numbers
 
 
 @pytest.fixture
@@ -36,37 +16,11 @@ def network():
 
 
 def make(network, observed, **options):
-    method = SARB(LOSS, **options)
-    method.meet(network)
-    method.before_train(task(observed))
-    return method
-
-
-def run(method, network, observed, tokens, number):
-    torch.manual_seed(3)
-    return method.loss(network, batch(observed, progress=Progress(number), image=tokens))
-
-
-def by_hand(network, tokens):
-    """Features (B, C, D) of classes."""
-    scores = network.head.score(tokens).detach().numpy()
-    weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-    return np.array([[(weights[i, :, c, None] * tokens[i].numpy()).sum(0) for c in range(C)] for i in range(B)])
+    return on_tokens.make(SARB(LOSS, **options), network, observed)
 
 
 def classified(network, feature, c):
     return feature @ network.head.score.weight[c].detach().numpy() + network.head.score.bias[c].item()
-
-
-def test_the_features_are_what_the_head_classifies(network):
-    tokens = numbers(0, B, P, D)
-    outputs = network.head(tokens, (1, P))
-    features = class_features(tokens, outputs['token_scores'])
-    np.testing.assert_allclose(features.detach(), by_hand(network, tokens), atol=1e-5)
-    for i in range(B):
-        for c in range(C):
-            logit = classified(network, features[i, c].detach().numpy(), c)
-            assert outputs['logits'][i, c].item() == pytest.approx(logit, abs=1e-5)
 
 
 def test_instances_are_blended_where_only_the_partner_is_known_to_have_the_class(network):
@@ -153,41 +107,6 @@ def test_the_shares_learn_of_features_and_not_of_targets(network):
     assert (method.instance_share.item(), method.prototype_share.item()) == (1, 0)
 
 
-@pytest.mark.parametrize('negative_pairs', [False, True])
-def test_contrast_is_the_mean_over_pairs(negative_pairs):
-    features, observed = numbers(0, B, C, D), labels(1, B, C)
-    terms = []
-    for c in range(C):
-        for i in range(B):
-            for j in range(i):
-                pair = {observed[i, c].item(), observed[j, c].item()}
-                cosine = F.cosine_similarity(features[i, c], features[j, c], 0).item()
-                if pair == {1}:
-                    terms.append(1 - cosine)
-                elif pair == {0, 1} or (negative_pairs and pair == {0}):
-                    terms.append(1 + cosine)
-    assert contrast(features, observed, negative_pairs).item() == pytest.approx(mean(terms), rel=1e-5)
-    assert contrast(features, torch.full((B, C), -1.0)) == 0
-
-
-def test_the_memory_holds_the_latest_positives(network):
-    observed = labels(1, B, C)
-    method = make(network, observed, memory=4, start=9)
-    expected = [[] for _ in range(C)]
-    for number in range(5):
-        tokens, known = numbers(number, B, P, D), labels(number, B, C)
-        if number == 3:
-            known[:, 0] = 1  # more than the memory holds
-        run(method, network, known, tokens, number)
-        features = by_hand(network, tokens)
-        for c in range(C):
-            expected[c] += [features[i, c] for i in range(B) if known[i, c] == 1]
-    for c in range(C):
-        held = sorted(row.tolist() for row in method.memory[c][: method.written[c]])
-        np.testing.assert_allclose(held, sorted(row.tolist() for row in expected[c][-4:]), atol=1e-5)
-    assert method.written.tolist() == [len(rows) for rows in expected]
-
-
 def test_prototypes_are_made_when_they_are_due(network):
     observed = labels(1, B, C)
     observed[0] = 1
@@ -220,19 +139,3 @@ def test_nothing_known_is_0(network):
     observed = torch.full((B, C), -1.0)
     losses = run(make(network, labels(1, B, C), start=0), network, observed, numbers(0, B, P, D), 0)
     assert sum(losses.values()).item() == 0
-
-
-def test_another_head_classifies_something_else():
-    with pytest.raises(UserError, match='model.head is a SaliencyHead'):
-        make(Tokens(SaliencyHead), labels(1, B, C))
-
-
-def test_every_rank_remembers_the_positives_of_all(network, monkeypatch):
-    observed, features = labels(1, B, C), numbers(0, B, C, D)
-    others = {id(observed): labels(2, B, C), id(features): numbers(3, B, C, D)}
-    one, two = (make(network, observed, memory=31) for _ in range(2))
-    one._remember(torch.cat([features, others[id(features)]]), torch.cat([observed, others[id(observed)]]))
-    monkeypatch.setattr('sarlp.methods.sarb.all_gather', lambda value: [value, others[id(value)]])
-    two._remember(features, observed)
-    assert one.written.tolist() == two.written.tolist() and one.written.sum() > 20
-    assert torch.equal(one.memory, two.memory)
