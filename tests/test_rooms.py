@@ -91,3 +91,10 @@ def test_what_ships_uses_nothing_for_tests():
     for path in MODULES:
         for module in imports(path):
             assert not module.startswith(('unittest', 'pytest', 'tests')), (path, module)
+
+
+def test_no_page_has_the_marks_of_a_merge():
+    pages = [*REPOSITORY.glob('*.md'), *REPOSITORY.glob('docs/*.md'), *REPOSITORY.glob('configs/**/*.py')]
+    assert len(pages) > 100
+    marked = [page for page in pages if {'<<<<<<<', '>>>>>>>'} & {line[:7] for line in page.read_text().splitlines()}]
+    assert not marked

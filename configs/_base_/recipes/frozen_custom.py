@@ -5,12 +5,13 @@ _base_ = ['../datasets/custom.py', '../schedules/adamw_onecycle_60e.py', '../def
 image_size = 224
 env_cfg = dict(onednn=True)  # half of the time of a head on AMD's processors
 channels_last = True  # on a CPU a backbone of depthwise convolutions takes three quarters of the time
-tokens = dict(dir='data/tokens', views=2)
+tokens = dict(dir='data/tokens')
 # of a photograph of 12 megapixels, to decode it whole takes longer than the backbone
 load = dict(type='LoadImage', min_side='image_size')
-strong = ('RandomCutout', 'mmpretrain.RandAugment')
+# nor a flip: it doubles the backbone's work and gives nothing (docs/results.md)
+random_steps = ('RandomFlip', 'RandomCutout', 'mmpretrain.RandAugment')
 train_pipeline = [
-    load if step['type'] == 'LoadImage' else step for step in _base_.train_pipeline if step['type'] not in strong
+    load if step['type'] == 'LoadImage' else step for step in _base_.train_pipeline if step['type'] not in random_steps
 ]
 test_pipeline = [load if step['type'] == 'LoadImage' else step for step in _base_.test_pipeline]
 train_dataloader = dict(num_workers=0, dataset=dict(pipeline=train_pipeline))
@@ -19,4 +20,4 @@ val_dataloader = test_dataloader
 train_cfg = dict(max_epochs=30, val_interval=5)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 default_hooks = dict(ema=dict(momentum=1 - 0.99), checkpoint=dict(interval=5))
-del load, strong
+del load, random_steps
