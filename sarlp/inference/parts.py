@@ -9,6 +9,7 @@ whatever the number of parts and wherever one was resumed, and its score is the 
 machine.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -44,6 +45,14 @@ from sarlp.io.outputs import check_output
 from sarlp.transforms import BadImageError
 
 FORMS = ('.csv', '.parquet')
+_SAMPLED, _TAIL = 64, 4096  # how many images tell one folder from another, and by how many of their last bytes
+_DIGESTS = {  # what says nothing to a person, in words
+    'checkpoint_sha256': 'another checkpoint',
+    'config': 'another config',
+    'classes': 'other classes',
+    'names': 'other names of images',
+    'contents': 'other images of the same names',
+}
 
 
 class Merged(NamedTuple):
@@ -88,6 +97,8 @@ def predict_part(
     out = Path(out)
     if out.suffix not in FORMS:
         raise UserValueError(f'{out}: expected a name that ends in {" or ".join(FORMS)}, for parts')
+    if batch_size < 1:  # before it is on record
+        raise UserValueError(f'batch_size must be a positive whole number, got {batch_size}')
     if out.suffix == '.parquet':
         parquet.require_pyarrow(out)
     images = find_images(only_or_all(inputs))
@@ -102,6 +113,7 @@ def predict_part(
         'images': len(images),
         'names': _digest([as_text(image.name) for image in images]),
         'batch_size': batch_size,
+        'contents': _contents([image.path for image in images]),
     }
     part = shard.file(out)
     rows = rows_path(part)
@@ -209,9 +221,22 @@ def _begun(part: Path, new: Record) -> Record:
     return record
 
 
+def _contents(paths: list[str]) -> str:
+    """Digest of a sample of the images, wherever they lie: cameras number those of another folder alike."""
+    digest = hashlib.sha256()
+    for path in paths[:: -(-len(paths) // _SAMPLED)]:
+        with contextlib.suppress(OSError), open(path, 'rb') as file:  # one that can not be read is told of in its turn
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            digest.update(size.to_bytes(8, 'big') + file.read())
+    return digest.hexdigest()
+
+
 def _require_same(one: dict, other: dict, first: str, second: str, advice: str) -> None:
-    for key in sorted({*one, *other}):
+    for key in dict.fromkeys([*one, *other]):
         if one.get(key) != other.get(key):
+            if key in _DIGESTS:
+                raise UserError(f'{first} {_DIGESTS[key]}; {advice}')
             raise UserError(f'{first} {key} {show(one.get(key))}, {second} {show(other.get(key))}; {advice}')
 
 
