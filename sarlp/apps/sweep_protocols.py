@@ -32,7 +32,8 @@ def differing_protocols(protocols: Mapping[tuple[str, float], list[Mapping]]) ->
     for (series, ratio), runs in protocols.items():
         for protocol in runs:
             for key, values in by_data[data_set(series)].items():
-                if key in protocol:
+                hides_nothing = key == 'label_mask' and ratio == 1 and not protocol.get(key)  # as it is meant to
+                if key in protocol and not hides_nothing:
                     values.setdefault(_shown(key, protocol[key]), []).append(series)
         masks = [protocol.get('label_mask') for protocol in runs]
         found = {mask['known_ratio'] for mask in masks if isinstance(mask, Mapping) and 'known_ratio' in mask}

@@ -3,6 +3,8 @@
 import csv
 import io
 import math
+import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
@@ -180,11 +182,14 @@ def comma_separated(table: Table) -> str:
 
 
 def write_results(table: Table, prefix: str, against: str | None = None) -> None:
-    """Write ``<prefix>.md``, ``.csv`` and ``.png``.
+    """Write ``<prefix>.md``, ``.csv`` and ``.png``; one of these may be named in the place of the prefix.
 
     Raises:
-        UserError: a file of such a name is there, and is no such table or plot.
+        UserError: the prefix is of no name; a file of such a name is there, and is no such table or plot.
     """
+    if not os.path.basename(prefix):
+        raise UserError(f'--out {prefix}: expected the beginning of the names of three files, such as {prefix}table')
+    prefix = re.sub(r'\.(md|csv|png)$', '', prefix)
     texts = {'md': markdown(table, against) + '\n', 'csv': comma_separated(table)}
     for suffix, text in texts.items():
         check_output(f'{prefix}.{suffix}', (), begins_with(text.partition('\n')[0]))

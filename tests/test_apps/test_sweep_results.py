@@ -10,7 +10,7 @@ import scipy.stats
 
 from sarlp.apps.completion.record import Record
 from sarlp.apps.sweep_results import METRICS, collect
-from sarlp.apps.sweep_tables import comma_separated, differences, markdown, noise, plot
+from sarlp.apps.sweep_tables import comma_separated, differences, markdown, noise, plot, write_results
 from sarlp.errors import UserError
 from sarlp.evaluation.calibration import Calibration
 from sarlp.evaluation.quality import decision_quality
@@ -60,6 +60,16 @@ def test_comma_separated(root):
     row = next(row for row in rows if row['model'] == 'sarlp_r18_digits' and row['metric'] == 'mAP')
     assert (row['known_ratio'], row['mean'], row['runs']) == ('0.1', f'{statistics.mean((50, 53, 61)):.4f}', '3')
     assert len(rows) == 3 * len(METRICS)
+
+
+def test_the_three_files_may_be_called_by_one_of_them(root, tmp_path):
+    for name in ('a', 'b.md', 'c.v2', 'd.png'):
+        write_results(collect(root), str(tmp_path / 'tables' / name))
+    stems = ('a', 'b', 'c.v2', 'd')
+    written = {path.name for path in (tmp_path / 'tables').iterdir()}
+    assert written == {f'{stem}.{suffix}' for stem in stems for suffix in ('md', 'csv', 'png')}
+    with pytest.raises(UserError, match='expected the beginning of the names of three files, such as .*tables/table'):
+        write_results(collect(root), f'{tmp_path}/tables/')
 
 
 def test_plot_has_one_line_a_model(root):
@@ -298,6 +308,7 @@ class TestProtocols:
             self.write(tmp_path, 'sarlp_r18_digits_p0.1', seed)
             self.write(tmp_path, 'sarlp_r18_digits_p0.3', seed)
         self.write(tmp_path, 'few_r18_digits_p0.1', test_annotations='D:\\digits\\labels\\test.json')  # elsewhere
+        self.write(tmp_path, 'other_r18_digits_p1', label_mask={})  # all labels are known
         self.write(tmp_path, 'few_r18_voc_p0.1', test_annotations='/data/voc/labels/test.json', test_images=17)
         write(tmp_path, 'old_r18_digits_p0.1', 0, 50.0)  # of an earlier version
         assert self.notes(tmp_path) == []
@@ -310,6 +321,7 @@ class TestProtocols:
                 'different test sets: labels/test.json (a_r18_digits), labels/trainval.json (b_r18_digits)',
             ),
             (dict(threshold=0.9), 'they are of different thresholds: 0.5 (a_r18_digits), 0.9 (b_r18_digits)'),
+            (dict(label_mask={}), 'different label masks: '),
             (dict(test_images=11), 'different numbers of test images: 13 (a_r18_digits), 11 (b_r18_digits)'),
             (
                 dict(label_mask=dict(type='HCPKnownLabels', known_ratio=0.1, seed=5)),
