@@ -33,6 +33,7 @@ from sarlp.inference.part_record import (
     checksum,
     read_record,
     record_path,
+    require_same,
     rows_path,
     save_record,
 )
@@ -40,19 +41,12 @@ from sarlp.inference.prediction_files import OWN, csv_rows, only_or_all
 from sarlp.inference.shards import Shard
 from sarlp.io.files import atomic_write, keep_others_out
 from sarlp.io.image_files import as_text, find_images
-from sarlp.io.json_file import plain, show
+from sarlp.io.json_file import plain
 from sarlp.io.outputs import check_output
 from sarlp.transforms import BadImageError
 
 FORMS = ('.csv', '.parquet')
 _SAMPLED, _TAIL = 64, 4096  # how many images tell one folder from another, and by how many of their last bytes
-_DIGESTS = {  # what says nothing to a person, in words
-    'checkpoint_sha256': 'another checkpoint',
-    'config': 'another config',
-    'classes': 'other classes',
-    'names': 'other names of images',
-    'contents': 'other images of the same names',
-}
 
 
 class Merged(NamedTuple):
@@ -101,6 +95,7 @@ def predict_part(
         raise UserValueError(f'batch_size must be a positive whole number, got {batch_size}')
     if out.suffix == '.parquet':
         parquet.require_pyarrow(out)
+        parquet.check_columns(out, inferencer.classes)
     images = find_images(only_or_all(inputs))
     own = images[shard.span(len(images), batch_size)]
     cfg: Any = inferencer.model.cfg  # a Config, which torch's type of a module does not say
@@ -215,7 +210,7 @@ def _begun(part: Path, new: Record) -> Record:
         save_record(part, new)
         return new
     record = read_record(path)
-    _require_same(record.asked, new.asked, f'{part}: was begun with', 'asked for is', begin_anew(part))
+    require_same(record.asked, new.asked, f'{part}: was begun with', 'asked for is', begin_anew(part))
     if record.finished:
         check_part(part, record)
     return record
@@ -230,14 +225,6 @@ def _contents(paths: list[str]) -> str:
             file.seek(max(0, size - _TAIL))
             digest.update(size.to_bytes(8, 'big') + file.read())
     return digest.hexdigest()
-
-
-def _require_same(one: dict, other: dict, first: str, second: str, advice: str) -> None:
-    for key in dict.fromkeys([*one, *other]):
-        if one.get(key) != other.get(key):
-            if key in _DIGESTS:
-                raise UserError(f'{first} {_DIGESTS[key]}; {advice}')
-            raise UserError(f'{first} {key} {show(one.get(key))}, {second} {show(other.get(key))}; {advice}')
 
 
 def merge_parts(out: str | os.PathLike) -> Merged:
@@ -266,7 +253,7 @@ def merge_parts(out: str | os.PathLike) -> Merged:
         if record.of != total:
             raise UserError(f'{names}: parts of {total} and of {record.of}; remove those that are not meant')
         advice = 'make the parts by one command, but for --shard'
-        _require_same(first.asked, record.asked, f'{names} disagree:', 'and', advice)
+        require_same(first.asked, record.asked, f'{names} disagree:', 'and', advice)
     lacking = [f'{number}/{total}' for number in range(1, total + 1) if Shard(number, total) not in parts]
     unfinished = [str(record.shard) for record in records if not record.finished]
     if lacking or unfinished:

@@ -473,6 +473,13 @@ class TestParquet:
         with pytest.raises(UserError, match='no earlier output of the same kind'):
             merge_parts(tmp_path / 'p.parquet')
 
+    def test_a_class_that_is_called_as_a_column(self, make, inferencer, tmp_path, monkeypatch):
+        monkeypatch.setattr(inferencer, 'classes', ('cat', 'image', 'sofa'))
+        with pytest.raises(UserError, match=r'p\.parquet: a class is called image, .* choose a name in \.csv'):
+            make(1, out='p.parquet')
+        assert not contents(tmp_path)
+        make(1, out='p.csv')
+
     def test_without_pyarrow(self, make, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, 'pyarrow', None)
         with pytest.raises(UserError, match=r'p\.parquet: needs pyarrow'):
