@@ -29,6 +29,8 @@ _IDLE_WARNINGS: tuple[dict[str, Any], ...] = (
     dict(message="'pkgutil.find_loader' is deprecated", category=DeprecationWarning, module='mmengine'),
     # MMEngine 0.10 asks torch's DistributedDataParallel for it; the name in its place is too new for torch 2.4
     dict(message='`broadcast_buffers` is deprecated', category=FutureWarning),
+    # of torch, where gradients are accumulated: the schedules step with every batch, the optimizer with every N-th
+    dict(message='Detected call of `scheduler.step', category=UserWarning),
     # of torch.compile, on how it chose to compute a softmax
     dict(message=r'\s*Online softmax is disabled', category=UserWarning),
 )

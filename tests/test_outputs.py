@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from sarlp.apps.completion import complete_labels
 from sarlp.apps.dataset_report import write_dataset_report
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
-from sarlp.apps.sweep_results import METRICS, Row, write_results
+from sarlp.apps.sweep_results import METRICS, Row
+from sarlp.apps.sweep_tables import write_results
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.label_masks import save_label_mask
 from sarlp.errors import UserError

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +15,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from sarlp.engine.config_changes import bears_on_training
+from sarlp.engine.config_changes import bears_on_test, bears_on_training
+from sarlp.engine.run_options import is_seed
+from sarlp.engine.run_record import checkpoints_in
 from sarlp.errors import UserError
 from sarlp.io.files import atomic_write
 from sarlp.io.json_file import read_json
@@ -49,19 +51,19 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        return self.metrics_file.is_file() and (
-            self.folds is None or self.completed_file.with_suffix('.json').is_file()
-        )
+        return self.metrics_file.is_file() and (self.folds is None or self._is_completed)
+
+    @property
+    def _is_completed(self) -> bool:
+        return self._completion.is_file()
+
+    @property
+    def _completion(self) -> Path:
+        return self.completed_file.with_suffix('.json')  # what record_path of sarlp.apps.completion gives
 
     @property
     def metrics_file(self) -> Path:
         return self.work_dir / RESULTS / 'metrics.json'
-
-    @property
-    def _is_completed(self) -> bool:
-        from sarlp.apps.completion.record import record_path  # takes seconds, which most sweeps can do without
-
-        return record_path(self.completed_file).is_file()
 
     @property
     def completed_file(self) -> Path:
@@ -73,16 +75,40 @@ class Run:
         Raises:
             UserError: something else was, and what lies there is of that.
         """
-        options = [option for option in self.options if bears_on_training(option.partition('=')[0])]
-        file, asked = self.work_dir / ASKED, {'config': self.config.name, 'seed': self.seed, 'options': options}
-        if file.is_file() and read_json(file) != asked:
-            raise UserError(
-                f'{self.work_dir}: was run with {read_json(file)}, and now {asked} is asked for; give another --root, '
-                'or remove that folder'
-            )
+        file = self.work_dir / ASKED
+        asked = {
+            'config': self.config.name,
+            'seed': self.seed,
+            'options': [option for option in self.options if bears_on_training(_key(option))],
+            'test_options': [option for option in self.options if bears_on_test(_key(option))],
+        }
+        before = _read(file) if file.is_file() else {}
+        before = {name: before[name] for name in asked if name in before}  # of earlier versions some are not known
+        tested = before.pop('test_options', asked['test_options'])
+        if self.is_begun:
+            new = {name: asked[name] for name in before}
+            self._require_same('run', before, new, 'remove that folder')
+        if self.metrics_file.is_file():
+            advice = f'remove the folder {RESULTS} in it to test anew'
+            self._require_same('tested', {'options': tested}, {'options': asked['test_options']}, advice)
+        if self.folds is not None and self._is_completed:
+            advice = f'remove {self.completed_file.stem}* in it to complete anew'
+            old = _read(self._completion).get('folds')
+            self._require_same('completed', {'folds': old}, {'folds': self.folds}, advice)
         self.work_dir.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as stream:
             json.dump(asked, stream, indent=1)
+
+    def _require_same(self, what: str, old: Mapping, new: Mapping, advice: str) -> None:
+        if _unordered(old) != _unordered(new):
+            raise UserError(
+                f'{self.work_dir}: was {what} with {old}, and now {new} is asked for; give another --root, or {advice}'
+            )
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is anything of a training: not where one was refused for its options."""
+        return self.metrics_file.is_file() or bool(checkpoints_in(self.work_dir))
 
     def commands(self) -> Iterator[list[str]]:
         """What comes behind ``sarlp`` to do what is not done: train and test, complete out of fold."""
@@ -95,6 +121,28 @@ class Run:
         if self.folds is not None:
             out = str(self.completed_file)
             yield ['recover', str(self.config), '--folds', str(self.folds), '--out', out, *options]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = read_json(file)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f'{file}: is damaged; give another --root, or remove that file with what lies beside it')
+    return content
+
+
+def _key(option: str) -> str:
+    return option.partition('=')[0]
+
+
+def _unordered(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for the same options in another order; of one that is given twice the last counts."""
+    return {
+        name: {_key(option): option for option in value} if isinstance(value, list) else value
+        for name, value in asked.items()
+    }
 
 
 def plan(
@@ -121,13 +169,16 @@ def plan(
         masks: seeds of the label masks, with each of which each of ``seeds`` is run; None gives a mask its run's.
 
     Raises:
-        UserError: there is no such config, or an option sets a seed, which would be that of every run whatever its
-            folder is called.
+        UserError: there is no such config, a seed is none, or an option sets a seed, which would be that of every run
+            whatever its folder is called.
     """
     for option in options:
-        argument = _OWN.get(option.partition('=')[0])
+        argument = _OWN.get(_key(option))
         if argument is not None:
             raise UserError(f'--cfg-options {option}: a sweep sets this for each run; give {argument} instead')
+    for argument, given in (('--seeds', seeds), ('--masks', masks or ())):
+        if wrong := [seed for seed in given if not is_seed(seed)]:
+            raise UserError(f'{argument} must be whole numbers from 0 to 2**32 - 1, got {wrong[0]}')
     runs: dict[Path, Run] = {}  # one that is named twice is one
     pairs = [(seed, seed) for seed in seeds] if masks is None else list(product(masks, seeds))
     for model, setting, ratio, (mask, seed) in product(models, settings, known_ratios, pairs):
@@ -193,7 +244,12 @@ def _tell(line: str) -> None:
 def _hand_over(run: Run, slurm: Sequence[str]) -> bool:
     script = ' && '.join(shlex.join([sys.executable, '-m', 'sarlp', *words]) for words in run.commands())
     command = ['sbatch', *slurm, f'--output={run.work_dir / "sweep.log"}', f'--wrap={script}']
-    return subprocess.run(command, check=False).returncode == 0
+    try:
+        return subprocess.run(command, check=False).returncode == 0
+    except FileNotFoundError:
+        raise UserError(
+            '--slurm: there is no sbatch here; start it on a machine of the cluster, or leave out --slurm'
+        ) from None
 
 
 def _command(words: Sequence[str], log: Path) -> bool:

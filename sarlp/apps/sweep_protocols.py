@@ -13,6 +13,7 @@ _WHAT = {
     'test_images': 'numbers of test images',
     'epoch_selection': 'ways to select the epoch',
     'difficult': 'ways to count difficult objects',
+    'threshold': 'thresholds',
     'label_mask': 'label masks',
     'test_images_trained_on': 'numbers of test images that were trained on',
 }
@@ -30,8 +31,9 @@ def differing_protocols(protocols: Mapping[tuple[str, float], list[Mapping]]) ->
     notes = []
     for (series, ratio), runs in protocols.items():
         for protocol in runs:
-            for key, values in by_data[series.rpartition('_')[2]].items():
-                if key in protocol:
+            for key, values in by_data[data_set(series)].items():
+                hides_nothing = key == 'label_mask' and ratio == 1 and not protocol.get(key)  # as it is meant to
+                if key in protocol and not hides_nothing:
                     values.setdefault(_shown(key, protocol[key]), []).append(series)
         masks = [protocol.get('label_mask') for protocol in runs]
         found = {mask['known_ratio'] for mask in masks if isinstance(mask, Mapping) and 'known_ratio' in mask}
@@ -53,6 +55,11 @@ def differing_protocols(protocols: Mapping[tuple[str, float], list[Mapping]]) ->
                     f'note: these numbers do not compare, they are of different {_WHAT[key]}: {shorten(parts)}'
                 )
     return notes
+
+
+def data_set(series: str) -> str:
+    """The last word of a config's name without its known ratio."""
+    return series.rpartition('_')[2]
 
 
 def _shown(key: str, value: Any) -> str:

@@ -24,7 +24,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from sarlp.apps.sweep_results import collect, markdown, write_results
+    from sarlp.apps.sweep_results import collect
+    from sarlp.apps.sweep_tables import markdown, write_results
     from sarlp.commands.friendly import friendly_errors
 
     with friendly_errors():

@@ -34,28 +34,35 @@ def near_names(names: Iterable[str], files: Iterable[str]) -> dict[str, str]:
         names: relative paths that no file has.
         files: relative paths.
     """
+    return {name: found[0] for name, found in _fitting(names, files).items() if len(found) == 1}
+
+
+def _fitting(names: Iterable[str], files: Iterable[str]) -> dict[str, list[str]]:
+    """The nearest files of each name that has some."""
     wanted = {name: list(_keys(name, of_file=False)) for name in names}
     of_key: dict[Hashable, list[str]] = {key: [] for keys in wanted.values() for key in keys}
     for file in files:
         for key in _keys(file, of_file=True):
             if key in of_key:
                 of_key[key].append(file)
-    near = {}
-    for name, keys in wanted.items():
-        found = next((of_key[key] for key in keys if of_key[key]), ())
-        if len(found) == 1:
-            near[name] = found[0]
-    return near
+    found = {name: next((of_key[key] for key in keys if of_key[key]), []) for name, keys in wanted.items()}
+    return {name: fitting for name, fitting in found.items() if fitting}
 
 
 def hint(names: Sequence[str], files: Iterable[str]) -> str:
     """Sentences that say which files missing images may be and what may have happened to their names; '' if nothing."""
-    near = near_names(names, files)
+    fitting = _fitting(names, files)
+    near = {name: found[0] for name, found in fitting.items() if len(found) == 1}
     sentences = []
     if near:
         pairs = [f'{name!r} may be {file}' for name, file in near.items()]
         sentences.append(
             f'One file fits {len(near):,} of them: {shorten(pairs)}. Write the names as those of the files.'
+        )
+    several = [f'{name!r} may be {" or ".join(sorted(found)[:2])}' for name, found in fitting.items() if len(found) > 1]
+    if several:
+        sentences.append(
+            f'Several files fit {len(several):,} of them: {shorten(several, 3)}. Write which is meant, with its folder.'
         )
     spoiled = [name for name in names if not is_image(name) and _spoiled(clean_name(name))]
     if spoiled:

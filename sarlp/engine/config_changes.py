@@ -19,6 +19,7 @@ _LEFT_OUT = {
 }  # fmt: skip
 _WORKERS = {'num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'}
 _PLACES = {'tokens.dir', 'tokens.max_gb'}
+_OF_THE_TEST = {'recovery_evaluator', 'test_cfg', 'test_dataloader', 'test_evaluator', 'test_pipeline'}
 _NONE = object()
 
 
@@ -92,6 +93,11 @@ def config_changes(before: str, now: str) -> list[str]:
 def bears_on_training(key: str) -> bool:
     """Whether a dotted key of a config is of what is trained, not of how and where it runs."""
     return key not in _PLACES and key.split('.')[0] not in _LEFT_OUT and key.split('.')[-1] not in _WORKERS
+
+
+def bears_on_test(key: str) -> bool:
+    """Whether a dotted key, which is of no training, is of what a trained model is measured on, and how."""
+    return key.split('.')[0] in _OF_THE_TEST and key.split('.')[-1] not in _WORKERS
 
 
 def _shown(value: Any) -> str:

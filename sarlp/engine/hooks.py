@@ -52,6 +52,11 @@ class DataCheckHook(Hook):
             test = runner.val_dataloader.dataset
             advice = 'Build the run by sarlp.engine.build_runner, which matches them by name'
             require_same(train.classes, test.classes, train.source, test.source, advice)
+            if not test.label_counts()['positive'].any():
+                runner.logger.warning(
+                    f'no label of {test.source} is known to be positive, so that there is no mAP to measure and to '
+                    'select an epoch by; the last one will count. Give a file with the labels of these images'
+                )
         head = unwrap(runner.model).head
         if head.num_classes != len(train.classes):
             raise UserError(

@@ -7,7 +7,7 @@ config from their beginning, advanced to where the run is.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,7 @@ def _position(runner, checkpoint: Mapping, before: str, path: str | Path) -> tup
         return epoch, epoch * now['epoch_length']
     seen = iteration - epoch * now['epoch_length']
     if differing or not 0 < seen < now['epoch_length']:
-        had = ', '.join(f'{name.replace("_", " ")} {value}' for name, value in old.items()) or 'another epoch length'
-        has = ', '.join(f'{name.replace("_", " ")} {now[name]}' for name in (old or now))
+        had, has = _said(old, old) or 'another epoch length', _said(now, old or now)
         raise UserError(
             f'{path}: is from within epoch {epoch + 1} (iteration {iteration} of the run), and which images are left '
             f'of it depends on how the run walked through them: {had}; now {has}. Resume with those values, or from '
@@ -138,6 +137,12 @@ def _position(runner, checkpoint: Mapping, before: str, path: str | Path) -> tup
             'set train_dataloader.sampler.type=ResumableSampler'
         )
     return epoch, iteration
+
+
+def _said(sampling: Mapping[str, int], names: Iterable[str]) -> str:
+    """With the batch size as it is set in a config, that of all processes."""
+    of_all = {**sampling, 'batch_size': sampling.get('batch_size', 0) * sampling.get('processes', 1)}
+    return ', '.join(f'{name.replace("_", " ")} {of_all[name]}' for name in names)
 
 
 def _sampling_before(checkpoint: Mapping, before: str) -> dict[str, int]:

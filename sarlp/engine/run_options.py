@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
@@ -36,6 +37,14 @@ def check_options(cfg: Config) -> None:
     _check_hooks(cfg)
     _check_loop(cfg)
     _check_validation(cfg)
+    seed = (cfg.get('randomness') or {}).get('seed')
+    if seed is not None and not is_seed(seed):
+        raise UserError(f'--seed, or randomness.seed, must be a whole number from 0 to 2**32 - 1, got {seed!r}')
+
+
+def is_seed(value: Any) -> bool:
+    """Whether numpy, too, takes it for a seed of a run."""
+    return type(value) is int and 0 <= value < 1 << 32
 
 
 def _check_hooks(cfg: Config) -> None:

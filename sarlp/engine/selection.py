@@ -1,6 +1,7 @@
 """Selecting the epoch without the test set: on held-out labels, and what a look at the test set would have gained."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -94,6 +95,8 @@ class SelectionHook(Hook):
                 f'test_evaluator does not measure {metric}, by which the epoch is selected; there are '
                 f'{", ".join(tested)}'
             )
+        if math.isnan(tested[metric]):  # no class has a positive, so that there is nothing to compare
+            return
         row = {'epoch': runner.epoch, 'validation': self._measured[metric], 'test': tested[metric]}
         earlier = runner.message_hub.get_info('selection', [])
         rows = [*(one for one in earlier if one['epoch'] < runner.epoch), row]

@@ -1,6 +1,7 @@
 """How a training begins in its work directory: at the beginning, or from a checkpoint; never beside another run."""
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,10 +79,15 @@ def _goes_on(work_dir: Path, start: Start) -> bool:
 
 def alone_in(work_dir: str | Path) -> contextlib.AbstractContextManager[None]:
     """Within the block no other process trains in a work directory. Raises: UserError, one does."""
+    of_torchrun = (
+        '. torchrun started this process: if the other one too, give --launcher pytorch, by which they train together'
+        if 'TORCHELASTIC_RUN_ID' in os.environ
+        else ''
+    )
     return only_process(
         Path(work_dir) / '.training',
         f'{work_dir}: another process trains here now, and the checkpoints of two would mix. Wait for it, or choose '
-        'another --work-dir',
+        f'another --work-dir{of_torchrun}',
     )
 
 

@@ -146,10 +146,15 @@ def peeking(checkpoint: str | Path, epoch: int | None) -> dict | None:
         ``gain_of_peeking``; None if the run did not measure it, or selected another epoch.
     """
     file = Path(checkpoint).parent / SELECTION
-    content = read_json(file) if file.is_file() else None
-    if content is None or content['selected']['epoch'] != epoch:
-        return None
-    return {name: content[name] for name in ('metric', 'selected', 'best_on_test', 'gain_of_peeking')}
+    try:
+        content = read_json(file) if file.is_file() else None
+        if content is None or content['selected']['epoch'] != epoch:
+            return None
+        return {name: content[name] for name in ('metric', 'selected', 'best_on_test', 'gain_of_peeking')}
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f'{file}: is no record of what the training measured on the test set, or damaged; move it to test without'
+        ) from None
 
 
 def hides_labels(cfg: Config) -> bool:

@@ -7,9 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from sarlp.errors import UserError
+from sarlp.errors import UserError, shorten
 
 _ROWS = 8192  # at a time
+_OWN = ('image', 'classes')
 
 
 def require_pyarrow(out: str | os.PathLike) -> Any:
@@ -19,6 +20,15 @@ def require_pyarrow(out: str | os.PathLike) -> Any:
     except ImportError:
         raise UserError(f"{out}: needs pyarrow (pip install 'sarlp[parquet]'); or choose a name in .csv") from None
     return pyarrow
+
+
+def check_columns(out: str | os.PathLike, classes: Iterable[str]) -> None:
+    """See that each column has a name of its own, without which hardly anything reads the file. Raises: UserError."""
+    if taken := [name for name in classes if name in _OWN]:
+        raise UserError(
+            f'{out}: a class is called {shorten(taken)}, as a column of every such table is, and a Parquet file with '
+            'two columns of one name can not be read; choose a name in .csv'
+        )
 
 
 def from_csv(source: Path, target: IO[bytes]) -> None:
@@ -51,6 +61,6 @@ def join(tables: Iterable[Path], target: IO[bytes]) -> None:
 def is_own(path: Path) -> bool:
     """Whether a file is such a table."""
     try:
-        return require_pyarrow(path).parquet.read_schema(path).names[:2] == ['image', 'classes']
+        return require_pyarrow(path).parquet.read_schema(path).names[:2] == [*_OWN]
     except ValueError:  # of pyarrow: no Parquet
         return False

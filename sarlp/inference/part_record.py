@@ -9,7 +9,15 @@ from typing import Any
 from sarlp.errors import UserError
 from sarlp.inference.shards import Shard
 from sarlp.io.files import atomic_write
-from sarlp.io.json_file import read_json
+from sarlp.io.json_file import read_json, show
+
+_DIGESTS = {  # what says nothing to a person, in words
+    'checkpoint_sha256': 'another checkpoint',
+    'config': 'another config',
+    'classes': 'other classes',
+    'names': 'other names of images',
+    'contents': 'other images of the same names',
+}
 
 
 @dataclass
@@ -75,6 +83,15 @@ def read_record(path: Path) -> Record:
     if not isinstance(content, dict) or content.keys() != {entry.name for entry in fields(Record)}:
         raise UserError(f'{path}: is no record of a part of predictions, or damaged; move it')
     return Record(**content)
+
+
+def require_same(one: dict, other: dict, first: str, second: str, advice: str) -> None:
+    """See that two parts were asked for alike; raises :class:`UserError` that begins with ``first``."""
+    for key in dict.fromkeys([*one, *other]):
+        if one.get(key) != other.get(key):
+            if key in _DIGESTS:
+                raise UserError(f'{first} {_DIGESTS[key]}; {advice}')
+            raise UserError(f'{first} {key} {show(one.get(key))}, {second} {show(other.get(key))}; {advice}')
 
 
 def check_part(part: Path, record: Record) -> None:

@@ -9,6 +9,7 @@ whatever the number of parts and wherever one was resumed, and its score is the 
 machine.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -32,6 +33,7 @@ from sarlp.inference.part_record import (
     checksum,
     read_record,
     record_path,
+    require_same,
     rows_path,
     save_record,
 )
@@ -39,11 +41,12 @@ from sarlp.inference.prediction_files import OWN, csv_rows, only_or_all
 from sarlp.inference.shards import Shard
 from sarlp.io.files import atomic_write, keep_others_out
 from sarlp.io.image_files import as_text, find_images
-from sarlp.io.json_file import plain, show
+from sarlp.io.json_file import plain
 from sarlp.io.outputs import check_output
 from sarlp.transforms import BadImageError
 
 FORMS = ('.csv', '.parquet')
+_SAMPLED, _TAIL = 64, 4096  # how many images tell one folder from another, and by how many of their last bytes
 
 
 class Merged(NamedTuple):
@@ -88,8 +91,11 @@ def predict_part(
     out = Path(out)
     if out.suffix not in FORMS:
         raise UserValueError(f'{out}: expected a name that ends in {" or ".join(FORMS)}, for parts')
+    if batch_size < 1:  # before it is on record
+        raise UserValueError(f'batch_size must be a positive whole number, got {batch_size}')
     if out.suffix == '.parquet':
         parquet.require_pyarrow(out)
+        parquet.check_columns(out, inferencer.classes)
     images = find_images(only_or_all(inputs))
     own = images[shard.span(len(images), batch_size)]
     cfg: Any = inferencer.model.cfg  # a Config, which torch's type of a module does not say
@@ -102,6 +108,7 @@ def predict_part(
         'images': len(images),
         'names': _digest([as_text(image.name) for image in images]),
         'batch_size': batch_size,
+        'contents': _contents([image.path for image in images]),
     }
     part = shard.file(out)
     rows = rows_path(part)
@@ -203,16 +210,21 @@ def _begun(part: Path, new: Record) -> Record:
         save_record(part, new)
         return new
     record = read_record(path)
-    _require_same(record.asked, new.asked, f'{part}: was begun with', 'asked for is', begin_anew(part))
+    require_same(record.asked, new.asked, f'{part}: was begun with', 'asked for is', begin_anew(part))
     if record.finished:
         check_part(part, record)
     return record
 
 
-def _require_same(one: dict, other: dict, first: str, second: str, advice: str) -> None:
-    for key in sorted({*one, *other}):
-        if one.get(key) != other.get(key):
-            raise UserError(f'{first} {key} {show(one.get(key))}, {second} {show(other.get(key))}; {advice}')
+def _contents(paths: list[str]) -> str:
+    """Digest of a sample of the images, wherever they lie: cameras number those of another folder alike."""
+    digest = hashlib.sha256()
+    for path in paths[:: -(-len(paths) // _SAMPLED)]:
+        with contextlib.suppress(OSError), open(path, 'rb') as file:  # one that can not be read is told of in its turn
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL))
+            digest.update(size.to_bytes(8, 'big') + file.read())
+    return digest.hexdigest()
 
 
 def merge_parts(out: str | os.PathLike) -> Merged:
@@ -241,7 +253,7 @@ def merge_parts(out: str | os.PathLike) -> Merged:
         if record.of != total:
             raise UserError(f'{names}: parts of {total} and of {record.of}; remove those that are not meant')
         advice = 'make the parts by one command, but for --shard'
-        _require_same(first.asked, record.asked, f'{names} disagree:', 'and', advice)
+        require_same(first.asked, record.asked, f'{names} disagree:', 'and', advice)
     lacking = [f'{number}/{total}' for number in range(1, total + 1) if Shard(number, total) not in parts]
     unfinished = [str(record.shard) for record in records if not record.finished]
     if lacking or unfinished:

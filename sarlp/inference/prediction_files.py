@@ -67,7 +67,8 @@ def write_predictions(
     """
     suffix = Path(out).suffix.lower()
     if suffix not in FORMS:
-        raise UserValueError(f'{out}: expected a name that ends in {", ".join(FORMS)}')
+        parts = '; tables of Parquet are made in parts, by --shard 1/1 and --merge' if suffix == '.parquet' else ''
+        raise UserValueError(f'{out}: expected a name that ends in {", ".join(FORMS)}{parts}')
     images = find_images(only_or_all(inputs))
     check_output(out, [image.path for image in images], OWN[suffix])
     figures = None

@@ -53,6 +53,15 @@ def test_a_seed_that_would_be_that_of_every_run(option, argument):
         plan(['sarlp'], ['r18_digits'], [0.1], [0, 1], 'root', ['a.b=1', option])
 
 
+@pytest.mark.parametrize('seed', [-1, 1 << 32])
+def test_what_is_no_seed(seed):
+    grid = ['sarlp'], ['r18_digits'], [0.1]
+    with pytest.raises(UserError, match=rf'--seeds must be whole numbers from 0 to .*, got {seed}'):
+        plan(*grid, [0, seed], 'root')
+    with pytest.raises(UserError, match=rf'--masks must be whole numbers from 0 to .*, got {seed}'):
+        plan(*grid, [0], 'root', masks=[seed])
+
+
 def test_options_may_be_given_in_several_places(monkeypatch):
     words = '--models sarlp --cfg-options a=1 --settings r18_digits --cfg-options b=2 c=3'
     monkeypatch.setattr('sys.argv', ['sarlp sweep', *words.split()])
@@ -114,9 +123,71 @@ def test_slurm_gets_one_job_a_run(tmp_path, monkeypatch):
     assert '-m sarlp train' in commands[0][-1] and '--seed 7' in commands[0][-1] and '&&' in commands[0][-1]
 
 
-def test_results_of_other_options_are_not_taken_for_those_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, '_command', lambda words, log: False)
-    for options in (('a.lr=1',), ('a.lr=1', 'b.num_workers=4')):
-        execute([Run(tmp_path / 'c.py', tmp_path / 'run', options, 0)])
-    with pytest.raises(UserError, match=r"was run with .*'a.lr=1'.* and now .*'a.lr=2'.* give another --root"):
-        execute([Run(tmp_path / 'c.py', tmp_path / 'run', ('a.lr=2',), 0)])
+def test_there_is_no_slurm(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    with pytest.raises(UserError, match='there is no sbatch here; start it on a machine of the cluster'):
+        execute([Run(tmp_path / 'c.py', tmp_path / 'run', (), 0)], ['--partition=gpu'])
+
+
+class TestWhatLiesThere:
+    """Of another sweep with the same root."""
+
+    @pytest.fixture
+    def sweep_again(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(sweep, '_command', lambda words, log: False)
+
+        def again(*options, then=(), **others):
+            failed = execute([Run(tmp_path / 'c.py', tmp_path / 'run', options, 0, **others)])
+            for name, content in dict(then).items():
+                (tmp_path / 'run' / name).parent.mkdir(exist_ok=True)
+                (tmp_path / 'run' / name).write_text(content)
+            return failed
+
+        return again
+
+    TRAINED = {'epoch_1.pth': ''}
+    TESTED = {'results/metrics.json': '{"mAP": 1.0}'}
+    COMPLETED = {**TESTED, 'recovered.json': '{"folds": 2}'}
+
+    def test_is_not_taken_for_what_is_asked_for(self, sweep_again):
+        sweep_again('a.lr=1', then=self.TRAINED)
+        sweep_again('a.lr=1', 'b.num_workers=4')
+        with pytest.raises(UserError, match=r"was run with .*'a.lr=1'.* and now .*'a.lr=2'.* give another --root"):
+            sweep_again('a.lr=2')
+
+    def test_options_in_another_order_are_the_same(self, sweep_again):
+        sweep_again('a.lr=1', 'b=2', then=self.TESTED)
+        sweep_again('b=2', 'a.lr=1')
+        sweep_again('b=3', 'a.lr=1', 'b=2')
+        with pytest.raises(UserError, match="now .*'b=3'"):
+            sweep_again('b=2', 'a.lr=1', 'b=3')
+
+    def test_nothing_was_trained_with_options_that_were_refused(self, sweep_again):
+        sweep_again('a.Ir=1')
+        (run,) = sweep_again('a.lr=1', then=self.TRAINED)
+        assert 'a.lr=1' in (run.work_dir / 'sweep.json').read_text()
+
+    @pytest.mark.parametrize('option', ['test_dataloader.dataset.ann_file=b.json', 'test_evaluator.threshold=0.9'])
+    def test_is_of_another_test(self, sweep_again, option):
+        sweep_again('a.lr=1', then=self.TRAINED)
+        sweep_again('a.lr=1', option, then=self.TESTED)  # which was not tested yet
+        assert sweep_again('a.lr=1', option, 'test_dataloader.num_workers=3') == []
+        message = rf'was tested with .*{option}.* and now .*: \[\]}} is asked for; .* remove the folder results in it'
+        with pytest.raises(UserError, match=message):
+            sweep_again('a.lr=1')
+
+    def test_is_completed_with_other_folds(self, sweep_again):
+        sweep_again(folds=2, then=self.COMPLETED)
+        assert sweep_again() == [] == sweep_again(folds=2)
+        with pytest.raises(UserError, match=r"completed with {'folds': 2}, and now {'folds': 3} .* remove recovered\*"):
+            sweep_again(folds=3)
+
+    def test_of_an_earlier_version(self, sweep_again):
+        sweep_again('test_cfg.a=1', then={**self.TESTED, 'sweep.json': '{"config": "c.py", "seed": 0, "options": []}'})
+        assert sweep_again('test_cfg.a=1') == []
+
+    @pytest.mark.parametrize('name', ['sweep.json', 'recovered.json'])
+    def test_is_damaged(self, sweep_again, name):
+        sweep_again(folds=2, then={**self.COMPLETED, name: ''})
+        with pytest.raises(UserError, match=rf'{name}: is damaged; give another --root'):
+            sweep_again(folds=2)

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import shutil
 import statistics
 
 import numpy as np
@@ -8,16 +9,17 @@ import pytest
 import scipy.stats
 
 from sarlp.apps.completion.record import Record
-from sarlp.apps.sweep_results import METRICS, collect, comma_separated, differences, markdown, noise, plot
+from sarlp.apps.sweep_results import METRICS, collect
+from sarlp.apps.sweep_tables import comma_separated, differences, markdown, noise, plot, write_results
 from sarlp.errors import UserError
 from sarlp.evaluation.calibration import Calibration
 from sarlp.evaluation.quality import decision_quality
 
 
-def write(root, name, run, m_ap, recovery=None, **protocol):
+def write(root, name, run, m_ap, recovery=None, /, **protocol):
     run = run if isinstance(run, str) else f'seed{run}'
     file = root / name / run / 'results' / 'metrics.json'
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     content = {key: 1.0 for key in METRICS if not key.startswith('recovery')}
     file.write_text(json.dumps({**content, 'mAP': m_ap, 'recovery': recovery, 'protocol': protocol}))
 
@@ -60,6 +62,16 @@ def test_comma_separated(root):
     assert len(rows) == 3 * len(METRICS)
 
 
+def test_the_three_files_may_be_called_by_one_of_them(root, tmp_path):
+    for name in ('a', 'b.md', 'c.v2', 'd.png'):
+        write_results(collect(root), str(tmp_path / 'tables' / name))
+    stems = ('a', 'b', 'c.v2', 'd')
+    written = {path.name for path in (tmp_path / 'tables').iterdir()}
+    assert written == {f'{stem}.{suffix}' for stem in stems for suffix in ('md', 'csv', 'png')}
+    with pytest.raises(UserError, match='expected the beginning of the names of three files, such as .*tables/table'):
+        write_results(collect(root), f'{tmp_path}/tables/')
+
+
 def test_plot_has_one_line_a_model(root):
     axes = plot(collect(root)).axes[0]
     assert {line.get_label() for line in axes.lines} == {'sarlp_r18_digits', 'baseline_r18_digits'}
@@ -96,6 +108,84 @@ def test_a_run_counts_once(root, run):
 def test_no_results(tmp_path):
     with pytest.raises(UserError, match='no metrics.json'):
         collect(tmp_path)
+    with pytest.raises(UserError, match='nowhere: no such folder; name one with work directories'):
+        collect(tmp_path / 'nowhere')
+
+
+class TestFoldersMovedByHand:
+    """Of a sweep of seeds 0 and 1."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        for seed in (0, 1):
+            self.run(tmp_path, seed, 50.0 + seed)
+        return tmp_path
+
+    @staticmethod
+    def run(root, seed, m_ap):
+        mask = dict(type='RandomKnownLabels', known_ratio=0.1, seed=seed)
+        write(root, 'few_r18_digits_p0.1', seed, m_ap, run=f'run of {seed}', seed=seed, label_mask=mask)
+
+    def collected(self, root):
+        said = []
+        (row,) = collect(root, said.append).values()
+        return dict(zip(row.runs, row.values['mAP'], strict=True)), said
+
+    def test_a_copy_is_no_other_run(self, root):
+        series = root / 'few_r18_digits_p0.1'
+        shutil.copytree(series / 'seed0', series / 'seed7')
+        with pytest.raises(UserError, match=r'results of one run, or of one mask and seed.*seed0/.*seed7/.*Move those'):
+            collect(root)
+        (series / 'seed7').rename(series / 'copy')
+        with pytest.raises(UserError, match=r'copy/results/metrics.json, .*seed0/'):
+            collect(root)
+
+    def test_one_that_was_renamed_counts_as_what_it_was_run_with(self, root):
+        series = root / 'few_r18_digits_p0.1'
+        (series / 'seed1').rename(series / 'seed5')
+        found, said = self.collected(root)
+        assert found == {(0, 0): 50.0, (1, 1): 51.0}
+        assert said == [
+            f'note: {series}/seed5/results/metrics.json: counts as mask 1 and seed 1, with which it was run'
+        ]
+
+    def test_one_that_is_called_something_else_is_told(self, root):
+        series = root / 'few_r18_digits_p0.1'
+        (series / 'seed1').rename(series / 'seed1_old')
+        found, said = self.collected(root)
+        assert found == {(0, 0): 50.0, (-1, -1): 51.0}
+        assert said == [
+            f'note: few_r18_digits_p0.1: each of these counts as a run: {series}/seed1_old/results/metrics.json'
+        ]
+
+    def test_another_test_of_a_run_is_none(self, root):
+        run = root / 'few_r18_digits_p0.1' / 'seed1'
+        shutil.copytree(run / 'results', run / 'results_val')
+        found, said = self.collected(root)
+        assert found == {(0, 0): 50.0, (1, 1): 51.0}
+        assert said == [f'note: left out: 1 beside the results of their run: {run}/results_val/metrics.json']
+        shutil.rmtree(run / 'results')  # then it is the only one
+        assert self.collected(root) == (found, [])
+
+    @pytest.mark.parametrize('place', ['', 'few_r18_digits_p0.1', 'few_r18_digits_p0.1/seed1', '{}/results'])
+    def test_whatever_folder_is_named(self, root, monkeypatch, place):
+        monkeypatch.chdir(root / place.format('few_r18_digits_p0.1/seed1'))
+        found, said = self.collected('.')
+        assert found == ({(1, 1): 51.0} if 'seed1' in place or '{}' in place else {(0, 0): 50.0, (1, 1): 51.0})
+        assert said == []
+
+    def test_no_folder_above_is_of_the_sweep(self, tmp_path):
+        far = tmp_path / 'thesis_p1' / 'mine' / 'work_dirs' / 'sweep'
+        self.run(far, 0, 50.0)
+        write(far, 'elsewhere', 0, 60.0)
+        assert list(collect(far)) == [('few_r18_digits', 0.1)]
+
+    def test_a_link_to_another_disk(self, root):
+        run = root / 'few_r18_digits_p0.1' / 'seed1'
+        (root / 'disk').mkdir()
+        run.rename(root / 'disk' / 'seed1')
+        run.symlink_to(root / 'disk' / 'seed1')
+        assert list(collect(root / 'few_r18_digits_p0.1').values())[0].runs == [(0, 0), (1, 1)]
 
 
 def test_differences_are_of_the_runs_that_both_have(root):
@@ -110,6 +200,42 @@ def test_differences_are_of_the_runs_that_both_have(root):
     assert line == f'| other_r18_digits | 0.1 | 2 | {shown} |'
     with pytest.raises(UserError, match="no results of 'sarlp' to compare with; there are .*sarlp_r18_digits"):
         markdown(collect(root), 'sarlp')
+
+
+def test_models_without_a_pair_are_told(root):
+    write(root, 'other_r18_digits_p0.1', 7, 60.0)
+    write(root, 'other_r18_digits_p0.5', 0, 60.0)
+    write(root, 'other_r18_voc_p0.1', 0, 60.0)  # of other images, whose numbers do not compare
+    lines = markdown(collect(root), 'baseline_r18_digits').splitlines()
+    for name in ('other_r18_digits | 0.1', 'other_r18_digits | 0.5', 'other_r18_voc | 0.1'):
+        assert f'| {name} | 0 | - |' in lines
+
+
+def test_runs_that_did_not_measure_it(tmp_path):
+    values = (50.0, None, 61.0)
+    for seed, value in enumerate(values):
+        write(tmp_path, 'few_r18_digits_p0.1', seed, value)
+        write(tmp_path, 'few_r18_digits_p0.3', f'mask{seed // 2}_seed{seed}', value and value + 2)
+    table = collect(tmp_path)
+    lines = markdown(table).splitlines()
+    spread = statistics.stdev((50.0, 61.0))
+    assert f'| few_r18_digits | 0.1 | 3 | 55.5 ± {spread:.1f} (of 2) | 1.0 ± 0.0 |' in lines[2]
+    assert '| few_r18_digits | average |  | 56.5 | 1.0 |' in lines[4]
+    over_masks, over_seeds = noise(table['few_r18_digits', 0.3])
+    assert over_masks == pytest.approx(spread) and math.isnan(over_seeds)
+    (line,) = plot(table).axes[0].lines
+    assert line.get_ydata().tolist() == [55.5, 57.5]
+
+
+def test_averages_over_other_ratios_are_told(root):
+    write(root, 'other_r18_digits_p0.1', 0, 60.0)
+    write(root, 'other_r18_digits_p0.5', 0, 60.0)
+    for ratio in ('0.1', '0.9'):
+        write(root, f'other_r18_voc_p{ratio}', 0, 60.0)
+    assert [line for line in markdown(collect(root)).splitlines() if 'average' in line][-1] == (
+        'note: these averages do not compare, they are over different p: 0.1, 0.5 (other_r18_digits), 0.1, 0.3 '
+        '(sarlp_r18_digits)'
+    )
 
 
 def test_spread_over_masks_and_over_seeds(tmp_path):
@@ -132,6 +258,11 @@ def test_what_peeking_would_add_is_a_table_of_its_own(root):
     lines = markdown(collect(root)).splitlines()
     assert lines[-1] == '| sarlp_r18_digits | 0.1 | 1 | 51.5 | 53.2 | 1.8 |'
     assert 'selected without the test set' in lines[-3] and 'recall' not in lines[-3]
+    selection |= dict(
+        selected={'test': None}, best_on_test={'test': None}, gain_of_peeking=None
+    )  # of an earlier version
+    file.write_text(json.dumps({**json.loads(file.read_text()), 'protocol': {'selection': selection}}))
+    assert '| sarlp_r18_digits | 0.1 | 3 |' in markdown(collect(root))
 
 
 def test_what_was_completed_is_a_table_of_its_own(root, tmp_path):
@@ -166,7 +297,7 @@ def test_what_was_completed_is_a_table_of_its_own(root, tmp_path):
 class TestProtocols:
     def write(self, root, name, seed=0, **protocol):
         mask = dict(type='RandomKnownLabels', known_ratio=float(name.rpartition('_p')[2]), seed=seed)
-        alike = dict(test_annotations='/data/digits/labels/test.json', test_images=13, label_mask=mask)
+        alike = dict(test_annotations='/data/digits/labels/test.json', test_images=13, label_mask=mask, threshold=0.5)
         write(root, name, seed, 50.0, **(alike | protocol))
 
     def notes(self, root):
@@ -177,6 +308,7 @@ class TestProtocols:
             self.write(tmp_path, 'sarlp_r18_digits_p0.1', seed)
             self.write(tmp_path, 'sarlp_r18_digits_p0.3', seed)
         self.write(tmp_path, 'few_r18_digits_p0.1', test_annotations='D:\\digits\\labels\\test.json')  # elsewhere
+        self.write(tmp_path, 'other_r18_digits_p1', label_mask={})  # all labels are known
         self.write(tmp_path, 'few_r18_voc_p0.1', test_annotations='/data/voc/labels/test.json', test_images=17)
         write(tmp_path, 'old_r18_digits_p0.1', 0, 50.0)  # of an earlier version
         assert self.notes(tmp_path) == []
@@ -188,6 +320,8 @@ class TestProtocols:
                 dict(test_annotations='/data/digits/labels/trainval.json'),
                 'different test sets: labels/test.json (a_r18_digits), labels/trainval.json (b_r18_digits)',
             ),
+            (dict(threshold=0.9), 'they are of different thresholds: 0.5 (a_r18_digits), 0.9 (b_r18_digits)'),
+            (dict(label_mask={}), 'different label masks: '),
             (dict(test_images=11), 'different numbers of test images: 13 (a_r18_digits), 11 (b_r18_digits)'),
             (
                 dict(label_mask=dict(type='HCPKnownLabels', known_ratio=0.1, seed=5)),

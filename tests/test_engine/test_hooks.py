@@ -1,4 +1,5 @@
 import random
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -197,12 +198,7 @@ class TestDataCheck:
             runner.train()
         assert not list((tmp_path / 'work').glob('*.pth'))
 
-    def test_class_without_labels_is_reported(self, digits, tmp_path, make_runner):
-        def change(split, classes, data_list):
-            for entry in data_list if split == 'trainval' else []:
-                entry['positive'] = [index for index in entry['positive'] if classes[index] not in ('nine', 'three')]
-            return classes, data_list
-
+    def said(self, digits, tmp_path, make_runner, change):
         options = self.spoil(digits, tmp_path, change)
         runner = make_runner(**options, **{'train_dataloader.dataset.label_mask.known_ratio': 1.0})
         (hook,) = (hook for hook in runner.hooks if type(hook).__name__ == 'DataCheckHook')
@@ -211,6 +207,24 @@ class TestDataCheck:
         runner._train_loop = runner.build_train_loop(runner._train_loop)
         runner._val_loop = runner.build_val_loop(runner._val_loop)
         hook.before_train(runner)
+        return messages
+
+    def test_a_validation_without_a_positive_is_reported(self, digits, tmp_path, make_runner):
+        def change(split, classes, data_list):
+            for entry in data_list if split == 'test' else []:
+                entry['positive'] = []
+            return classes, data_list
+
+        message = self.said(digits, tmp_path, make_runner, change)[0]
+        assert re.match(r'no label of .*test\.json is known to be positive, .* the last one will count', message)
+
+    def test_class_without_labels_is_reported(self, digits, tmp_path, make_runner):
+        def change(split, classes, data_list):
+            for entry in data_list if split == 'trainval' else []:
+                entry['positive'] = [index for index in entry['positive'] if classes[index] not in ('nine', 'three')]
+            return classes, data_list
+
+        messages = self.said(digits, tmp_path, make_runner, change)
         assert messages[0].startswith('24 training images, 10 classes, 240 of 240 labels known (100.0 %), ')
         assert messages[1] == '2 classes have no known positive label and cannot be learnt: nine, three'
         assert len(messages) == 2

@@ -151,6 +151,11 @@ class TestWithinAnEpoch:
         )
         with pytest.raises(UserError, match=message):
             again.train()
+        of_two = read_checkpoint(Path(runner.work_dir) / 'iter_8.pth')
+        of_two['meta']['sampling']['processes'] = 2  # of which each had 5; a config says how many all of them have
+        torch.save(of_two, tmp_path / 'iter_8.pth')
+        with pytest.raises(UserError, match='batch size 10, processes 2, images 24; now .* batch size 8, processes 1'):
+            make_runner(**options, load_from=str(tmp_path / 'iter_8.pth')).train()
 
     def test_the_sampler_leaves_out_once(self):
         sampler = ResumableSampler(range(11), shuffle=True, seed=3)

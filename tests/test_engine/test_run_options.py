@@ -92,6 +92,7 @@ REFUSED = [
     ({'val_cfg': None}, 'val_cfg is None, val_dataloader and val_evaluator not'),
     ({'train_cfg.type': 'EpochBasedTrainLoop'}, 'set type=ResumableTrainLoop'),
     ({'train_cfg.by_epoch': False}, 'set type=ResumableTrainLoop'),
+    ({'randomness.seed': -1}, r'--seed, or randomness\.seed, must be a whole number from 0 to .*, got -1'),
     ({'train_cfg.max_epochs': 0}, 'max_epochs must be a whole number of at least 1, got 0'),
     ({'param_scheduler.0.end': 0}, 'end should be larger than begin'),
     ({'param_scheduler.0.div_factor': 0}, 'its factors must be positive'),

@@ -105,7 +105,7 @@ with only_process(sys.argv[1], 'taken'):
 
 
 class TestBesideAnotherRun:
-    def test_another_process_that_trains_here_now(self, tmp_path, make):
+    def test_another_process_that_trains_here_now(self, tmp_path, make, monkeypatch):
         """Before it has any checkpoint, by which the start would be refused."""
         work = tmp_path / 'now'
         work.mkdir()
@@ -113,6 +113,9 @@ class TestBesideAnotherRun:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
             assert other.stdout.readline() == 'held\n'
             with pytest.raises(UserError, match='now: another process trains here now, .* choose another --work-dir'):
+                make(work_dir=str(work)).train()
+            monkeypatch.setenv('TORCHELASTIC_RUN_ID', 'none')  # torchrun without the launcher, whose processes are two
+            with pytest.raises(UserError, match='if the other one too, give --launcher pytorch'):
                 make(work_dir=str(work)).train()
             assert [path.name for path in work.iterdir()] == ['.training']
             assert names(work) == []

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.nesting import leaves
 from sarlp.engine import build_runner, load_config, testing
 from sarlp.engine.run_record import read_record
@@ -89,6 +90,22 @@ def test_both_numbers(make, tmp_path, capsys):
     later = dict(epochs, load_from=str(tmp_path / 'whole' / 'epoch_2.pth'), resume=True)
     build_runner(make('resumed', **later)).train()
     assert json.loads((tmp_path / 'resumed' / 'selection.json').read_text())['epochs'] == found['epochs']
+
+
+def test_a_test_set_without_a_positive_has_nothing_to_peek_at(make, digits, tmp_path, capsys):
+    metainfo, entries = load_annotation(digits / 'labels' / 'test.json')
+    for entry in entries:
+        entry['positive'], entry['negative'] = [], 'rest'
+    dump_annotation(tmp_path / 'none.json', metainfo['classes'], entries)
+    file = {'test_dataloader.dataset.ann_file': str(tmp_path / 'none.json'), 'train_cfg.max_epochs': 1}
+    build_runner(make(**file)).train()
+    assert 'peeking' not in capsys.readouterr().out
+    out = tmp_path / 'results'
+    testing.test(make(**file), str(tmp_path / 'work' / 'best_mAP_epoch_1.pth'), out, recovery=False)
+    assert json.loads((out / 'metrics.json').read_text())['protocol']['selection'] is None
+    (tmp_path / 'work' / 'selection.json').write_text('{"selected":')
+    with pytest.raises(UserError, match=r'selection\.json: is no record .*, or damaged; move it to test without'):
+        testing.peeking(tmp_path / 'work' / 'best_mAP_epoch_1.pth', 1)
 
 
 def test_refused(make):

@@ -186,6 +186,7 @@ class TestWarnings:
         ('message', 'category'),
         [
             ('\nOnline softmax is disabled on the fly', UserWarning),
+            ('Detected call of `scheduler.step()` before `optimizer.step()`. In PyTorch 1.1.0', UserWarning),
             ('`broadcast_buffers` is deprecated. Use `forward_sync_buffers` instead.', FutureWarning),
             ('Fail to import ``MultiScaleDeformableAttention`` from ``mmcv.ops.multi_scale_deform_attn``', UserWarning),
         ],

@@ -205,7 +205,7 @@ def test_two_models(place, make, photos, tmp_path, capsys):
         if model == other:
             with pytest.raises(SystemExit):
                 place.run('predict.py', place.root / 'config.py', model, *arguments, shard)
-            assert 'was begun with checkpoint_sha256' in capsys.readouterr().err
+            assert 'p.1-of-2.csv: was begun with another checkpoint; choose another name' in capsys.readouterr().err
         else:
             command(place, *arguments, shard)
     (tmp_path / 'p.2-of-2.csv').unlink()
@@ -213,7 +213,7 @@ def test_two_models(place, make, photos, tmp_path, capsys):
     place.run('predict.py', place.root / 'config.py', other, *arguments, '2/2')
     with pytest.raises(SystemExit):
         place.run('predict.py', '--merge', tmp_path / 'p.csv')
-    assert 'disagree: checkpoint_sha256' in capsys.readouterr().err
+    assert re.search(r'p\.1-of-2\.csv and .*p\.2-of-2\.csv disagree: another checkpoint;', capsys.readouterr().err)
     assert not (tmp_path / 'p.csv').exists()
 
 
@@ -223,11 +223,27 @@ def test_another_list_threshold_or_config(place, make, photos):
     with pytest.raises(UserError, match=r'thresholds 0\.5, asked for is 0\.25'):
         make(1, model=MultiLabelInferencer(place.root / 'config.py', place.root / 'model', **options))
     (photos / '04.png').rename(photos / '04b.png')
-    with pytest.raises(UserError, match='begun with names'):
+    with pytest.raises(UserError, match='begun with other names of images; choose'):
         make(1)
     (photos / '04b.png').unlink()
     with pytest.raises(UserError, match='images 23, asked for is 22'):
         make(1)
+
+
+def test_another_folder_of_the_same_names(make, photos, tmp_path, inferencer):
+    """As of cameras, which number the images of each folder alike; where the folder lies does not matter."""
+    make(1)
+    for name, changed in (('moved', False), ('of another camera', True)):
+        folder = shutil.copytree(photos, tmp_path / name)
+        for path in sorted(folder.iterdir()) if changed else ():
+            path.write_bytes(path.read_bytes()[:-1] + b'x')
+        expected = (
+            pytest.raises(UserError, match=r'p\.1-of-4\.csv: was begun with other images of the same names; choose')
+            if changed
+            else pytest.warns(UserWarning, match='finished before')
+        )
+        with expected:
+            predict_part(inferencer, [folder], tmp_path / 'p.csv', Shard(1, PARTS), ASKED, BATCH, progress=False)
 
 
 def test_parts_that_lack(make, tmp_path, monkeypatch):
@@ -395,6 +411,8 @@ class TestCommand:
         'arguments, message',
         [
             (('--shard', '1/2', '--annotated', 'figures'), '--annotated draws no parts'),
+            (('--shard', '1/2', '--batch-size', '0'), 'batch_size must be a positive whole number, got 0'),
+            (('--shard', '1/2', '--batch-size', '-3'), 'batch_size must be a positive whole number, got -3'),
             (('--shard', 'auto'), 'neither SLURM_ARRAY_TASK_ID'),
         ],
     )
@@ -454,6 +472,13 @@ class TestParquet:
         (tmp_path / 'p.parquet').write_text('mine')
         with pytest.raises(UserError, match='no earlier output of the same kind'):
             merge_parts(tmp_path / 'p.parquet')
+
+    def test_a_class_that_is_called_as_a_column(self, make, inferencer, tmp_path, monkeypatch):
+        monkeypatch.setattr(inferencer, 'classes', ('cat', 'image', 'sofa'))
+        with pytest.raises(UserError, match=r'p\.parquet: a class is called image, .* choose a name in \.csv'):
+            make(1, out='p.parquet')
+        assert not contents(tmp_path)
+        make(1, out='p.csv')
 
     def test_without_pyarrow(self, make, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, 'pyarrow', None)

@@ -175,3 +175,6 @@ def test_suffix(place, tmp_path, capsys):
     with pytest.raises(SystemExit):
         predict(place, tmp_path / 'p.xlsx', place.root / 'photos')
     assert 'p.xlsx: expected a name that ends in .csv, .json, .jsonl' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        predict(place, tmp_path / 'p.parquet', place.root / 'photos')
+    assert 'tables of Parquet are made in parts, by --shard 1/1 and --merge' in capsys.readouterr().err

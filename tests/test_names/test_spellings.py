@@ -309,6 +309,15 @@ class TestImages:
         assert 'One file fits' not in message
         assert '1 look like numbers or dates, which spreadsheet programs make of names' in message
 
+    def test_several_that_fit_are_named(self, convert):
+        """Names without their folders, which two cameras gave alike: to leave their rows out would lose the labels."""
+        images = ('cam1/1.jpg', 'cam2/1.jpg', 'cam1/2.jpg', 'x.jpg')
+        text = table([['image', 'cow'], ['1.jpg', '1'], ['2.jpg', '0'], ['x.jpg', '0']])
+        message = refusal(convert, text, images=images)
+        assert "One file fits 1 of them: '2.jpg' may be cam1/2.jpg. Write" in message
+        assert "Several files fit 1 of them: '1.jpg' may be cam1/1.jpg or cam2/1.jpg. Write which is meant" in message
+        assert '--allow-missing' not in message
+
     def test_none_is_there_for_want_of_zeros(self, convert):
         text = table([['image', 'cow'], ['1', '1'], ['2', '0']])
         message = refusal(convert, text, images=('001.jpg', '002.jpg'), allow_missing=True)

@@ -106,6 +106,8 @@ class CSVText:
             self.preamble = text[: text.find('\n') + 1] if '\n' in text else text
             delimiter = delimiter or first[4]
         self._text = text[len(self.preamble) :]
+        if not self._text.strip():
+            raise AnnotationError(f'{path}: it is empty. Expected a line of column names, and a row an image below it.')
         if delimiter is None:
             delimiter = _find_delimiter(self._text, names)
             if delimiter is None:
