@@ -18,7 +18,7 @@ _READERS = tuple(
     function.__code__ for function in (Config._is_lazy_import, Config._file2dict, Config._parse_lazy_import)
 )
 
-_WRITTEN = Number | np.bool_ | str | bytes | Mapping | list | tuple | Set | range
+_WRITTEN = Number | np.bool_ | str | bytes | Mapping | list | tuple | Set | range | None
 
 
 def read_config(file: str | Path) -> Config:
@@ -32,9 +32,8 @@ def read_config(file: str | Path) -> Config:
         cfg = Config.fromfile(file)
         imports = Path(file).suffix == '.py' and Config._is_lazy_import(str(file))
         for key, value in values_in(cfg._cfg_dict):  # what a config imports is imported when it is looked at
-            if not (imports or isinstance(value, _WRITTEN | None)) or (
-                type(value) is float and not math.isfinite(value)
-            ):
+            finite = not isinstance(value, float) or math.isfinite(value)
+            if not finite or not (imports or isinstance(value, _WRITTEN)):
                 raise UserError(_unwritable(file, key, value))
         return cfg
     except (UserError, OSError):
