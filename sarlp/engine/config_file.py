@@ -30,10 +30,9 @@ def read_config(file: str | Path) -> Config:
     """
     try:
         cfg = Config.fromfile(file)
-        imports = Path(file).suffix == '.py' and Config._is_lazy_import(str(file))
         for key, value in values_in(cfg._cfg_dict):  # what a config imports is imported when it is looked at
             finite = not isinstance(value, float) or math.isfinite(value)
-            if not finite or not (imports or isinstance(value, _WRITTEN)):
+            if not finite or not (cfg._imported_names or isinstance(value, _WRITTEN)):  # those are written by name
                 raise UserError(_unwritable(file, key, value))
         return cfg
     except (UserError, OSError):

@@ -26,7 +26,7 @@ def check_names(cfg: Config, file: str | os.PathLike) -> None:
         UserError: a name would change nothing. It is a warning where the config imports parts of its own.
     """
     path = Path(file)
-    if cfg.get('_scope_') or path.suffix != '.py':  # lazy, or no Python
+    if path.suffix != '.py':
         return
     text = path.read_text(encoding='utf-8')
     if '_base_' not in text:  # such as one that a run wrote, in which all that was made of a name stands, too

@@ -131,13 +131,14 @@ class SST(OnClassFeatures):
         self.least_margin = least_margin
         self.contrast_weight = contrast_weight
         self.negative_pairs = negative_pairs
-        self.dims = narrow_dim, pair_dim
+        self.narrow_dim = narrow_dim
+        self.pair_dim = pair_dim
 
     def before_train(self, task: TaskInfo) -> None:
         super().before_train(task)
         if task.num_classes < 2:
             raise UserError('SST learns which classes come together, and there is one; take another method')
-        self.cooccurrence = Cooccurrence(self.width, task.num_classes, *self.dims)
+        self.cooccurrence = Cooccurrence(self.width, task.num_classes, self.narrow_dim, self.pair_dim)
 
     def loss(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         tokens, grid = network.extract_tokens(batch.image)
@@ -147,21 +148,18 @@ class SST(OnClassFeatures):
         pairs = self.cooccurrence(features)
         pair_targets = self.cooccurrence.targets(batch.observed)
         if self.unknown_pairs == 'negative':
-            pair_targets = pair_targets.clamp(min=NEGATIVE)
+            pair_targets = torch.where(pair_targets == UNKNOWN, NEGATIVE, pair_targets)
         with torch.no_grad():
             within = self.cooccurrence.with_the_known(pairs.float(), batch.observed == POSITIVE)
-            found = {
-                'within': within >= self._margin(self.within_margin, batch.epoch),
-                'across': self._likeness(features.float()) >= self._margin(self.across_margin, batch.epoch),
-            }
+            across = self._likeness(features.float())
+        within_targets = self._with_found(batch, within, self.within_margin)
+        across_targets = self._with_found(batch, across, self.across_margin)
         return {
             **self.losses(outputs, batch.observed),
             'loss_contrast': self.contrast_weight * contrast(features, batch.observed, self.negative_pairs),
             'loss_pairs': self.pair_weight * self.pair_loss(pairs, pair_targets),
-            **{
-                f'loss_{name}': self.known_loss(outputs['logits'], self._targets(batch, places))
-                for name, places in found.items()
-            },
+            'loss_within': self.known_loss(outputs['logits'], within_targets),
+            'loss_across': self.known_loss(outputs['logits'], across_targets),
         }
 
     def _margin(self, margin: float, epoch: int) -> float:
@@ -175,8 +173,9 @@ class SST(OnClassFeatures):
         cosine = (F.normalize(features, dim=2) * directions).sum(2) / number.clamp(min=1)
         return torch.where(number > 0, cosine, -1)
 
-    def _targets(self, batch: Batch, found: Tensor) -> Tensor:
-        """Known labels and what was found (B, C); before the start nothing, so that the loss is 0."""
+    def _with_found(self, batch: Batch, scores: Tensor, margin: float) -> Tensor:
+        """Known labels, and what scores (B, C) find by a margin; before the start none, so that the loss is 0."""
         if batch.epoch < self.start:
             return torch.full_like(batch.observed, UNKNOWN)
-        return torch.where(found & (batch.observed == UNKNOWN), POSITIVE, batch.observed).to(batch.observed.dtype)
+        found = (batch.observed == UNKNOWN) & (scores >= self._margin(margin, batch.epoch))
+        return torch.where(found, POSITIVE, batch.observed)

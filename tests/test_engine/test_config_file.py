@@ -3,6 +3,7 @@
 import pytest
 
 from sarlp.engine import load_config
+from sarlp.engine.config_file import read_config
 from sarlp.errors import UserError
 
 BASE = "_base_ = 'configs/baseline/baseline_r18_digits_p0.1.py'\n"
@@ -87,3 +88,12 @@ def test_what_a_copy_holds(tmp_path, value):
     cfg.dump(tmp_path / 'copy.py')
     copy = load_config(tmp_path / 'copy.py').model.head.in_channels
     assert copy == cfg.model.head.in_channels
+
+
+def test_a_class_that_mmengine_imports_is_written_by_name(tmp_path):
+    (tmp_path / 'mine.py').write_text('from torch.optim import SGD\noptimizer = dict(type=SGD)\n')
+    read_config(tmp_path / 'mine.py').dump(tmp_path / 'copy.py')
+    assert 'torch.optim.SGD' in (tmp_path / 'copy.py').read_text()
+    (tmp_path / 'mine.py').write_text("from torch.optim import SGD\noptimizer = dict(type=SGD, lr=float('inf'))\n")
+    with pytest.raises(UserError, match='optimizer.lr is inf'):
+        read_config(tmp_path / 'mine.py')
