@@ -1,7 +1,6 @@
 """Many runs: models x settings x known ratios x seeds."""
 
 import json
-import multiprocessing
 import os
 import shlex
 import subprocess
@@ -15,6 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from sarlp.apps.sweep_processes import Processes
 from sarlp.engine.config_changes import bears_on_test, bears_on_training
 from sarlp.engine.run_options import is_seed
 from sarlp.engine.run_record import checkpoints_in
@@ -27,7 +27,6 @@ RESULTS = 'results'
 COMPLETED = 'recovered.csv'
 ASKED = 'sweep.json'
 _OWN = {'train_dataloader.dataset.label_mask.seed': '--masks', 'randomness.seed': '--seeds'}
-_PRELOADED = ('sarlp.engine.testing', 'sarlp.inference', 'sarlp.apps.completion')  # what the commands of a run import
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,7 @@ class Run:
             new = {name: asked[name] for name in before}
             self._require_same('run', before, new, 'remove that folder')
         if self.metrics_file.is_file():
+            _read(self.metrics_file)
             advice = f'remove the folder {RESULTS} in it to test anew'
             self._require_same('tested', {'options': tested}, {'options': asked['test_options']}, advice)
         if self.folds is not None and self._is_completed:
@@ -192,6 +192,8 @@ def plan(
 def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None, jobs: int = 1) -> list[Run]:
     """Do the runs that are not finished; a run that was cut off goes on where it stopped.
 
+    A SIGTERM goes to all that is running, too.
+
     Args:
         runs: of :func:`plan`.
         slurm: options of ``sbatch``, to hand each run to SLURM instead of doing it here.
@@ -211,6 +213,8 @@ def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None, jobs: int =
     if jobs > 1:
         os.environ.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1) // jobs)))
 
+    processes = Processes()
+
     def do(numbered: tuple[int, Run]) -> bool:
         number, run = numbered
         name = f'[{number}/{len(runs)}] {run.work_dir}'
@@ -221,7 +225,7 @@ def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None, jobs: int =
         started = time.monotonic()
         if slurm is not None:
             return _hand_over(run, slurm)
-        ok = all(_command(words, run.work_dir / 'sweep.log') for words in run.commands()) and run.is_finished
+        ok = all(processes.run(words, run.work_dir / 'sweep.log') for words in run.commands()) and run.is_finished
         name = '   ' if jobs == 1 else name + ':'
         if ok:
             taken = timedelta(seconds=round(time.monotonic() - started))
@@ -231,7 +235,7 @@ def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None, jobs: int =
             _tell(f'{name} failed; see {run.work_dir / "sweep.log"}')
         return ok
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with processes.stopped_with_this_one(), ThreadPoolExecutor(jobs) as pool:
         done = list(pool.map(do, enumerate(runs, 1)))
     return [run for run, ok in zip(runs, done, strict=True) if not ok]
 
@@ -250,33 +254,3 @@ def _hand_over(run: Run, slurm: Sequence[str]) -> bool:
         raise UserError(
             '--slurm: there is no sbatch here; start it on a machine of the cluster, or leave out --slurm'
         ) from None
-
-
-def _command(words: Sequence[str], log: Path) -> bool:
-    """``sarlp`` with these words, in a process of its own. Returns whether it succeeded.
-
-    The process is a copy of one that has imported everything, which takes longer than many a run on kept tokens. CUDA
-    can not be used in a copy of a process that may have looked for it, so where there is a GPU each starts anew.
-    """
-    import torch
-
-    if hasattr(os, 'fork') and not torch.cuda.is_available():
-        multiprocessing.set_forkserver_preload(list(_PRELOADED))
-        context: Any = multiprocessing.get_context('forkserver')
-    else:
-        context = multiprocessing.get_context('spawn')
-    process = context.Process(target=_run, args=(list(words), str(log)))
-    process.start()
-    process.join()
-    return process.exitcode == 0
-
-
-def _run(words: list[str], log: str) -> None:
-    with open(log, 'ab') as file:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            os.dup2(file.fileno(), stream.fileno())
-    multiprocessing.set_start_method(None, force=True)  # that of this system, not that of this process
-    from sarlp.commands import main
-
-    main(words)

@@ -1,10 +1,15 @@
+import os
 import re
+import signal
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
 import sarlp.apps.sweep as sweep
 from sarlp.apps.sweep import Run, execute, plan
+from sarlp.apps.sweep_processes import Processes
 from sarlp.commands.sweep import parse_args
 from sarlp.engine import load_config
 from sarlp.errors import UserError
@@ -71,17 +76,17 @@ def test_options_may_be_given_in_several_places(monkeypatch):
 def test_execute_skips_finished_runs_and_reports_failed_ones(tmp_path, monkeypatch, capsys):
     finished, good, bad = (Run(tmp_path / 'c.py', tmp_path / name, (), 0) for name in ('finished', 'good', 'bad'))
     (finished.work_dir / 'results').mkdir(parents=True)
-    (finished.work_dir / 'results' / 'metrics.json').touch()
+    (finished.work_dir / 'results' / 'metrics.json').write_text('{"mAP": 7.0}')
     commands = []
 
-    def fake(words, log):
+    def fake(self, words, log):
         commands.append(words)
         if 'test' in words:
             (good.work_dir / 'results').mkdir()
             (good.work_dir / 'results' / 'metrics.json').write_text('{"mAP": 12.345}')
         return str(bad.work_dir) not in words
 
-    monkeypatch.setattr(sweep, '_command', fake)
+    monkeypatch.setattr(Processes, 'run', fake)
     assert execute([finished, good, bad]) == [bad]
     assert [words[0] for words in commands] == ['train', 'test', 'train']
     printed = capsys.readouterr().out
@@ -112,6 +117,33 @@ def test_commands_run_in_processes_of_their_own(tmp_path, monkeypatch):
         execute(runs, jobs=0)
 
 
+def test_sigterm_ends_what_runs_and_what_would_begin(tmp_path):
+    config = tmp_path / 'slow.py'
+    config.write_text(
+        "here = __import__('os').getpid()\n"
+        f"open({str(tmp_path)!r} + f'/{{here}}.begun', 'w').close()\n"
+        "__import__('time').sleep(600)\n"
+    )
+    runs = [Run(config, tmp_path / name, (), 0) for name in ('one', 'two', 'three')]
+
+    def terminate():
+        while len(list(tmp_path.glob('*.begun'))) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stopped:
+        execute(runs, jobs=2)
+    assert stopped.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    begun = [int(file.stem) for file in tmp_path.glob('*.begun')]
+    assert len(begun) == 2 and not (tmp_path / 'three' / 'sweep.log').exists()
+    for pid in begun:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
 def test_slurm_gets_one_job_a_run(tmp_path, monkeypatch):
     commands = []
     monkeypatch.setattr(
@@ -134,7 +166,7 @@ class TestWhatLiesThere:
 
     @pytest.fixture
     def sweep_again(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(sweep, '_command', lambda words, log: False)
+        monkeypatch.setattr(Processes, 'run', lambda self, words, log: False)
 
         def again(*options, then=(), **others):
             failed = execute([Run(tmp_path / 'c.py', tmp_path / 'run', options, 0, **others)])
@@ -186,7 +218,7 @@ class TestWhatLiesThere:
         sweep_again('test_cfg.a=1', then={**self.TESTED, 'sweep.json': '{"config": "c.py", "seed": 0, "options": []}'})
         assert sweep_again('test_cfg.a=1') == []
 
-    @pytest.mark.parametrize('name', ['sweep.json', 'recovered.json'])
+    @pytest.mark.parametrize('name', ['sweep.json', 'recovered.json', 'results/metrics.json'])
     def test_is_damaged(self, sweep_again, name):
         sweep_again(folds=2, then={**self.COMPLETED, name: ''})
         with pytest.raises(UserError, match=rf'{name}: is damaged; give another --root'):
