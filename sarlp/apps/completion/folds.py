@@ -59,7 +59,7 @@ def score_out_of_fold(
         fold, name = dict(index=index, number=number, seed=seed), f'fold {index + 1} of {number}'
         rest = with_options(dataset, fold=dict(fold, part='rest'))
         work_dir = folder / f'fold{index}'
-        left = _left(taken, index, number, whole_after)
+        left = _left(taken, index, number, whole_after, bool(cfg.get('tokens')))
         started, before = time.monotonic(), (work_dir / FINISHED).is_file()
         checkpoint = train_to_the_end(cfg, rest, images, work_dir, name, left)
         with brief(name):
@@ -72,15 +72,16 @@ def score_out_of_fold(
     return stack(parts), checkpoints
 
 
-def _left(taken: Sequence[float], index: int, number: int, whole_after: bool) -> str:
+def _left(taken: Sequence[float], index: int, number: int, whole_after: bool, keeps_tokens: bool) -> str:
     """What to say of the time that is left before a fold, by the seconds that others took: by the last, since the first
-    also make the tokens that are kept."""
+    also make the tokens that are kept, so that of the first alone only a bound is known."""
     if not taken:
         return ''
     of_all = number / (number - 1) if whole_after else 0  # all images are so many times the rest of a fold
     models = number - index + of_all
     what = 'the folds and the model of all images' if whole_after else 'the folds'
-    return f', {timedelta(seconds=round(taken[-1] * models))} left for {what}'
+    bound = 'less than ' if keeps_tokens and len(taken) == 1 else ''
+    return f', {bound}{timedelta(seconds=round(taken[-1] * models))} left for {what}'
 
 
 def train_to_the_end(cfg: Config, dataset: Mapping, images: str, work_dir: Path, name: str, more: str = '') -> Path:
