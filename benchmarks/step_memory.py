@@ -10,10 +10,12 @@ take for themselves, and what lies idle between tensors. A compiled step can not
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import warnings
 import weakref
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +23,6 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch._guards import active_fake_mode
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
@@ -35,12 +36,11 @@ UNIT = 512  # bytes, of which torch's allocator gives out whole ones
 COMPILED = {'fast', 'graphs'}
 
 
-class OfAGPU(TorchFunctionMode):
-    """Dropout that keeps a mask of bytes, attention that keeps no matrix."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        replaced = {F.dropout: _dropout, F.scaled_dot_product_attention: _attention}.get(function, function)
-        return replaced(*args, **(kwargs or {}))
+@contextlib.contextmanager
+def of_a_gpu():
+    """Dropout that keeps a mask of bytes, attention that keeps no matrix, also where torch's own layers call them."""
+    with mock.patch.multiple(F, dropout=_dropout, scaled_dot_product_attention=_attention):
+        yield
 
 
 def _dropout(values, p=0.5, training=True, inplace=False):
@@ -106,10 +106,15 @@ class Live(TorchDispatchMode):
         return outputs
 
 
+def _stack(samples, num_classes: int) -> Tensor:
+    return torch.stack([sample.gt_score for sample in samples])
+
+
 def peak_megabytes(cfg, variant: str, classes: int, batch: int, size: int) -> float:
     """MiB at most in a step; that before it makes the moments of the optimizer."""
     live = Live()
-    with Shapes(), OfAGPU(), live, warnings.catch_warnings():
+    without_a_look = mock.patch('sarlp.models.classifier.stack_labels', _stack)
+    with Shapes(), of_a_gpu(), live, without_a_look, warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Accessing the data pointer of FakeTensor')  # of copies of the model
         step = CountedStep(cfg, variant, classes, batch, size, 'cpu')
         live.see([[*part.parameters(), *part.buffers()] for part in (step.model, step.average)])

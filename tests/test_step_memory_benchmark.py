@@ -24,7 +24,7 @@ def benchmark():
 @pytest.fixture
 def counted(benchmark):
     live = benchmark.Live()
-    with benchmark.Shapes(), benchmark.OfAGPU(), live:
+    with benchmark.Shapes(), benchmark.of_a_gpu(), live:
         yield live
 
 
@@ -72,3 +72,19 @@ def test_of_a_step(benchmark):
         step = benchmark.Step(cfg, 'backbone', 11, 1, 32, 'cpu')
         weights.append(sum(one.numel() for one in step.model.parameters()) * 4 / 2**20)
     assert peaks[1] - peaks[0] == pytest.approx(5 * (weights[1] - weights[0]), rel=0.1)
+
+
+def test_of_each_variant(benchmark):
+    """At 1,009 classes the grid (B, P, C, A) is what the literal form keeps and SARLP does not."""
+    from mmengine.registry import init_default_scope
+
+    from sarlp.engine import load_config
+
+    init_default_scope('sarlp')
+    cfg = load_config('sarlp_r18_digits_p0.1')
+    backbone, sarlp, literal = (
+        benchmark.peak_megabytes(cfg, name, 1009, 3, 64) for name in ('backbone', 'sarlp', 'literal')
+    )
+    places, width = (64 // cfg.model.size_divisor) ** 2, cfg.model.head.sgfe.attention_dim
+    grid = 3 * places * 1009 * width * 4 / 2**20
+    assert backbone < sarlp < literal - grid

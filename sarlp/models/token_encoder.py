@@ -57,6 +57,10 @@ class TokenEncoderLayer(nn.TransformerEncoderLayer):
         query = tokens + position
         return self.dropout1(self.self_attn(query, query, tokens, need_weights=False)[0])
 
+    def _ff_block(self, tokens: Tensor) -> Tensor:
+        # the dropout before the ReLU, which keeps its own output: the same numbers, and a tensor less in memory
+        return self.dropout2(self.linear2(self.activation(self.dropout(self.linear1(tokens)))))
+
 
 @MODELS.register_module()
 class TokenEncoder(BaseModule):

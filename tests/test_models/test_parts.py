@@ -235,6 +235,27 @@ def test_pseudo_targets_equal_a_slow_loop():
             assert value == pytest.approx(expected, abs=1e-6)
 
 
+def test_feedforward_part_equals_torch_and_keeps_less():
+    layer = TokenEncoder(DIM, num_heads=4, feedforward_dim=23, dropout=0.3).layers[0]
+    tokens, results = torch.randn(BATCH, TOKENS, DIM), []
+    for part in (type(layer)._ff_block, nn.TransformerEncoderLayer._ff_block):
+        kept = {}
+        layer.zero_grad()
+        torch.manual_seed(1)
+
+        def keep(tensor, kept=kept):
+            kept[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output = part(layer, tokens)
+        output.square().sum().backward()
+        results.append((sum(kept.values()), output, layer.linear1.weight.grad.clone()))
+    (less, output, gradient), (more, *expected) = results
+    assert torch.equal(output, expected[0]) and torch.equal(gradient, expected[1])
+    assert more - less == BATCH * TOKENS * 23 * output.element_size()
+
+
 def test_dropout_free_encoder_equals_torch_without_position():
     # with the position code taken out, the layer is torch's own
     encoder = TokenEncoder(DIM, num_heads=4, feedforward_dim=23, dropout=0.0)

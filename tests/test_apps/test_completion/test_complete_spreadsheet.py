@@ -115,7 +115,9 @@ def test_an_excel_file_is_completed(place, run, scenes, capsys):
     done = run(file)
     said = capsys.readouterr().out
     assert re.search(r'images: 72 found, 0 missing, 0 in the folder and in no row\nclasses: 10\ncells: ', said)
-    left = re.findall(r'(fold \d of 2): training in .*, less than \d:\d\d:\d\d left for the folds and the model of all', said)
+    left = re.findall(
+        r'(fold \d of 2): training in .*, less than \d:\d\d:\d\d left for the folds and the model of all', said
+    )
     assert left == ['fold 2 of 2']
     assert file.read_bytes() == content
     assert done.files['spreadsheet'] == file.parent / 'labels_completed' / 'labels_completed.xlsx'
