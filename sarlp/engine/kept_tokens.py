@@ -25,7 +25,7 @@ from mmengine.hooks import Hook
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sarlp.engine.terminal import say
+from sarlp.engine.terminal import is_brief, say
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.io.files import atomic_write, content_digest
@@ -167,8 +167,9 @@ class TokenKeeper:
                 f'tokens: {len(store.damaged)} files did not agree with their checksums and were removed '
                 f'({shorten(store.damaged)}); what was in them is computed anew'
             )
-        self.tell(f'tokens: {len(found):,} of {len(jobs):,} are in {store.folder}')
         missing, failed = [job for name, job in jobs.items() if name not in found], {}
+        if missing or not is_brief():  # fold after fold it goes without saying
+            self.tell(f'tokens: {len(found):,} of {len(jobs):,} are in {store.folder}')
         if missing:
             with atomic_write(store.folder / 'made_of.json') as stream:
                 stream.write(text)

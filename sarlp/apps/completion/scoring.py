@@ -91,7 +91,7 @@ def score(model, loader: Mapping, description: str = 'images') -> Scored:
         loader, description: see :class:`LabelledBatches`, and for what it raises.
     """
     batches = LabelledBatches(loader, model.classes, description)
-    keep_tokens(model, model.cfg, [batches.loader], print)
+    keep_tokens(model, model.cfg, [batches.loader], lambda line: print(f'{description}: {line}', flush=True))
     scores = np.empty(batches.observed.shape, np.float32)
     for batch, where in batches:
         scores[where] = [sample.pred_score.cpu().numpy() for sample in model.test_step(batch)]

@@ -193,8 +193,8 @@ def convert_csv_labels(
     """
     if val_fraction is not None and not 0 < val_fraction < 1:
         raise AnnotationError(
-            f'expected the fraction of images to test on in (0, 1), found {val_fraction}. To choose them one by one, give '
-            'the file a column "split" of train and test.'
+            f'expected the fraction of images to test on in (0, 1), found {val_fraction}. To choose them one by one, '
+            'give the file a column "split" of train and test.'
         )
     read = read_csv_labels(csv, img_root, on_conflict, allow_missing, include_unlabelled, near_duplicates, **form)
     if val_fraction is not None and read.splits:

@@ -119,6 +119,9 @@ def test_an_excel_file_is_completed(place, run, scenes, capsys):
         r'(fold \d of 2): training in .*, less than \d:\d\d:\d\d left for the folds and the model of all', said
     )
     assert left == ['fold 2 of 2']
+    asked = [line for line in said.splitlines() if 'tokens' in line and ' are in ' in line]  # then all are there
+    numbers = [int(re.match(r'fold 1 of 2: tokens: 0 of (\d+) are in ', line)[1]) for line in asked]
+    assert len(numbers) == 2 and sum(numbers) == 72
     assert file.read_bytes() == content
     assert done.files['spreadsheet'] == file.parent / 'labels_completed' / 'labels_completed.xlsx'
     found = decisions(done)
