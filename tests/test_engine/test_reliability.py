@@ -142,6 +142,7 @@ def test_short_soak(make_runner):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize('persistent', [False, True])
 def test_soak(make_runner, persistent):
     """2,016 iterations, the workers started anew in each of 84 epochs, or living through all of them."""
