@@ -232,7 +232,7 @@ def execute(runs: Sequence[Run], slurm: Sequence[str] | None = None, jobs: int =
             mean = read_json(run.metrics_file)['mAP']  # null if no class has a positive
             _tell(f'{name} mAP {"-" if mean is None else f"{mean:.2f}"} after {taken}')
         else:
-            _tell(f'{name} failed; see {run.work_dir / "sweep.log"}')
+            _tell(f'{name} {"stopped" if processes.stopping else "failed"}; see {run.work_dir / "sweep.log"}')
         return ok
 
     with processes.stopped_with_this_one(), ThreadPoolExecutor(jobs) as pool:

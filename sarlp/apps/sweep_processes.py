@@ -19,6 +19,11 @@ class Processes:
     def __init__(self) -> None:
         self._stopping = threading.Event()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a SIGTERM came."""
+        return self._stopping.is_set()
+
     @contextlib.contextmanager
     def stopped_with_this_one(self) -> Iterator[None]:
         """On SIGTERM all processes get one too, upon which a training saves itself, and no other begins."""
@@ -51,11 +56,11 @@ class Processes:
             context: Any = multiprocessing.get_context('forkserver')
         else:
             context = multiprocessing.get_context('spawn')
-        if self._stopping.is_set():
+        if self.stopping:
             return False
         process = context.Process(target=_run, args=(list(words), str(log)))
         process.start()
-        if self._stopping.is_set():  # it may have begun behind the back of _stop
+        if self.stopping:  # it may have begun behind the back of _stop
             process.terminate()
         process.join()
         return process.exitcode == 0

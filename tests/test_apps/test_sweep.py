@@ -117,7 +117,7 @@ def test_commands_run_in_processes_of_their_own(tmp_path, monkeypatch):
         execute(runs, jobs=0)
 
 
-def test_sigterm_ends_what_runs_and_what_would_begin(tmp_path):
+def test_sigterm_ends_what_runs_and_what_would_begin(tmp_path, capsys):
     config = tmp_path / 'slow.py'
     config.write_text(
         "here = __import__('os').getpid()\n"
@@ -136,6 +136,8 @@ def test_sigterm_ends_what_runs_and_what_would_begin(tmp_path):
     with pytest.raises(SystemExit) as stopped:
         execute(runs, jobs=2)
     assert stopped.value.code == 143
+    printed = capsys.readouterr().out
+    assert printed.count('stopped; see ') == 2 and 'failed' not in printed
     assert signal.getsignal(signal.SIGTERM) == before
     begun = [int(file.stem) for file in tmp_path.glob('*.begun')]
     assert len(begun) == 2 and not (tmp_path / 'three' / 'sweep.log').exists()
