@@ -41,10 +41,12 @@ class DataCheckHook(Hook):
     """Before the first step: do training data, test data and model speak of the same classes, and can they be learnt?
 
     Two class lists that differ stop the run. Classes without a known positive or negative label are reported, and after
-    every epoch the batches in which no label at all was known: they have no loss on known labels.
+    every epoch the batches in which no label at all was known: they have no loss on known labels. So are labels of the
+    first batch that reach the model known, and are unknown to the data set.
     """
 
     _unknown = 0
+    _compared = False
 
     def before_train(self, runner) -> None:
         train = runner.train_dataloader.dataset
@@ -96,7 +98,35 @@ class DataCheckHook(Hook):
         self._unknown = 0
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        self._unknown += all((sample.gt_score == UNKNOWN).all() for sample in data_batch['data_samples'])
+        samples = data_batch['data_samples']
+        self._unknown += all((sample.gt_score == UNKNOWN).all() for sample in samples)
+        if not self._compared:
+            self._compared = True
+            self._report_revealed(runner, samples)
+
+    @staticmethod
+    def _report_revealed(runner, samples) -> None:
+        """Labels that became known between the data set and the model: mostly -1 that was made 0 by the way."""
+        train = runner.train_dataloader.dataset
+        observed = {
+            leaf.first_index + number: (leaf, number)
+            for leaf in getattr(train, 'leaves', [train])
+            for number in range(len(leaf))
+        }
+        count, images = 0, []
+        for sample in samples:
+            if sample.get('index') in observed:
+                leaf, number = observed[sample.index]
+                _, labels, _, _ = leaf.get_labels(number)
+                revealed = int(((sample.gt_score.cpu().numpy() != UNKNOWN) & (labels == UNKNOWN)).sum())
+                count += revealed
+                images += [leaf.image_id(number)] * (revealed > 0)
+        if count:
+            runner.logger.warning(
+                f'{count} labels of the first batch are learnt as known that the data set has as unknown, such as of '
+                f'{images[0]}. Look for the transform, hook or data set of your own that makes something else of '
+                f'{UNKNOWN} in gt_score; if that is meant, what is said of known labels does not hold'
+            )
 
     def after_train_epoch(self, runner) -> None:
         if self._unknown:

@@ -11,6 +11,7 @@ from sarlp.engine.cpu import keep_freed_memory, onednn_products
 from sarlp.engine.loss_watch import LossWatch, watched
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.workers import sigterm_held
+from sarlp.errors import UserError
 from sarlp.registry import DATA_SAMPLERS, LOOPS
 
 
@@ -97,6 +98,11 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def run_iter(self, idx: int, data_batch) -> None:
         self.runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
+        if not unwrap(self.runner.model).training:
+            raise UserError(
+                'a hook left the model in evaluation mode, in which dropout and the statistics of BatchNorm stand '
+                'still; call runner.model.train() after what needs runner.model.eval()'
+            )
         outputs = self.runner.model.train_step(data_batch, optim_wrapper=self.runner.optim_wrapper)
         if self._watch is not None:  # the same numbers, but for the log to read without waiting
             _, outputs = unwrap(self.runner.model).parse_losses(self._watch.read())

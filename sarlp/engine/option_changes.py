@@ -37,13 +37,16 @@ def name_of(step: Options) -> str:
 
 def defaults_of(registry: Registry, step: Mapping) -> dict[str, Any]:
     """Of the options that are left out; for what the present config names. What a checkpoint names is not looked up,
-    since that might import it."""
+    since that might import it. Options that a class hands on (``**kwargs``) have the defaults of the class it is of."""
     kind = step.get('type')
     cls = registry.get(kind) if isinstance(kind, str) else kind
-    if not callable(cls):
-        return {}
-    parameters = inspect.signature(cls).parameters.values()
-    return {one.name: one.default for one in parameters if one.default is not one.empty}
+    found: dict[str, Any] = {}
+    for owner in (cls, *getattr(cls, '__mro__', ())[1:]):
+        parameters = inspect.signature(owner).parameters.values() if callable(owner) else ()
+        found = {one.name: one.default for one in parameters if one.default is not one.empty} | found
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            break
+    return found
 
 
 def pair_of(value: Any) -> tuple[int, int] | None:

@@ -327,8 +327,9 @@ class MultiLabelRunner(NamingRunner):
             note(self.logger, f'loaded {filename}')
         else:
             self.logger.info(f'loaded {filename}')
-            if not self._resume and (pixels := changes_since_training(checkpoint['meta'], self.cfg).normalisation):
-                self.logger.warning(f'{filename}: was trained on pixels normalised otherwise ({"; ".join(pixels)})')
+            if not self._resume:
+                for line in changes_since_training(checkpoint['meta'], self.cfg).of_weights():
+                    self.logger.warning(f'{filename}: {line}')
         return checkpoint
 
     def _without_average(self, checkpoint: dict) -> None:

@@ -11,8 +11,10 @@ import mmengine
 from mmengine.dist import get_rank, is_distributed
 
 _MMENGINE = Path(mmengine.__file__).parent
-# of MMEngine's own making, in every run: its checkpoint hook asks for its own outdated class
+# of MMEngine's own making, in every run: its checkpoint hook asks for its own outdated class, and by paramwise_cfg each
+# tensor of a frozen part is named, of which a line says how much is trained
 _IDLE_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
+_IDLE_ENDING = 'is skipped since its requires_grad=False'
 _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')  # of torchrun, srun and mpirun, before they have a group
 _name: ContextVar[str] = ContextVar('name', default='')
 
@@ -82,7 +84,8 @@ def _for_terminal(record: logging.LogRecord) -> bool:
     of_mmengine = _MMENGINE in Path(record.pathname).parents
     if record.levelno < logging.WARNING:
         return not of_mmengine and not is_brief()
-    return not (of_mmengine and record.getMessage().startswith(_IDLE_WARNINGS))
+    said = record.getMessage()
+    return not (of_mmengine and (said.startswith(_IDLE_WARNINGS) or said.endswith(_IDLE_ENDING)))
 
 
 class _Plain(logging.Formatter):

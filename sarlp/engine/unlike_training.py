@@ -54,6 +54,13 @@ class Changes:
         """What a line about it begins with."""
         return 'warning' if self.normalisation else 'note'
 
+    def of_weights(self) -> Iterator[str]:
+        """Where a training begins with the weights: the images may change, but not what the weights are of."""
+        if self.normalisation:
+            yield f'was trained on pixels normalised otherwise ({"; ".join(self.normalisation)})'
+        if self.model:
+            yield f'its weights were those of another model ({"; ".join(self.model)}) and mean something else here'
+
     def text(self, checkpoint: str | PathLike) -> str:
         """The line itself, where there is a change."""
         listed = f'{checkpoint}: was trained otherwise ({"; ".join(self)})'

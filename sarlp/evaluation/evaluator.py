@@ -1,17 +1,27 @@
 """MMEngine's evaluator, for metrics of whoever: what they give is numbers by name, or refused by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.structures import BaseDataElement
 
 from sarlp.errors import UserError
 
 
 class CheckedEvaluator(Evaluator):
-    """Tensors and numpy's scalars become Python's numbers, which logs and files hold."""
+    """Each metric gets tensors of its own: one that rounds scores in place would change them for those after it.
+
+    Tensors and numpy's scalars that a metric gives become Python's numbers, which logs and files hold.
+    """
+
+    def process(self, data_samples: Sequence[Any], data_batch: Any = None) -> None:
+        """Args: as of MMEngine's."""
+        samples = [one.to_dict() if isinstance(one, BaseDataElement) else one for one in data_samples]
+        for metric in self.metrics:
+            metric.process(data_batch, [_own(sample) for sample in samples])
 
     def evaluate(self, size: int) -> dict[str, Any]:
         """Args: size, images of the data set. Returns all metrics.
@@ -37,6 +47,12 @@ class CheckedEvaluator(Evaluator):
                 )
             found |= {name: _plain(value) for name, value in values.items()}
         return found
+
+
+def _own(sample: Any) -> Any:
+    if not isinstance(sample, Mapping):
+        return sample
+    return {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in sample.items()}
 
 
 def _plain(value: Any) -> Any:

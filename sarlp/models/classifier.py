@@ -130,6 +130,11 @@ class MultiLabelClassifier(BaseModel):
     def _losses(self, inputs, data_samples: Sequence[DataSample]) -> dict[str, Tensor]:
         if self.method is None:
             raise UserError('the model has no method (model.method), so it can not be trained')
+        if not data_samples:
+            raise UserError(
+                f'a batch without labels reached the model; {type(self.data_preprocessor).__name__} must hand on what '
+                "it is given: dict(inputs=..., data_samples=data['data_samples'])"
+            )
         images = inputs if isinstance(inputs, dict) else {IMAGE: inputs}
         check_views(self.method, images)
         device = next(iter(images.values())).device

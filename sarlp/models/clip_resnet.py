@@ -76,7 +76,7 @@ class CLIPResNet(BaseModule):
     Args:
         layers: blocks of the four stages.
         width: channels of the stem; the last stage has 32 times as many.
-        heads: of the attention pool.
+        heads: of the attention pool; None takes one for 64 channels, as all of CLIP's have.
         output_dim: token width D.
         image_size: native image side; the positional embedding is of (image_size / 32)^2 places.
         weights: file read by ``init_weights()``, see :func:`~sarlp.io.clip_weights.read_clip_weights`; None starts
@@ -91,7 +91,7 @@ class CLIPResNet(BaseModule):
         self,
         layers: Sequence[int] = (3, 4, 23, 3),
         width: int = 64,
-        heads: int = 32,
+        heads: int | None = None,
         output_dim: int = 512,
         image_size: int = 224,
         weights: str | Path | None = None,
@@ -104,6 +104,7 @@ class CLIPResNet(BaseModule):
         super().__init__(init_cfg)
         from open_clip.modified_resnet import ModifiedResNet
 
+        heads = max(width * 32 // 64, 1) if heads is None else heads  # which does not show in the weights
         self.visual = ModifiedResNet(list(layers), output_dim, heads, image_size, width)
         self.weights = weights
         self.image_token = image_token
@@ -144,7 +145,7 @@ class CLIPResNet(BaseModule):
             listed = '; '.join(f'{len(keys)} {kind}: {shorten(keys)}' for kind, keys in problems.items())
             raise UserError(
                 f'{weights}: these are not the weights of this image encoder ({listed}); the config describes '
-                'CLIP RN101 unless it sets layers, width, heads, output_dim or image_size of model.backbone'
+                'CLIP RN101 unless it sets layers, width, output_dim or image_size of model.backbone'
             )
         return {own[key][0]: value for key, value in state.items()}
 

@@ -20,7 +20,8 @@ class PromptEncoder:
         length: M, how many vectors are learnt.
         output_dim: width D of what comes out.
         weights: file, see :func:`~sarlp.io.clip_weights.read_text_weights`; None takes random weights.
-        width, heads, layers, context_length: of the encoder; the defaults are those of RN101.
+        width, layers, context_length: of the encoder; the defaults are those of RN101.
+        heads: None takes one for 64 of the width, as all of CLIP's have.
 
     Raises:
         UserError: the file is not there or is of another encoder, or a name is too long.
@@ -33,13 +34,14 @@ class PromptEncoder:
         output_dim: int,
         weights: str | Path | None = None,
         width: int = 512,
-        heads: int = 8,
+        heads: int | None = None,
         layers: int = 12,
         context_length: int = 77,
     ):
         from open_clip.tokenizer import SimpleTokenizer
         from open_clip.transformer import QuickGELU, TextTransformer
 
+        heads = max(width // 64, 1) if heads is None else heads  # which does not show in the weights
         tower = TextTransformer(
             context_length, width=width, heads=heads, layers=layers, output_dim=output_dim, act_layer=QuickGELU
         )
@@ -91,6 +93,6 @@ def _load(tower: nn.Module, weights: str | Path) -> None:
         raise UserError(
             f'{weights}: these are not the weights of this text encoder ({len(wrong)} are missing, unknown or of '
             f'another shape: {shorten(wrong)}); model.head.text describes that of CLIP RN101 unless it sets width, '
-            'heads, layers or context_length, and its output_dim is model.head.in_channels'
+            'layers or context_length, and its output_dim is model.head.in_channels'
         )
     tower.load_state_dict(state)

@@ -4,6 +4,8 @@ import sys
 
 from torch import nn
 
+from sarlp.errors import UserValueError
+
 # the projections of the attention pool, and the convolutions of every block in stages 2, 3 and 4
 CLIP_RESNET_TARGETS = r'attnpool\.[qkvc]_proj|layer[234]\.\d+\.conv[123]'
 
@@ -28,6 +30,10 @@ def add_lora(
     """
     from peft import LoraConfig, inject_adapter_in_model
 
+    if isinstance(trained, str):
+        raise UserValueError(f"lora.trained must be a list of names, got {trained!r}; write ['{trained}']")
+    if not alpha > 0:
+        raise UserValueError(f'lora.alpha must be above 0, got {alpha!r}: the adapters would learn nothing')
     config = LoraConfig(
         r=r,
         lora_alpha=alpha,  # type: ignore[arg-type]  # peft only divides it by r

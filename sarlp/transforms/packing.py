@@ -11,6 +11,8 @@ from mmpretrain.datasets.transforms import PackInputs
 from sarlp.errors import GraveWarning, UserError
 from sarlp.registry import TRANSFORMS
 
+_CHANNELS = 3
+
 
 @TRANSFORMS.register_module()
 class PackMultiLabel(PackInputs):
@@ -43,7 +45,7 @@ class PackMultiLabel(PackInputs):
 
 
 def _check_image(image: Any, path: str | None) -> None:
-    if not isinstance(image, np.ndarray) or image.ndim != 3:
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or (len(image) == _CHANNELS != image.shape[2]):
         found = f'the shape {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
         raise UserError(
             f'{path}: expected an image (height, width, 3) at the end of the pipeline, got {found}; look for the '

@@ -161,6 +161,11 @@ class TestOtherValues:
         *_, said = resume(**options, **{'model.data_preprocessor.to_rgb': False}, work_dir=str(tmp_path / 'c'))
         assert 'epoch_2.pth: was trained on pixels normalised otherwise (to_rgb True -> False)' in said
 
+    def test_weights_of_a_model_that_computes_otherwise(self, work, resume, tmp_path):
+        options = {'load_from': str(work / 'epoch_2.pth'), 'resume': False, 'train_cfg.max_epochs': 1}
+        *_, said = resume(**options, **{'model.backbone.strides': (1, 1, 2, 1)}, work_dir=str(tmp_path / 'b'))
+        assert 'epoch_2.pth: its weights were those of another model (backbone.strides (1, 2, 1, 1) -> ' in said
+
     def test_another_kind_of_schedule(self, work, resume):
         schedules = [dict(type='LinearLR', start_factor=0.5, end=4, by_epoch=False), dict(type='StepLR', step_size=1)]
         _, watch, said = resume(**{'train_cfg.max_epochs': 4, 'param_scheduler': schedules})

@@ -34,6 +34,7 @@ class TestLogger:
             note(logger, 'for the file')
             print_log('of MMEngine', logger)
             print_log(FILE_CLIENT, logger, logging.WARNING)
+            print_log('backbone.conv1.weight is skipped since its requires_grad=False', logger, logging.WARNING)
             print_log('to be heeded', logger, logging.WARNING)
             logger.warning('of sarlp')
             logger.error('worse')
@@ -43,8 +44,9 @@ class TestLogger:
         assert shown[2:5] == ['warning: to be heeded', 'warning: of sarlp', 'error: worse']
         assert shown[5:] == [f'warning: {FILE_CLIENT}, says a hook']  # MMEngine's own is hidden, no other
         kept = [line.split(' - ') for line in (tmp_path / 'a.log').read_text().splitlines()]
-        assert [line[-1] for line in kept][:7] == [
-            *('of a hook', 'for the file', 'of MMEngine', FILE_CLIENT, 'to be heeded', 'of sarlp', 'worse')
+        skipped = 'backbone.conv1.weight is skipped since its requires_grad=False'
+        assert [line[-1] for line in kept][:8] == [
+            *('of a hook', 'for the file', 'of MMEngine', FILE_CLIENT, skipped, 'to be heeded', 'of sarlp', 'worse')
         ]
         assert [line[2] for line in kept][:4] == ['INFO', 'INFO', 'INFO', 'WARNING']
 

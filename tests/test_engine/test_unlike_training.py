@@ -173,6 +173,12 @@ class TestModel:
         assert changes(trained, now) == expected
         assert len(changes(now, trained)) == len(expected)
 
+    def test_defaults_of_what_a_class_hands_on(self):
+        """The scale of the cosines is no argument of DualCoOpHead itself."""
+        trained, now = (load_config('dualcoop_rn101_voc_p0.1', one) for one in ({}, {'model.head.scale': 50.0}))
+        assert changes(trained, now) == ['head.scale 20.0 -> 50.0']
+        assert changes(trained, load_config('dualcoop_rn101_voc_p0.1', {'model.head.scale': 20.0})) == []
+
     def test_it_is_a_note(self):
         trained, now = (load_config('sarlp_r18_digits_p0.1', {'model.head.encoder.num_heads': n}) for n in (4, 2))
         assert changes_since_training({'cfg': trained.pretty_text}, now).kind == 'note'

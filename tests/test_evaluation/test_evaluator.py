@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
+from mmpretrain.structures import DataSample
 
 from sarlp.errors import UserError
 from sarlp.evaluation.evaluator import CheckedEvaluator
@@ -59,3 +60,28 @@ def test_the_table_shows_them():
     shown = format_table({'mAP': 50.0, 'hamming': 42.1875, 'by_class': [1.0, 2.0]})
     assert [line.split() for line in shown.splitlines() if 'hamming' in line] == [['hamming', '42.19']]
     assert 'by_class' not in shown
+
+
+class Rounding(Mine):
+    """Rounds what it is given in place."""
+
+    def process(self, data_batch, data_samples):
+        for sample in data_samples:
+            sample['pred_score'][:] = sample['pred_score'].round()
+            sample['gt_score'].clamp_(min=0)
+
+
+class Keeping(Mine):
+    def process(self, data_batch, data_samples):
+        (sample,) = data_samples
+        self.given = {name: sample[name].tolist() for name in ('pred_score', 'gt_score')}
+        super().process(data_batch, data_samples)
+
+
+def test_what_a_metric_rounds_in_place_is_whole_for_the_next():
+    scores, labels = torch.tensor([0.3, 0.6]), torch.tensor([-1.0, 1.0])
+    sample = DataSample().set_pred_score(scores.clone()).set_gt_score(labels.clone())
+    evaluator = CheckedEvaluator([Rounding({}, prefix='a'), Keeping({}, prefix='b')])
+    evaluator.process([sample], None)
+    assert evaluator.evaluate(1) == {'b/pred_score': scores.tolist(), 'b/gt_score': labels.tolist()}
+    assert torch.equal(sample.pred_score, scores)

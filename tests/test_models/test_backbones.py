@@ -14,11 +14,12 @@ from torch import nn
 
 from sarlp.engine import load_config
 from sarlp.engine.build import set_num_classes
-from sarlp.errors import UserError
+from sarlp.errors import GraveWarning, UserError
 from sarlp.inference import prepare_for_inference
 from sarlp.inference.maps import _Logits
 from sarlp.inference.onnx.graph import Deployed, to_onnx
 from sarlp.models.fold import fold_batch_norm
+from sarlp.models.frozen import freeze
 from sarlp.models.network import Network, measure
 from sarlp.models.normalization import Normalization
 from sarlp.registry import MODELS
@@ -51,6 +52,12 @@ def timm(name):
     return dict(type='mmpretrain.TIMMBackbone', model_name=name, features_only=True, out_indices=(-1,), **vit)
 
 
+def timm_swin():
+    """Gives its channels last."""
+    sizes = dict(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1), strict_img_size=False)
+    return timm('swin_tiny_patch4_window7_224') | sizes
+
+
 def transformers(name, **options):
     return dict(type='TransformersBackbone', config=TRANSFORMERS[name][0], **options)
 
@@ -65,6 +72,7 @@ def concat(*backbones):
 
 ALL = [
     *(pytest.param(timm(name), id=name) for name in MINIATURES),
+    pytest.param(timm_swin(), id='timm swin'),
     *(pytest.param(transformers(name), id=name) for name in TRANSFORMERS),
     pytest.param(transformers('vit', image_token=True), id='vit, image token'),
     *(pytest.param(torchvision(name), id=name) for name in TORCHVISION),
@@ -96,6 +104,71 @@ def test_width_and_stride_are_asked_of_the_backbone(name):
     assert outputs['token_scores'].shape == (2, 6, CLASSES)
     with pytest.raises(UserError, match=f'a multiple of {side} '):
         model(torch.randn(1, 3, 3 * side + 1, 2 * side))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('height, width', [(224, 224), (64, 96)])
+def test_channels_that_come_last(height, width):
+    model = build(timm_swin()).eval()
+    info = model.backbone.timm_model.feature_info
+    assert (model.head.in_channels, model.network.size_divisor) == (info.channels()[-1], info.reduction()[-1])
+    images = torch.randn(2, 3, height, width)
+    (features,) = model.backbone(images)
+    assert features.shape == (2, height // 32, width // 32, 64)
+    for kept in (False, True):
+        if kept:  # as from a folder of tokens
+            freeze(model.backbone)
+        tokens, grid = model.network.extract_tokens(features if kept else images)
+        assert grid == (height // 32, width // 32)
+        for row in range(grid[0]):
+            for column in range(grid[1]):
+                assert torch.equal(tokens[:, row * grid[1] + column], features[:, row, column])
+
+
+class Gives(nn.Module):
+    """A backbone of one's own that gives what a function makes of its map."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 6, 8, 8)
+        self.what = what
+
+    def forward(self, images):
+        return self.what(self.convolution(images))
+
+
+@pytest.mark.parametrize(
+    'what, named',
+    [
+        (lambda x: x, r'a tensor \(1, 6, \d+, \d+\)'),
+        (lambda x: None, 'NoneType'),
+        (lambda x: {'map': x}, 'dict'),
+        (lambda x: (x.mean((2, 3)),), r'a tuple of \(a tensor \(1, 6\)\)'),
+        (lambda x: (x.flatten(2).mT, x.shape[2:]), r'a tuple of \(a tensor .*, a Size of \(int, int\)\)'),
+    ],
+)
+def test_what_is_no_feature_map(what, named):
+    message = f'Gives must return a tuple whose last entry is a feature map.*it returned {named}'
+    with pytest.raises(UserError, match=message):
+        measure(Gives(what))
+    head = MODELS.build(dict(type='BaselineHead', num_classes=CLASSES, in_channels=6))
+    with pytest.raises(UserError, match=message):
+        Network(Gives(what), head, 8)(torch.randn(1, 3, 40, 16))
+
+
+def test_a_backbone_without_a_gradient_is_told():
+    head = MODELS.build(dict(type='BaselineHead', num_classes=CLASSES, in_channels=6))
+    network = Network(Gives(lambda x: (x.detach(),)), head, 8)
+    with pytest.warns(GraveWarning, match=r'Gives gives features without a gradient.*model.frozen_backbone=True'):
+        network(torch.randn(1, 3, 40, 16))
+    network.backbone.requires_grad_(False)
+    network(torch.randn(1, 3, 40, 16))  # warnings are errors here
+
+
+@pytest.mark.parametrize('images', [torch.zeros(1, 3, 16, 16, dtype=torch.uint8), torch.zeros(1, 16, 16, 3)])
+def test_images_as_no_preprocessor_should_give_them(images):
+    with pytest.raises(UserError, match=r'expected normalised float32 \(B, 3, h, w\).*model.data_preprocessor'):
+        build(timm('test_resnet'))(images)
 
 
 @pytest.mark.parametrize('backbone', ALL)
@@ -224,11 +297,11 @@ class TestConcat:
 def test_order_of_the_tokens_is_row_by_row(name):
     """A change of the pixels of one place shows there most."""
     stride = TRANSFORMERS[name][2]
-    backbone = build(transformers(name)).eval().backbone
+    network = build(transformers(name)).eval().network
     images = torch.randn(1, 3, 3 * stride, 5 * stride)
     changed = images.clone()
     changed[:, :, stride : 2 * stride, 3 * stride : 4 * stride] += 9  # row 1, column 3
-    before, after = (Network(backbone, nn.Identity(), stride).extract_tokens(x)[0] for x in (images, changed))
+    before, after = (network.extract_tokens(x)[0] for x in (images, changed))
     assert (after - before).norm(dim=2).argmax() == 1 * 5 + 3
 
 

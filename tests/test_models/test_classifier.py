@@ -141,6 +141,10 @@ class TestMessages:
         with pytest.raises(ValueError, match='BaselineHead: num_classes must be a positive integer, got None'):
             MODELS.build(dict(type='BaselineHead', num_classes=None, in_channels=8))
 
+    def test_labels_that_the_preprocessor_dropped(self, inputs):
+        with pytest.raises(UserError, match=r"without labels .*data_samples=data\['data_samples'\]"):
+            build()(inputs, None, mode='loss')
+
     def test_wrong_width(self, inputs):
         model = build('baseline_r18_narrow', in_channels=32)
         with pytest.raises(ValueError, match=r'BaselineHead expects tokens \(B, 5 \* 7, 32\), got \(3, 35, 64\)'):

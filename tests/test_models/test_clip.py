@@ -74,6 +74,18 @@ def test_first_token_on_the_native_grid_is_the_image_embedding_of_clip():
     assert torch.allclose(tokens[:, 0], backbone.visual(images), atol=1e-6)
 
 
+@pytest.mark.parametrize('width, heads', [(64, 32), (80, 40), (96, 48)])
+def test_heads_of_the_pool_are_those_of_clip(width, heads):
+    """RN101, RN50x4 and RN50x16 by open_clip's own configs, which the weights do not tell apart."""
+    from open_clip import get_model_config
+
+    names = {64: 'RN101', 80: 'RN50x4', 96: 'RN50x16'}
+    vision = get_model_config(names[width])['vision_cfg']
+    assert (vision['width'], vision['width'] * 32 // vision.get('head_width', 64)) == (width, heads)
+    backbone = MODELS.build(dict(type='CLIPResNet', layers=(1, 1, 1, 1), width=width, image_size=64))
+    assert backbone.visual.attnpool.num_heads == heads
+
+
 @torch.no_grad()
 @pytest.mark.parametrize('height, width', [(32, 32), (64, 64), (96, 160), (160, 96)])
 def test_image_sizes(height, width):

@@ -50,6 +50,18 @@ def test_adapters_sit_on_the_targets_and_the_rest_is_frozen():
     assert not any(name.endswith('.bias') for name in trained)
 
 
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(trained='attnpool.positional_embedding'), r"write \['attnpool.positional_embedding'\]"),
+        (dict(alpha=0), 'lora.alpha must be above 0, got 0'),
+    ],
+)
+def test_options_that_would_train_nothing(options, message):
+    with pytest.raises(UserError, match=message):
+        make_backbone(lora=LORA | options)
+
+
 @pytest.mark.parametrize('side, used', [(64, POOL), (96, ('v_proj', 'c_proj'))])
 def test_pool_adapters_take_effect(side, used):
     backbone = make_backbone().eval()

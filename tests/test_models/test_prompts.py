@@ -127,6 +127,15 @@ def test_the_loss_of_the_files():
     assert MODELS.build(load_config('dualcoop_rn101_coco_p0.5', options).model.method.loss).loss_weight == 0.03
 
 
+def test_heads_of_the_text_encoder_are_those_of_clip():
+    """As open_clip's config of RN50x4 says, whose encoder is wider than that of RN101."""
+    from open_clip import get_model_config
+
+    text = get_model_config('RN50x4')['text_cfg']
+    tower = PromptEncoder(WORDS, 4, DIM, width=text['width'], layers=1).tower
+    assert tower.transformer.resblocks[0].attn.num_heads == text['heads'] == 10
+
+
 class TestVectors:
     """What is saved and deployed is what the text encoder makes of the context, without the text encoder."""
 

@@ -352,6 +352,7 @@ class TestPackMultiLabel:
     @pytest.mark.parametrize(
         ('image', 'told'),
         [
+            (np.zeros((3, 13, 11), np.uint8), r'a\.jpg: expected an image .* got the shape \(3, 13, 11\);'),
             (np.zeros((13, 11), np.uint8), r'a\.jpg: expected an image \(height, width, 3\) at the end.* \(13, 11\);'),
             ([np.zeros((13, 11, 3), np.uint8)] * 5, 'got list; look for the transform'),
             (None, 'got NoneType'),
