@@ -5,6 +5,10 @@ set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,3s/^# //p' "$0" >&2; exit 2; }
 config=$1 gpus=$2
 shift 2
+[[ $gpus =~ ^([1-9][0-9]*|gpu|cpu|auto)$ ]] || {
+    echo "error: expected CONFIG GPUS, of which GPUS is a number of processes, got '$gpus'" >&2
+    exit 2
+}
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # what torchrun sets, with a warning
 exec python -m torch.distributed.run --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}" --nproc_per_node="$gpus" \

@@ -55,6 +55,14 @@ def test_a_broken_loss_of_one_rank_is_learnt_from_by_none(tmp_path, distributed_
     )
 
 
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])
+def test_what_is_no_number_of_processes(script, repository):
+    words = ['c.py', 'c.pth', '--work-dir'] if script == 'dist_test.sh' else ['2', 'c.py']
+    done = subprocess.run(['bash', repository / 'tools' / script, *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"of which GPUS is a number of processes, got '{words[-1]}'\n")
+
+
 def test_a_rank_that_dies_ends_the_others(make_config, tmp_path, distributed_env, repository):
     """Killed in training, without a word: the run ends within the minute and says which rank it was."""
     cfg = make_config(**{'work_dir': str(tmp_path / 'work'), 'train_cfg.max_epochs': 1000})
