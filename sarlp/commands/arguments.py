@@ -31,10 +31,16 @@ def default_of(where: str, function: str, argument: str) -> Any:
         return ast.literal_eval(fields[argument])  # type: ignore[arg-type]  # one that has a default
     names = [given.arg for given in found.args.args][-len(found.args.defaults) :]
     value = found.args.defaults[names.index(argument)]
-    if isinstance(value, ast.Name):
-        (value,) = (
-            node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == value.id
-        )
+    return _constant(body, value.id) if isinstance(value, ast.Name) else ast.literal_eval(value)
+
+
+def constant_of(where: str, name: str) -> Any:
+    """A constant of a file of the package, read as :func:`default_of` reads."""
+    return _constant(ast.parse((Path(__file__).parents[1] / where).read_text('utf-8')).body, name)
+
+
+def _constant(body: list[ast.stmt], name: str) -> Any:
+    (value,) = (node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name)
     return ast.literal_eval(value)
 
 

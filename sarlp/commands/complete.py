@@ -12,11 +12,14 @@ same command goes on.
 import argparse
 from functools import partial
 
-from sarlp.commands.arguments import add_cfg_options, add_device, add_label_options, default_of, new_parser
+from sarlp.commands.arguments import add_cfg_options, add_device, add_label_options, constant_of, default_of, new_parser
 
 
 def parse_args() -> argparse.Namespace:
     default = partial(default_of, 'apps/spreadsheet_completion/run.py', 'complete')
+    many, fewer, few = (
+        constant_of('apps/spreadsheet_completion/run.py', one) for one in ('FOLDS', 'FEWER_FOLDS', 'FEW')
+    )
     # options that are not given stay unset, so that the library's defaults hold
     parser = new_parser('complete', __doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
@@ -29,7 +32,12 @@ def parse_args() -> argparse.Namespace:
         metavar='P',
         help=f'of what is filled in as yes, in [0.5, 1); default: {default("precision")}',
     )
-    add('--folds', type=int, metavar='K', help=f'number of models that complete; default: {default("folds")}')
+    add(
+        '--folds',
+        type=int,
+        metavar='K',
+        help=f'number of models that complete; default: {many}, of more than {few:,} photographs {fewer}',
+    )
     add('--config', help="what is trained, a config for one's own data; default: by what is on this machine")
     add_device(parser)
     add_cfg_options(parser)

@@ -37,6 +37,9 @@ from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.registry import TRANSFORMS
 from sarlp.transforms import BadImageError
 
+FOLDS = 10
+FEWER_FOLDS = 5
+FEW = 2000  # photographs, up to which the models of ten folds take some minutes
 _PARTS = {
     'labels': 'labels of the spreadsheet were edited, or are read otherwise',
     'images': 'other photographs',
@@ -53,7 +56,7 @@ def complete(
     photos: str | os.PathLike,
     out: str | os.PathLike | None = None,
     precision: float = 0.9,
-    folds: int = 5,
+    folds: int | None = None,
     config: str | os.PathLike | None = None,
     cfg_options: Mapping[str, Any] | Sequence[str] | None = None,
     device: str | torch.device = AUTO,
@@ -74,7 +77,9 @@ def complete(
         photos: folder of the images, to which the paths in it are relative.
         out: folder for all that is written; None for ``<labels>_completed`` beside the spreadsheet.
         precision: of what is filled in as yes, and least probability of each no; in [0.5, 1).
-        folds: number of models that complete, at least 2.
+        folds: number of models that complete, at least 2. None takes :data:`FOLDS` of up to :data:`FEW` photographs,
+            since of few labels a tenth less teaches more than a fifth less; of more, or where these would leave a fold
+            without any, :data:`FEWER_FOLDS`.
         config: what is trained, a config for one's own data by name or file; None chooses one by what is on the
             machine.
         cfg_options: changes to it, as :func:`~sarlp.engine.options.read_options` takes them.
@@ -90,7 +95,7 @@ def complete(
             no backbone, or a file would be replaced that was not written here. Nothing is written then.
     """
     check_precision(precision)
-    if folds < 2:
+    if folds is not None and folds < 2:
         raise UserError(f'folds must be at least 2, got {folds}')
     labels = Path(labels)
     folder = CompletionFolder(labels.with_name(f'{labels.stem}_completed') if out is None else out)
@@ -98,7 +103,7 @@ def complete(
     read = read_csv_labels(labels, photos, on_conflict, allow_missing, include_unlabelled, near_duplicates, **form)
     observed = np.stack([*read.labels.values()])
     print(f'{read.describe()}\n{format_summary(read, observed)}', flush=True)
-    _check_folds(read, folds)
+    folds = _number_of_folds(read, folds)
     lacking = [word for word, code in (('yes', POSITIVE), ('no', NEGATIVE)) if (observed == code).sum() < LEAST]
     require_enough(observed, f'fill in more cells with {" and with ".join(lacking)}')
     if not (observed == UNKNOWN).any():
@@ -167,15 +172,22 @@ def _commands(config: str, given: Mapping[str, Any], model: Path, completion: Co
     return {'review': shlex.join(['sarlp', 'review', recovered]), 'predict': shlex.join(predict)}
 
 
-def _check_folds(read: ReadLabels, number: int) -> None:
-    """See that each fold has images, before any is trained."""
-    folds = {fold_of(read.groups.get(image, image), number) for image in read.labels}
-    if len(folds) < number:
+def _number_of_folds(read: ReadLabels, asked: int | None) -> int:
+    """How many there are; each has images, which is seen to before any is trained."""
+
+    def has_empty(number: int) -> bool:
+        return len({fold_of(read.groups.get(image, image), number) for image in read.labels}) < number
+
+    number = asked
+    if number is None:
+        number = FOLDS if len(read.labels) <= FEW and not has_empty(FOLDS) else FEWER_FOLDS
+    if has_empty(number):
         together = len(set(read.groups.values())) + len(read.labels) - len(read.groups)
         raise UserError(
             f'{read.csv}: {len(read.labels):,} images in {together:,} groups leave some of {number} folds without any; '
             'choose fewer by --folds, or add photographs'
         )
+    return number
 
 
 def _check_images(cfg: Config, read: ReadLabels) -> None:

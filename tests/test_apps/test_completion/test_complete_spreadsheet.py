@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import openpyxl
@@ -22,7 +23,9 @@ from sarlp.apps.completion import folds, read_recovered, scoring
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheet_completion import backbones, complete
 from sarlp.apps.spreadsheet_completion.folder import LOCK, CompletionFolder
+from sarlp.apps.spreadsheet_completion.run import FEW, _number_of_folds
 from sarlp.commands import main
+from sarlp.datasets.multilabel import fold_of
 from sarlp.errors import UserError
 from sarlp.evaluation import thresholds
 
@@ -545,6 +548,20 @@ def test_other_names_in_the_same_file_are_another_input(run, scenes, tmp_path, m
         with pytest.raises(KeyboardInterrupt):
             run(labels, class_names=names)
     assert asked[0] == asked[1] != asked[2]
+
+
+def test_how_many_folds_there_are():
+    def number(images, asked=None, groups=None):
+        read = SimpleNamespace(labels=dict.fromkeys(images), groups=groups or {}, csv='labels.csv')
+        return _number_of_folds(read, asked)
+
+    many = [f'{n}.jpg' for n in range(FEW + 1)]
+    assert number(many) == 5 and number(many[:-1]) == 10 and number(many, 7) == 7 == number(many[:-1], 7)
+    one_a_fold = {fold_of(name, 5): name for name in many[:FEW]}  # of ten, at least five are without
+    patients = {name: one_a_fold[fold_of(name, 5)] for name in many[:97]}
+    assert number(many[:97], groups=patients) == 5
+    with pytest.raises(UserError, match='97 images in 5 groups leave some of 10 folds without any; choose fewer'):
+        number(many[:97], 10, patients)
 
 
 def test_the_time_left_is_of_the_last_model_too(monkeypatch, tmp_path):
