@@ -74,14 +74,13 @@ def score_out_of_fold(
 
 def _left(taken: Sequence[float], index: int, number: int, whole_after: bool, keeps_tokens: bool) -> str:
     """What to say of the time that is left before a fold, by the seconds that others took: by the last, since the first
-    also make the tokens that are kept, so that of the first alone only a bound is known."""
-    if not taken:
+    also make the tokens that are kept, so that nothing is known by the first alone."""
+    if not taken or keeps_tokens and len(taken) == 1:
         return ''
     of_all = number / (number - 1) if whole_after else 0  # all images are so many times the rest of a fold
     models = number - index + of_all
     what = 'the folds and the model of all images' if whole_after else 'the folds'
-    bound = 'less than ' if keeps_tokens and len(taken) == 1 else ''
-    return f', {bound}{timedelta(seconds=round(taken[-1] * models))} left for {what}'
+    return f', {timedelta(seconds=round(taken[-1] * models))} left for {what}'
 
 
 def train_to_the_end(cfg: Config, dataset: Mapping, images: str, work_dir: Path, name: str, more: str = '') -> Path:
