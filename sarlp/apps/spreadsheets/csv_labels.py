@@ -192,10 +192,8 @@ def convert_csv_labels(
         AnnotationError: the file or the folder is not as it must be.
     """
     if val_fraction is not None and not 0 < val_fraction < 1:
-        raise AnnotationError(
-            f'expected the fraction of images to test on in (0, 1), found {val_fraction}. To choose them one by one, '
-            'give the file a column "split" of train and test.'
-        )
+        advice = 'a column "split" of train and test chooses them one by one'
+        raise AnnotationError(f'expected the fraction to test on in (0, 1), found {val_fraction}; {advice}.')
     read = read_csv_labels(csv, img_root, on_conflict, allow_missing, include_unlabelled, near_duplicates, **form)
     if val_fraction is not None and read.splits:
         raise AnnotationError(
