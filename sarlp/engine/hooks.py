@@ -108,19 +108,16 @@ class DataCheckHook(Hook):
     def _report_revealed(runner, samples) -> None:
         """Labels that became known between the data set and the model: mostly -1 that was made 0 by the way."""
         train = runner.train_dataloader.dataset
-        observed = {
-            leaf.first_index + number: (leaf, number)
-            for leaf in getattr(train, 'leaves', [train])
-            for number in range(len(leaf))
-        }
+        leaves = getattr(train, 'leaves', [train])
         count, images = 0, []
         for sample in samples:
-            if sample.get('index') in observed:
-                leaf, number = observed[sample.index]
-                _, labels, _, _ = leaf.get_labels(number)
+            index = sample.get('index', -1)
+            leaf = next((one for one in leaves if 0 <= index - one.first_index < len(one)), None)
+            if leaf is not None:
+                _, labels, _, _ = leaf.get_labels(index - leaf.first_index)
                 revealed = int(((sample.gt_score.cpu().numpy() != UNKNOWN) & (labels == UNKNOWN)).sum())
                 count += revealed
-                images += [leaf.image_id(number)] * (revealed > 0)
+                images += [leaf.image_id(index - leaf.first_index)] * (revealed > 0)
         if count:
             runner.logger.warning(
                 f'{count} labels of the first batch are learnt as known that the data set has as unknown, such as of '
