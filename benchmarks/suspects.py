@@ -21,9 +21,9 @@ from mmengine.config import Config
 from sklearn.metrics import average_precision_score
 
 from sarlp.apps.completion import Completion, complete_labels
-from sarlp.apps.completion.folds import train_to_the_end
 from sarlp.apps.completion.scoring import score
 from sarlp.apps.completion.suspects import doubts
+from sarlp.apps.completion.training import train_to_the_end
 from sarlp.commands.friendly import friendly_errors
 from sarlp.datasets.annotation import dump_annotation, labels_of, load_annotation
 from sarlp.datasets.nesting import annotation_path, digest_of_images, leaves

@@ -1,7 +1,9 @@
 """Errors that whoever runs sarlp can act upon."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 _LISTED = 10  # how many of many offenders a message names
@@ -20,6 +22,25 @@ class UserValueError(UserError, ValueError):
 
 class GraveWarning(UserWarning):
     """What is hardly ever meant; tools show it as ``warning: message``, and a plain UserWarning as a note."""
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Within, a warning for a person is shown without its place in the code: as a note, or as a grave one."""
+    before = warnings.formatwarning
+
+    def plain(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if category not in (UserWarning, GraveWarning):
+            return before(message, category, filename, lineno, line)
+        return f'{"note" if category is UserWarning else "warning"}: {message}\n'
+
+    warnings.formatwarning = plain
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from sarlp.apps.sweep_processes import Processes
+from sarlp.apps.processes import Processes
 from sarlp.engine.config_changes import bears_on_test, bears_on_training
 from sarlp.engine.run_options import is_seed
 from sarlp.engine.run_record import checkpoints_in

@@ -66,6 +66,17 @@ def add_device(parser: argparse.ArgumentParser, of: str = '') -> None:
     )
 
 
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--processes',
+        type=int,
+        default=None,
+        metavar='N',
+        help='with heads on kept tokens and a CPU: folds that are trained at a time, each on one core; each takes half '
+        'a gigabyte; default: one for each core',
+    )
+
+
 def add_launcher(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--launcher',

@@ -12,7 +12,15 @@ same command goes on.
 import argparse
 from functools import partial
 
-from sarlp.commands.arguments import add_cfg_options, add_device, add_label_options, constant_of, default_of, new_parser
+from sarlp.commands.arguments import (
+    add_cfg_options,
+    add_device,
+    add_label_options,
+    add_processes,
+    constant_of,
+    default_of,
+    new_parser,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,6 +48,7 @@ def parse_args() -> argparse.Namespace:
     )
     add('--config', help="what is trained, a config for one's own data; default: by what is on this machine")
     add_device(parser)
+    add_processes(parser)
     add_cfg_options(parser)
     add_label_options(parser, default('near_duplicates'))
     return parser.parse_args()

@@ -4,10 +4,9 @@ import contextlib
 import errno
 import gc
 import sys
-import warnings
 from collections.abc import Iterator
 
-from sarlp.errors import GraveWarning, UserError
+from sarlp.errors import UserError, plain_warnings
 
 
 @contextlib.contextmanager
@@ -21,19 +20,9 @@ def friendly_errors() -> Iterator[None]:
     if not gc.isenabled():  # by sarlp.commands.main
         gc.freeze()
         gc.enable()
-    before = warnings.formatwarning
-
-    def note(
-        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
-    ) -> str:
-        # what is said to a person needs no place in the code
-        if category not in (UserWarning, GraveWarning):
-            return before(message, category, filename, lineno, line)
-        return f'{"note" if category is UserWarning else "warning"}: {message}\n'
-
-    warnings.formatwarning = note
     try:
-        yield
+        with plain_warnings():
+            yield
     except (UserError, OSError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         print(f'error: {error}{". The disk is full: make room, then start again" if full else ""}', file=sys.stderr)
@@ -41,5 +30,3 @@ def friendly_errors() -> Iterator[None]:
     except KeyboardInterrupt as stop:
         print(': '.join(['interrupted', *map(str, stop.args)]), file=sys.stderr)
         sys.exit(130)
-    finally:
-        warnings.formatwarning = before

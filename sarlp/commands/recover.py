@@ -11,7 +11,14 @@ the spreadsheet, if the data set came from one; and recovered.json, the record t
 import argparse
 from functools import partial
 
-from sarlp.commands.arguments import add_cfg_options, add_config, add_device, default_of, new_parser
+from sarlp.commands.arguments import (
+    add_cfg_options,
+    add_config,
+    add_device,
+    add_processes,
+    default_of,
+    new_parser,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,6 +59,7 @@ def parse_args() -> argparse.Namespace:
         '--truth', metavar='FILE', help='complete labels to measure against: an annotation file or a spreadsheet'
     )
     add_device(parser)
+    add_processes(parser)
     add_cfg_options(parser)
     return parser.parse_args()
 

@@ -28,7 +28,7 @@ class _Floating:
 
     def __init__(self, module: nn.Module):
         self.module = module
-        parts = list(module.modules())
+        parts = list(_unfrozen(module))
         self._children = [(part._modules, dict(part._modules)) for part in parts]
         self._holders = [holder for part in parts for holder in (part._parameters, part._buffers)]
         self._held = sum(map(len, self._holders))
@@ -50,6 +50,14 @@ class _Floating:
 
     def __call__(self) -> list[Tensor]:
         return [holder[name] for holder, name in self._places]
+
+
+def _unfrozen(module: nn.Module) -> Iterator[nn.Module]:
+    """A module and all its parts, but for what is in frozen ones: a pretrained network has hundreds."""
+    yield module
+    if not isinstance(module, Frozen):
+        for part in module.children():
+            yield from _unfrozen(part)
 
 
 def _places(module: nn.Module, kind: str) -> Iterator[tuple[dict, str]]:
@@ -143,6 +151,15 @@ class EMAFromStartHook(EMAHook):
             super().before_train(runner)
         if self.ema_model.steps == 0:
             self.ema_model.update_parameters(self.src_model)  # the first update copies
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Frozen parts are the same in both states, and :func:`torch.save` writes a tensor of both once."""
+        super().before_save_checkpoint(runner, checkpoint)
+        state, average = checkpoint['state_dict'], checkpoint['ema_state_dict']
+        for place, part in self.src_model.named_modules():
+            if isinstance(part, Frozen):
+                for name in part.state_dict(prefix=f'{place}.'):
+                    average[f'module.{name}'] = state[name]
 
     def after_train_epoch(self, runner) -> None:
         """Average the ranks' BatchNorm statistics, so that all evaluate, and rank 0 saves, the same model."""

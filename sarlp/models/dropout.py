@@ -26,5 +26,5 @@ class Dropout(nn.Dropout):
             return super().forward(values)
         draws = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         numbers = draws.view(torch.int16)[: values.numel()].view(values.shape)  # from -2^15 on, each as likely
-        kept = (numbers >= dropped - _STEPS // 2).to(values.dtype)
+        kept = numbers.ge_(dropped - _STEPS // 2).to(values.dtype)  # bool would take three times as long to turn
         return values * kept.mul_(_STEPS / (_STEPS - dropped))

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 import sarlp.apps.sweep as sweep
+from sarlp.apps.processes import Processes
 from sarlp.apps.sweep import Run, execute, plan
-from sarlp.apps.sweep_processes import Processes
 from sarlp.commands.sweep import parse_args
 from sarlp.engine import load_config
 from sarlp.errors import UserError

@@ -72,6 +72,7 @@ class Completion:
         held_out: number of known labels that probabilities and thresholds rest on.
         files: ``'recovered'``, ``'suspects'``, ``'record'``, and of
             :func:`~sarlp.apps.completion.writing.write_completed`.
+        model: checkpoint of a model of all images, where one was asked for.
     """
 
     record: Record
@@ -82,6 +83,7 @@ class Completion:
     not_judged: int
     held_out: int
     files: Mapping[str, Path]
+    model: Path | None
 
 
 def complete_labels(
@@ -96,7 +98,8 @@ def complete_labels(
     truth: str | os.PathLike | None = None,
     cfg_options: Mapping[str, Any] | Sequence[str] | None = None,
     device: str | torch.device = AUTO,
-    whole_after: bool = False,
+    model_dir: Path | None = None,
+    processes: int | None = 1,
 ) -> Completion:
     """Complete the labels of a data set, and write them.
 
@@ -119,8 +122,10 @@ def complete_labels(
             None takes what a label mask hides, if the config has one.
         cfg_options: changes to the config, as :func:`~sarlp.engine.options.read_options` takes them.
         device: of :func:`~sarlp.engine.devices.choose_device`, for scoring.
-        whole_after: with ``folds``, whether the caller then trains a model of all images, for the time that is said to
-            be left.
+        model_dir: with ``folds``, work directory of one model more, of all images; None for none.
+        processes: with ``folds``, how many are trained at a time, see
+            :func:`~sarlp.apps.completion.folds.score_out_of_fold`. With more than one, what a script does has to stand
+            below ``if __name__ == '__main__':``, since each process reads the script.
 
     Raises:
         UserError: an argument is out of range, a file does not fit, too few labels are known, or a file would be
@@ -133,6 +138,7 @@ def complete_labels(
         raise UserError(f'the probability of a suspect must be in [0, 0.5), got {suspect}')
     if (folds is None) == (checkpoint is None):
         raise UserError('give a checkpoint, or a number of folds, which train models of their own; not both')
+    check_processes(processes)
     if folds is not None and (folds < 2 or split == 'test'):
         raise UserError(f'folds must be at least 2, and complete the split train or all; got {folds} and {split!r}')
     out = Path(out)
@@ -157,7 +163,7 @@ def complete_labels(
         require_test_loader(cfg)
         model = init_model(cfg.copy(), checkpoint, device)
         classes = model.classes
-        checkpoints, origin = [Path(checkpoint)], origin_of(model.meta)
+        checkpoints, origin, model_of_all = [Path(checkpoint)], origin_of(model.meta), None
         unseen = datasets.get('test') or cfg.test_dataloader.dataset
         _require_unseen(cfg, checkpoint, model.meta, unseen)
         by_split = {name: score(model, loader_for_testing(cfg, datasets[name]), name) for name in datasets}
@@ -169,7 +175,9 @@ def complete_labels(
         folder = folds_dir(out)
         dataset = _union(datasets, folder) if len(datasets) > 1 else datasets['train']
         classes = classes_of(dataset)
-        scored, checkpoints = score_out_of_fold(cfg, dataset, folds, folder, device, whole_after=whole_after)
+        scored, checkpoints, model_of_all = score_out_of_fold(
+            cfg, dataset, folds, folder, device, model_dir=model_dir, processes=processes
+        )
         held_out = scored
         origin = origin_of(read_checkpoint(checkpoints[0])['meta'])._replace(model='')
         images = {'all': scored.image_ids}
@@ -224,6 +232,7 @@ def complete_labels(
         int((~unknown & ~judged).sum()),
         int((held_out.observed != UNKNOWN).sum()),
         files,
+        model_of_all,
     )
 
 
@@ -244,6 +253,12 @@ def check_precision(precision: float) -> None:
     """Raises: UserError, it is no precision to ask for."""
     if not 0.5 <= precision < 1:
         raise UserError(f'the precision must be in [0.5, 1), got {precision}')
+
+
+def check_processes(processes: int | None) -> None:
+    """Raises: UserError, it is no number of them."""
+    if processes is not None and processes < 1:
+        raise UserError(f'the number of processes must be at least 1, got {processes}')
 
 
 def folds_dir(out: Path) -> Path:

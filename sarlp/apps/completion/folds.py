@@ -1,28 +1,113 @@
 """Out-of-fold scores: every image is scored by a model that was trained without it."""
 
-import copy
-import hashlib
-import json
+import contextlib
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.utils import import_modules_from_strings
 
 from sarlp.apps.completion.scoring import Scored, score, stack
-from sarlp.datasets.nesting import annotation_paths, digest_of_images, leaves, with_options
-from sarlp.engine import build_runner
-from sarlp.engine.custom import LOADERS
+from sarlp.apps.completion.training import FINISHED, train_to_the_end
+from sarlp.apps.processes import Processes
+from sarlp.datasets.nesting import digest_of_images, with_options
+from sarlp.engine import MultiLabelRunner
+from sarlp.engine.devices import use_device
+from sarlp.engine.kept_tokens import keep_tokens
 from sarlp.engine.terminal import brief
-from sarlp.engine.testing import loader_for_testing, pipeline_for_testing
-from sarlp.errors import UserError
+from sarlp.engine.testing import loader_for_testing
 from sarlp.inference import init_model
-from sarlp.io.files import atomic_write
-from sarlp.io.json_file import read_json
 
-FINISHED = 'finished.json'
+MODEL = 'model'  # of all images, on the terminal
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """What a fold is trained and scored of; see :func:`score_out_of_fold`."""
+
+    cfg: Config
+    dataset: Mapping
+    number: int
+    folder: Path
+    device: torch.device
+    seed: int
+    images: str
+    model_dir: Path | None
+
+    def name(self, index: int) -> str:
+        return f'fold {index + 1} of {self.number}'
+
+    def part(self, index: int, part: str) -> Mapping:
+        return with_options(self.dataset, fold=dict(index=index, number=self.number, seed=self.seed, part=part))
+
+    def work_dir(self, index: int) -> Path:
+        return self.folder / f'fold{index}'
+
+    def is_trained(self, index: int) -> bool:
+        return (self.work_dir(index) / FINISHED).is_file()
+
+    def do(self, index: int, left: str = '') -> tuple[Scored, Path]:
+        """Train without a fold, and score it; returns the checkpoint, too."""
+        cfg, name = self.cfg, self.name(index)
+        checkpoint = train_to_the_end(cfg, self.part(index, 'rest'), self.images, self.work_dir(index), name, left)
+        with brief(name):
+            model = init_model(cfg.copy(), checkpoint, self.device)
+            return score(model, loader_for_testing(cfg, self.part(index, 'fold')), name), checkpoint
+
+    def train_on_all(self) -> Path | None:
+        """The checkpoint of the model of all images, where one is wanted."""
+        if self.model_dir is None:
+            return None
+        return train_to_the_end(self.cfg, self.dataset, self.images, self.model_dir, MODEL)
+
+    def keep_all_tokens(self, checkpoint: Path) -> None:
+        """See that no token is to be made while several processes train, each of which would make it."""
+        with brief('tokens of all images'):
+            model = init_model(self.cfg.copy(), checkpoint, self.device)
+            loader = MultiLabelRunner.build_dataloader({**self.cfg.train_dataloader, 'dataset': self.dataset}, seed=0)
+            keep_tokens(model, self.cfg, [loader], lambda line: print(line, flush=True))
+
+
+@dataclass
+class _Clock:
+    """What to say of the time that is left, by the seconds that other folds took.
+
+    Attributes:
+        folds: their number.
+        at_a_time: of them.
+        models_after: how many are trained afterwards, in folds' worth of images.
+    """
+
+    folds: int
+    at_a_time: int
+    models_after: float
+    _taken: list[float] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextlib.contextmanager
+    def running(self, counts: bool) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        if counts:
+            with self._lock:
+                self._taken.append(time.monotonic() - started)
+
+    def left(self, index: int) -> str:
+        """Before the fold ``index`` begins."""
+        with self._lock:
+            if not self._taken:
+                return ''
+            models = (self.folds - index + self.models_after) / self.at_a_time
+            what = 'the folds and the model of all images' if self.models_after else 'the folds'
+            return f', {timedelta(seconds=round(self._taken[-1] * models))} left for {what}'
 
 
 def score_out_of_fold(
@@ -32,8 +117,9 @@ def score_out_of_fold(
     folder: str | Path,
     device: str | torch.device,
     seed: int = 0,
-    whole_after: bool = False,
-) -> tuple[Scored, list[Path]]:
+    model_dir: Path | None = None,
+    processes: int | None = 1,
+) -> tuple[Scored, list[Path], Path | None]:
     """Train a model for each fold of the images, without that fold, and score the fold by it.
 
     No epoch is selected, since that would look at the fold: the last one counts. What is trained already in ``folder``
@@ -46,126 +132,60 @@ def score_out_of_fold(
         folder: for the work directories ``fold0``, ``fold1``, ...
         device: of :func:`~sarlp.engine.devices.choose_device`, for scoring; MMEngine chooses for training.
         seed: of the folds.
-        whole_after: whether a model of all images is trained afterwards, for the time that is said to be left.
+        model_dir: work directory of one model more, of all images; None for none.
+        processes: how many folds at a time, each on one core in a process of its own; None for one a core, of as many
+            as torch takes. That is for heads on kept tokens on a CPU, of which one step has too little to do for
+            several cores; all else is trained fold after fold. The first fold is, too: it makes the tokens.
 
     Returns:
-        The scores, fold by fold, and the checkpoint of each fold.
+        The scores, fold by fold, the checkpoint of each fold, and that of the model of all images.
     """
-    folder = Path(folder)
-    parts, checkpoints = [], []
-    taken: list[float] = []
     images = digest_of_images(dataset)
-    for index in range(number):
-        fold, name = dict(index=index, number=number, seed=seed), f'fold {index + 1} of {number}'
-        rest = with_options(dataset, fold=dict(fold, part='rest'))
-        work_dir = folder / f'fold{index}'
-        left = _left(taken, index, number, whole_after, bool(cfg.get('tokens')))
-        started, before = time.monotonic(), (work_dir / FINISHED).is_file()
-        checkpoint = train_to_the_end(cfg, rest, images, work_dir, name, left)
-        with brief(name):
-            model = init_model(cfg.copy(), checkpoint, device)
-            loader = loader_for_testing(cfg, with_options(dataset, fold=dict(fold, part='fold')))
-            parts.append(score(model, loader, name))
-        checkpoints.append(checkpoint)
-        if not before:
-            taken.append(time.monotonic() - started)
-    return stack(parts), checkpoints
+    folds = _Folds(cfg, dataset, number, Path(folder), torch.device(device), seed, images, model_dir)
+    keeps_tokens = bool(cfg.get('tokens'))
+    at_a_time = torch.get_num_threads() if processes is None else processes
+    if not keeps_tokens or {get_device(), folds.device.type} != {'cpu'}:
+        at_a_time = 1
+    at_a_time = max(1, min(at_a_time, number - 1))
+    clock = _Clock(number, at_a_time, 0 if model_dir is None else number / (number - 1))
+
+    done = []
+    makes_tokens = keeps_tokens
+    for index in range(1 if at_a_time > 1 else number):
+        with clock.running(not makes_tokens and not folds.is_trained(index)):
+            makes_tokens &= folds.is_trained(index)  # the first that is trained does, and says nothing of the others
+            done.append(folds.do(index, clock.left(index)))
+    if at_a_time > 1:
+        folds.keep_all_tokens(done[0][1])
+        print(f'the other folds are trained {at_a_time} at a time, each on one core', flush=True)
+        more, model = _in_processes(folds, at_a_time, clock)
+        done += more
+    else:
+        model = folds.train_on_all()
+    return stack([scored for scored, _ in done]), [checkpoint for _, checkpoint in done], model
 
 
-def _left(taken: Sequence[float], index: int, number: int, whole_after: bool, keeps_tokens: bool) -> str:
-    """What to say of the time that is left before a fold, by the seconds that others took: by the last, since the first
-    also make the tokens that are kept, so that nothing is known by the first alone."""
-    if not taken or keeps_tokens and len(taken) == 1:
-        return ''
-    of_all = number / (number - 1) if whole_after else 0  # all images are so many times the rest of a fold
-    models = number - index + of_all
-    what = 'the folds and the model of all images' if whole_after else 'the folds'
-    return f', {timedelta(seconds=round(taken[-1] * models))} left for {what}'
+def _in_processes(folds: _Folds, at_a_time: int, clock: _Clock) -> tuple[list[tuple[Scored, Path]], Path | None]:
+    """All folds but the first, and the model of all images."""
+    processes = Processes()
+
+    def do(index: int) -> tuple[Scored, Path]:
+        with clock.running(not folds.is_trained(index)):
+            return processes.call(folds.name(index), _on_one_core, folds, folds.do, index, clock.left(index))
+
+    with processes.stopped_with_this_one(), ThreadPoolExecutor(at_a_time) as pool:
+        try:
+            of_folds = pool.map(do, range(1, folds.number))
+            of_all = pool.submit(processes.call, MODEL, _on_one_core, folds, folds.train_on_all)
+            return list(of_folds), of_all.result()
+        except BaseException:
+            processes.stop()
+            raise
 
 
-def train_to_the_end(cfg: Config, dataset: Mapping, images: str, work_dir: Path, name: str, more: str = '') -> Path:
-    """Train on a data set without looking at another: the last epoch counts.
-
-    Args:
-        cfg, dataset: see :func:`score_out_of_fold`.
-        images: what they are, of :func:`~sarlp.datasets.nesting.digest_of_images`.
-        work_dir: if a training in there has ended it is not done again, and one that was cut off goes on.
-        name: in front of each line on the terminal.
-        more: to say when it starts.
-
-    Returns:
-        The checkpoint.
-    """
-    train_cfg = _training(cfg, dataset)
-    checkpoint = _finished(train_cfg, images, work_dir)
-    if checkpoint is not None:
-        print(f'{name}: trained before, {checkpoint}', flush=True)
-        return checkpoint
-    print(f'{name}: training in {work_dir}{more}', flush=True)
-    train_cfg.work_dir = str(work_dir)
-    with brief(name):
-        runner = build_runner(train_cfg)
-        runner.train()
-    checkpoint = work_dir / Path(runner.message_hub.get_info('last_ckpt')).name
-    _finish(work_dir, checkpoint.name)
-    return checkpoint
-
-
-def _training(cfg: Config, dataset: Mapping) -> Config:
-    cfg = copy.deepcopy(cfg)
-    cfg.train_dataloader.dataset = dataset
-    cfg.test_pipeline = copy.deepcopy(pipeline_for_testing(cfg))  # by which the model is used
-    for name in ('val_dataloader', 'val_cfg', 'val_evaluator', 'test_dataloader', 'test_cfg', 'test_evaluator'):
-        cfg[name] = None
-    cfg.train_cfg.pop('val_interval', None)
-    if cfg.default_hooks.get('checkpoint') is None:
-        raise UserError('default_hooks.checkpoint is None, but the models of the folds have to be saved; leave it out')
-    cfg.default_hooks.checkpoint.save_best = None
-    cfg.work_dir = None
-    cfg.resume = 'auto'  # without a checkpoint it starts anew
-    return cfg
-
-
-def digest_of_settings(cfg: Config) -> str:
-    """In hexadecimal digits, of a config but for where data, kept tokens and results lie: of a folder that was moved it
-    is the same. What lies in those places is to be looked at beside it."""
-    cfg = copy.deepcopy(cfg)
-    for name in LOADERS:
-        for leaf in leaves(cfg[name].dataset) if cfg.get(name) else ():
-            for place in ('data_root', 'ann_file', 'data_prefix'):
-                leaf.pop(place, None)
-    values = cfg.to_dict()
-    values['tokens'] = {**(values.get('tokens') or {}), 'dir': None}
-    for place in ('data_root', 'work_dir'):
-        values.pop(place, None)
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _fingerprint(cfg: Config, images: str) -> str:
-    """Of what the weights depend on, wherever it lies."""
-    digest = hashlib.sha256(digest_of_settings(cfg).encode())
-    for file in annotation_paths(cfg.train_dataloader.dataset):
-        digest.update(file.read_bytes())
-    digest.update(images.encode())
-    return digest.hexdigest()
-
-
-def _finished(cfg: Config, images: str, work_dir: Path) -> Path | None:
-    """The checkpoint of a training that has ended; None if there is none, or it was cut off."""
-    mark, started, fingerprint = work_dir / FINISHED, work_dir / 'started.json', _fingerprint(cfg, images)
-    if started.is_file() and read_json(started) != fingerprint:
-        raise UserError(
-            f'{work_dir}: this was trained with another config, on other labels or images, or by an earlier version of '
-            f'sarlp. Remove {work_dir.parent}, or choose another --out'
-        )
-    _write(started, fingerprint)
-    return work_dir / read_json(mark) if mark.is_file() else None
-
-
-def _finish(work_dir: Path, checkpoint: str) -> None:
-    _write(work_dir / FINISHED, checkpoint)
-
-
-def _write(path: Path, content: str) -> None:
-    with atomic_write(path) as file:
-        json.dump(content, file)
+def _on_one_core(folds: _Folds, function: Callable, *arguments: Any) -> Any:
+    torch.set_num_threads(1)
+    use_device(folds.device)
+    if (modules := folds.cfg.get('custom_imports')) is not None:
+        import_modules_from_strings(**modules)
+    return function(*arguments)

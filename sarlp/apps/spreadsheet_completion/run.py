@@ -14,9 +14,9 @@ import torch
 from mmengine.config import Config
 
 from sarlp.apps.completion import Completion, complete_labels
-from sarlp.apps.completion.complete import UNION, check_precision, folds_dir
-from sarlp.apps.completion.folds import digest_of_settings, train_to_the_end
+from sarlp.apps.completion.complete import check_precision, check_processes
 from sarlp.apps.completion.record import write_table
+from sarlp.apps.completion.training import digest_of_settings
 from sarlp.apps.spreadsheet_completion.backbones import Backbone, choose_backbone
 from sarlp.apps.spreadsheet_completion.folder import CompletionFolder
 from sarlp.apps.spreadsheet_completion.report import format_report, format_summary
@@ -25,7 +25,7 @@ from sarlp.apps.spreadsheets.csv_labels import ReadLabels, read_csv_labels, writ
 from sarlp.apps.spreadsheets.label_copies import COPIES_HEADER
 from sarlp.apps.spreadsheets.label_source import write_labels_like_source
 from sarlp.datasets.multilabel import fold_of
-from sarlp.datasets.nesting import digest_of_images, leaves, whole, with_options
+from sarlp.datasets.nesting import leaves
 from sarlp.engine import load_config
 from sarlp.engine.devices import AUTO, describe_device, use_device
 from sarlp.engine.options import read_options
@@ -60,6 +60,7 @@ def complete(
     config: str | os.PathLike | None = None,
     cfg_options: Mapping[str, Any] | Sequence[str] | None = None,
     device: str | torch.device = AUTO,
+    processes: int | None = 1,
     on_conflict: str = 'refuse',
     allow_missing: bool = False,
     include_unlabelled: bool = False,
@@ -84,6 +85,7 @@ def complete(
             machine.
         cfg_options: changes to it, as :func:`~sarlp.engine.options.read_options` takes them.
         device: of :func:`~sarlp.engine.devices.choose_device`.
+        processes: how many folds are trained at a time, see :func:`~sarlp.complete_labels`.
         on_conflict, allow_missing, include_unlabelled, near_duplicates, form: how the spreadsheet is read, see
             :func:`~sarlp.apps.spreadsheets.csv_labels.convert_csv_labels`.
 
@@ -95,6 +97,7 @@ def complete(
             no backbone, or a file would be replaced that was not written here. Nothing is written then.
     """
     check_precision(precision)
+    check_processes(processes)
     if folds is not None and folds < 2:
         raise UserError(f'folds must be at least 2, got {folds}')
     labels = Path(labels)
@@ -145,9 +148,11 @@ def complete(
             folds,
             cfg_options=options,
             device=device,
-            whole_after=True,
+            model_dir=folder.path / 'model',
+            processes=processes,
         )
-        model = _train_on_all(backbone.config, options, completion.files['recovered'])
+        assert completion.model is not None  # it was asked for
+        model = completion.model
         name = f'{labels.stem}_completed{labels.suffix}'
         spreadsheet = folder.write(name, lambda path: _write_spreadsheet(completion, data, path))
         files = {'spreadsheet': spreadsheet, 'report': folder.path / 'report.md', **completion.files}
@@ -217,13 +222,6 @@ def _digest_of_labels(read: ReadLabels) -> str:
 def _keep_tokens(config: str, folder: Path) -> dict[str, str]:
     """Where a config keeps tokens, to keep them in the folder."""
     return {'tokens.dir': str(folder / 'tokens')} if load_config(config).get('tokens') else {}
-
-
-def _train_on_all(config: str, options: Mapping[str, Any], recovered: Path) -> Path:
-    """One model of all photographs and what is known of them; returns its checkpoint."""
-    cfg = load_config(config, options)
-    images = with_options(whole(cfg.train_dataloader.dataset), ann_file=str((folds_dir(recovered) / UNION).absolute()))
-    return train_to_the_end(cfg, images, digest_of_images(images), recovered.with_name('model'), 'model')
 
 
 def _write_spreadsheet(completion: Completion, data: Path, path: Path) -> None:

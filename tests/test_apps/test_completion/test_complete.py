@@ -13,9 +13,9 @@ from mmengine.config import Config
 from scipy.special import expit
 
 from sarlp.apps.completion import Record, complete_labels, read_recovered, read_suspects, scoring, write_completed
-from sarlp.apps.completion.folds import FINISHED
 from sarlp.apps.completion.record import check_outputs, find_recovered
 from sarlp.apps.completion.report import format_completion
+from sarlp.apps.completion.training import FINISHED
 from sarlp.apps.completion.truth import read_truth
 from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.datasets.annotation import dump_annotation, load_annotation

@@ -1,0 +1,108 @@
+"""A training that is done once and to its end: one that was cut off goes on."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from mmengine.config import Config
+
+from sarlp.datasets.nesting import annotation_paths, leaves
+from sarlp.engine import build_runner
+from sarlp.engine.custom import LOADERS
+from sarlp.engine.terminal import brief
+from sarlp.engine.testing import pipeline_for_testing
+from sarlp.errors import UserError
+from sarlp.io.files import atomic_write
+from sarlp.io.json_file import read_json
+
+FINISHED = 'finished.json'
+
+
+def train_to_the_end(cfg: Config, dataset: Mapping, images: str, work_dir: Path, name: str, more: str = '') -> Path:
+    """Train on a data set without looking at another: the last epoch counts.
+
+    Args:
+        cfg, dataset: see :func:`~sarlp.apps.completion.folds.score_out_of_fold`.
+        images: what they are, of :func:`~sarlp.datasets.nesting.digest_of_images`.
+        work_dir: if a training in there has ended it is not done again, and one that was cut off goes on.
+        name: in front of each line on the terminal.
+        more: to say when it starts.
+
+    Returns:
+        The checkpoint.
+    """
+    train_cfg = _training(cfg, dataset)
+    checkpoint = _finished(train_cfg, images, work_dir)
+    if checkpoint is not None:
+        print(f'{name}: trained before, {checkpoint}', flush=True)
+        return checkpoint
+    print(f'{name}: training in {work_dir}{more}', flush=True)
+    train_cfg.work_dir = str(work_dir)
+    with brief(name):
+        runner = build_runner(train_cfg)
+        runner.train()
+    checkpoint = work_dir / Path(runner.message_hub.get_info('last_ckpt')).name
+    _finish(work_dir, checkpoint.name)
+    return checkpoint
+
+
+def _training(cfg: Config, dataset: Mapping) -> Config:
+    cfg = copy.deepcopy(cfg)
+    cfg.train_dataloader.dataset = dataset
+    cfg.test_pipeline = copy.deepcopy(pipeline_for_testing(cfg))  # by which the model is used
+    for name in ('val_dataloader', 'val_cfg', 'val_evaluator', 'test_dataloader', 'test_cfg', 'test_evaluator'):
+        cfg[name] = None
+    cfg.train_cfg.pop('val_interval', None)
+    if cfg.default_hooks.get('checkpoint') is None:
+        raise UserError('default_hooks.checkpoint is None, but the models of the folds have to be saved; leave it out')
+    cfg.default_hooks.checkpoint.save_best = None
+    cfg.work_dir = None
+    cfg.resume = 'auto'  # without a checkpoint it starts anew
+    return cfg
+
+
+def digest_of_settings(cfg: Config) -> str:
+    """In hexadecimal digits, of a config but for where data, kept tokens and results lie: of a folder that was moved it
+    is the same. What lies in those places is to be looked at beside it."""
+    cfg = copy.deepcopy(cfg)
+    for name in LOADERS:
+        for leaf in leaves(cfg[name].dataset) if cfg.get(name) else ():
+            for place in ('data_root', 'ann_file', 'data_prefix'):
+                leaf.pop(place, None)
+    values = cfg.to_dict()
+    values['tokens'] = {**(values.get('tokens') or {}), 'dir': None}
+    for place in ('data_root', 'work_dir'):
+        values.pop(place, None)
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _fingerprint(cfg: Config, images: str) -> str:
+    """Of what the weights depend on, wherever it lies."""
+    digest = hashlib.sha256(digest_of_settings(cfg).encode())
+    for file in annotation_paths(cfg.train_dataloader.dataset):
+        digest.update(file.read_bytes())
+    digest.update(images.encode())
+    return digest.hexdigest()
+
+
+def _finished(cfg: Config, images: str, work_dir: Path) -> Path | None:
+    """The checkpoint of a training that has ended; None if there is none, or it was cut off."""
+    mark, started, fingerprint = work_dir / FINISHED, work_dir / 'started.json', _fingerprint(cfg, images)
+    if started.is_file() and read_json(started) != fingerprint:
+        raise UserError(
+            f'{work_dir}: this was trained with another config, on other labels or images, or by an earlier version of '
+            f'sarlp. Remove {work_dir.parent}, or choose another --out'
+        )
+    _write(started, fingerprint)
+    return work_dir / read_json(mark) if mark.is_file() else None
+
+
+def _finish(work_dir: Path, checkpoint: str) -> None:
+    _write(work_dir / FINISHED, checkpoint)
+
+
+def _write(path: Path, content: str) -> None:
+    with atomic_write(path) as file:
+        json.dump(content, file)
