@@ -35,7 +35,9 @@ def options_of(part: Any, where: str) -> Iterator[None]:
     except (TypeError, ValueError, KeyError, AssertionError, ArithmeticError) as error:
         told = f'the key {error} is missing' if isinstance(error, KeyError) and len(str(error)) < 40 else str(error)
         more = f'; {_CORRECT}' if 'unexpected keyword argument' in told else ''
-        raise UserValueError(f'{where}: {shown} can not be built: {_unknown_type(error) or told}{more}') from error
+        raise UserValueError(
+            f'{where} can not be built: {_unknown_type(error) or told}{more}. It is {shown}'
+        ) from error
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import warnings
 from collections.abc import Iterator
 
 from mmengine.dataset import DefaultSampler
@@ -50,7 +51,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             keep_freed_memory()
         faster = on_cpu and self.runner.cfg.get('env_cfg', {}).get('onednn', False)
         products = onednn_products() if faster else contextlib.nullcontext()
-        with products, watched(self.runner.model, self.runner.optim_wrapper) as self._watch:
+        with products, warnings.catch_warnings(), watched(self.runner.model, self.runner.optim_wrapper) as self._watch:
+            if (self.runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1) > 1:
+                # of course: schedules count batches, and the weights move after several
+                warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step\(\)` before')
             return self._run()
 
     def _run(self):

@@ -37,6 +37,8 @@ def check_options(cfg: Config) -> None:
     _check_hooks(cfg)
     _check_loop(cfg)
     _check_validation(cfg)
+    _check_accumulation(cfg)
+    _check_scaling(cfg)
     seed = (cfg.get('randomness') or {}).get('seed')
     if seed is not None and not is_seed(seed):
         raise UserError(f'--seed, or randomness.seed, must be a whole number from 0 to 2**32 - 1, got {seed!r}')
@@ -114,6 +116,34 @@ def _check_validation(cfg: Config) -> None:
         )
 
 
+def _check_accumulation(cfg: Config) -> None:
+    wrapper = cfg.get('optim_wrapper')
+    parts = wrapper.get('accumulative_counts', 1) if isinstance(wrapper, Mapping) else 1
+    if type(parts) is not int or parts < 1:
+        raise UserError(
+            'optim_wrapper.accumulative_counts must be a whole number of at least 1, the batches whose gradients make '
+            f'one step; got {parts!r}'
+        )
+
+
+def _check_scaling(cfg: Config) -> None:
+    scaling = cfg.get('auto_scale_lr')
+    if scaling is None:
+        return
+    where = 'auto_scale_lr'
+    if not isinstance(scaling, Mapping) or scaling.keys() - {'enable', 'base_batch_size'} or 'enable' not in scaling:
+        raise UserError(
+            f'{where}: expected dict(enable=True, base_batch_size=N), without enable=True nothing is scaled; got '
+            f'{scaling!r}'
+        )
+    base = scaling.get('base_batch_size')
+    if scaling['enable'] and (type(base) is not int or base < 1):
+        raise UserError(
+            f'{where}.base_batch_size must be a whole number of at least 1, the batch that the learning rate is for; '
+            f'got {base!r}'
+        )
+
+
 def check_clipping(optim_wrapper: Mapping) -> None:
     """See that torch takes what ``clip_grad`` says; it would refuse it at the first step, and clip at -1 by turning
     the gradients round.
@@ -173,7 +203,23 @@ def check_parameter_options(optim_wrapper: Mapping, model: nn.Module) -> None:
             )
 
 
-def check_metrics(runner: Runner) -> None:
+def check_run(runner: Runner) -> None:
+    """Look over what can be told once a training is built.
+
+    Raises:
+        UserError: see :func:`_check_metrics`.
+    """
+    _check_metrics(runner)
+    parts = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    batches = runner.max_epochs * len(runner.train_dataloader)
+    if parts > batches:
+        runner.logger.warning(
+            f'optim_wrapper.accumulative_counts = {parts} is more than the {batches} batches of the run, so that the '
+            'weights move once, at its end'
+        )
+
+
+def _check_metrics(runner: Runner) -> None:
     """See that what selects, slows down or stops the run by a metric names one that is measured.
 
     Args:

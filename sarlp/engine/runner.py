@@ -33,7 +33,7 @@ from sarlp.engine.progress import ProgressHook
 from sarlp.engine.provenance import LABELS, TRAINED_ON, require_same_labels, seen_labels, trained_images
 from sarlp.engine.rank_statistics import RankStatisticsHook, gather_statistics
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
-from sarlp.engine.run_options import check_clipping, check_metrics, check_parameter_options
+from sarlp.engine.run_options import check_clipping, check_parameter_options, check_run
 from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
 from sarlp.engine.schedule_lengths import idle_schedules
 from sarlp.engine.start import Start, alone_in, by_main_process, is_in_place, read_start
@@ -190,7 +190,7 @@ class MultiLabelRunner(NamingRunner):
             super().load_or_resume()
             return
         name = Path(self.cfg.filename or f'{self.timestamp}.py').name  # as MMEngine names it
-        check_metrics(self)
+        check_run(self)
         require_same_labels(self.labels)
         for line in idle_schedules(self.param_schedulers or [], self.max_epochs, len(self.train_dataloader)):
             self.logger.warning(line)

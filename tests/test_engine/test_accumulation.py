@@ -82,8 +82,7 @@ def test_the_hook_tells_the_losses_of_a_run(make_runner):
     seen = []
     runner = make_runner(**{'optim_wrapper.accumulative_counts': 4, 'train_cfg.max_epochs': 2})  # of 3 steps
     runner.model.method.known_loss.register_forward_hook(lambda loss, *_: seen.append(loss.parts))
-    with pytest.warns(UserWarning, match='before `optimizer.step'):  # MMEngine's, of every accumulation
-        runner.train()
+    runner.train()  # and what MMEngine warns of every accumulation, that schedules step first, is not said
     assert seen == [4, 4, 4, 4, 2, 2]
 
 

@@ -129,6 +129,12 @@ REFUSED = [
     ({'optim_wrapper.optimizer.type': 'Adamw'}, 'optimizer: type=Adamw is no optimizer. Is one of .*: AdamW'),
     ({'optim_wrapper.clip_grad': dict(max_norm='abc')}, "clip_grad.max_norm must be a number above 0, got 'abc'"),
     ({'optim_wrapper.clip_grad': dict(max_norm=-1)}, 'clip_grad.max_norm must be a number above 0, got -1'),
+    ({'optim_wrapper.accumulative_counts': 2.5}, 'accumulative_counts must be a whole number of at least 1, .*got 2.5'),
+    ({'optim_wrapper.accumulative_counts': 0}, 'accumulative_counts must be a whole number of at least 1, .*got 0'),
+    ({'auto_scale_lr': dict(base_batch_size=64)}, r'auto_scale_lr: expected dict\(enable=True, base_batch_size=N\)'),
+    ({'auto_scale_lr': dict(enable=True)}, 'auto_scale_lr.base_batch_size must be a whole number .*got None'),
+    ({'auto_scale_lr': dict(enable=True, batch=2)}, 'auto_scale_lr: expected dict'),
+    ({'optim_wrapper.typ': 'x'}, "^optim_wrapper can not be built: .*unexpected keyword argument 'typ'"),
     ({'optim_wrapper.clip_grad': dict(maxnorm=1)}, 'clip_grad.maxnorm: expected one of max_norm, norm_type'),
     ({'optim_wrapper.clip_grad': dict(type='value', max_norm=1)}, 'clip_grad.max_norm: expected one of clip_value'),
     ({'env_cfg.tf3': True}, r'env_cfg.tf3: nothing reads it; is one of these meant: tf32\?'),
@@ -141,7 +147,7 @@ REFUSED = [
     ({'train_dataloader.batch_size': 0}, 'train_dataloader.batch_size must be a whole number of at least 1, got 0'),
     ({'val_dataloader.num_workers': -1}, 'val_dataloader.num_workers must be a whole number of at least 0, got -1'),
     ({'val_dataloader.drop_last': True}, 'val_dataloader.drop_last=True leaves out the images of the last batch'),
-    ({'optim_wrapper.optimizer.lr': -1.0}, 'optim_wrapper: .*Invalid learning rate'),
+    ({'optim_wrapper.optimizer.lr': -1.0}, '^optim_wrapper can not be built: Invalid learning rate'),
 ]
 
 
@@ -175,6 +181,14 @@ def test_works(train, options, expected):
 @pytest.mark.parametrize(('options', 'message'), REFUSED)
 def test_is_refused_before_the_first_step(refused, options, message):
     refused(message, **options)
+
+
+@pytest.mark.parametrize(('parts', 'told'), [(3, False), (1000, True)])
+def test_more_parts_than_batches_are_told(make_runner, caplog, parts, told):
+    runner = make_runner('baseline', **{'train_cfg.max_epochs': 1, 'optim_wrapper.accumulative_counts': parts})
+    runner.train()
+    log = next(Path(runner.work_dir).glob('*/*.log')).read_text()
+    assert (f'accumulative_counts = {parts} is more than the 3 batches of the run' in log) == told
 
 
 class TestBestOfSeveralMetrics:
