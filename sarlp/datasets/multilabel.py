@@ -12,6 +12,7 @@ from mmengine.logging import MMLogger
 from sarlp.datasets.annotation import check_images, labels_of, load_annotation
 from sarlp.datasets.groups import GROUPS, groups_of
 from sarlp.datasets.label_folds import LabelFold
+from sarlp.datasets.label_masks import LabelMask
 from sarlp.errors import UserError
 from sarlp.labels import NEGATIVE, POSITIVE, holdout_number
 from sarlp.names.class_names import check_names, columns_by_name
@@ -158,6 +159,11 @@ class MultiLabelDataset(BaseDataset):
             raise UserError('filter_cfg: MultiLabelDataset filters nothing by it; use holdout, fold or indices')
         _check_paths(ann_file, data_root, data_prefix)
         self.label_mask = None if label_mask is None else LABEL_MASKS.build(label_mask)
+        if not isinstance(self.label_mask, LabelMask | None):
+            raise UserError(
+                f'label_mask: {type(self.label_mask).__name__} is no label mask; make it a subclass of '
+                'sarlp.datasets.label_masks.LabelMask, which defines known(image_id, labels)'
+            )
         self.holdout = holdout
         self.fold = fold
         self.label_fold = None if label_fold is None else LabelFold(**label_fold)

@@ -126,7 +126,10 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
             check_parts(data, path)
             return _read_torchscript(archive, member, wanted)
     state = read_weights(path)
+    is_run = isinstance(state, dict) and 'message_hub' in state
     state = state.get('state_dict', state) if isinstance(state, dict) else state
+    if is_run:
+        raise TypeError('it is a checkpoint of a training of sarlp, which load_from=FILE begins with')
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise TypeError('neither a TorchScript archive nor a state dict')
     return state

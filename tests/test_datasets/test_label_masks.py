@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+from sarlp.datasets import MultiLabelDataset
 from sarlp.datasets.label_masks import LabelMask, load_label_mask, save_label_mask
 from sarlp.errors import UserError
 from sarlp.registry import LABEL_MASKS
@@ -259,6 +260,11 @@ class TestFileLabelMask:
 def test_base_class_says_what_is_missing():
     with pytest.raises(TypeError, match='LabelMask has no known'):
         LabelMask()('a.jpg', np.ones(2))
+
+
+def test_what_is_no_mask_is_told_at_once():
+    with pytest.raises(UserError, match='label_mask: AuthorsFile is no label mask; make it a subclass of .*LabelMask'):
+        MultiLabelDataset('labels.json', label_mask=dict(type=type('AuthorsFile', (), {})), lazy_init=True)
 
 
 class _Mine(LabelMask):

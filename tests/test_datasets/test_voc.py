@@ -1,5 +1,6 @@
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,15 @@ def test_other_policies(voc, tmp_path, policy, labels):
 def test_the_folder_is_found(tmp_path, below):
     make_voc(tmp_path / below)
     assert convert_voc2007(tmp_path)['test'].parent == tmp_path / below / 'labels'
+
+
+def test_a_list_that_was_saved_by_dos(voc):
+    """With a mark of the byte order, carriage returns, and the mark of the end."""
+    before = by_image(convert_voc2007(voc)['trainval'])
+    file = voc / 'ImageSets/Main/trainval.txt'
+    file.write_bytes(b'\xef\xbb\xbf' + file.read_bytes().replace(b'\n', b'\r\n') + b'\x1a')
+    shutil.rmtree(voc / 'labels')
+    assert by_image(convert_voc2007(voc)['trainval']) == before
 
 
 def test_other_image_formats(voc):

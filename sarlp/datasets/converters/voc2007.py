@@ -124,7 +124,7 @@ def _label(found: dict[str, bool], id_of: dict[str, int], policy: str) -> dict:
 
 def _read_ids(path: Path) -> list[str]:
     try:
-        lines = path.read_text('utf-8-sig').split('\n')
+        lines = path.read_text('utf-8-sig').rstrip('\x1a').split('\n')  # by which DOS ends a file
     except FileNotFoundError:
         raise AnnotationError(
             f'{path}: there is no such list. VOC 2007 comes as two archives, trainval and test, both unpacked into the '
