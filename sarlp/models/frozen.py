@@ -38,3 +38,11 @@ def freeze(backbone: nn.Module) -> nn.Module:
     kind = type(backbone)
     backbone.__class__ = type(f'Frozen{kind.__name__}', (Frozen, kind), {})  # as torch's parametrizations do
     return backbone
+
+
+def is_same_frozen(backbone: nn.Module, other: nn.Module) -> bool:
+    """Whether both are frozen, and of the same weights: then one can stand for the other."""
+    if not (isinstance(backbone, Frozen) and isinstance(other, Frozen)):
+        return False
+    state, others = backbone.state_dict(), other.state_dict()
+    return state.keys() == others.keys() and all(torch.equal(value, others[name]) for name, value in state.items())

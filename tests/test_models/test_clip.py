@@ -213,9 +213,7 @@ def test_missing_file_says_where_it_comes_from(tmp_path):
 def test_a_checkpoint_of_a_training_is_told_from_weights(tmp_path):
     file = tmp_path / 'epoch_3.pth'
     torch.save({'state_dict': {'backbone.visual.conv1.weight': torch.ones(2)}, 'meta': {}, 'message_hub': {}}, file)
-    with pytest.raises(
-        UserError, match=r'epoch_3.pth: holds no .*a training of sarlp, which load_from=FILE begins'
-    ):
+    with pytest.raises(UserError, match=r'epoch_3.pth: holds no .*a training of sarlp, which load_from=FILE begins'):
         MODELS.build(dict(TINY, weights=str(file))).init_weights()
 
 

@@ -13,6 +13,7 @@ from sarlp.apps.completion import Record
 from sarlp.engine.devices import AUTO
 from sarlp.errors import UserError
 from sarlp.io.pixels import show
+from sarlp.models.frozen import is_same_frozen
 from sarlp.names.class_names import columns_by_name
 from sarlp.visualization.attention import attention_maps, overlay, scale_map
 
@@ -95,6 +96,9 @@ class AttentionMaps:
             columns_by_name(model.classes, self.record.classes, checkpoint, 'the record', 'Complete the labels anew')
         except UserError as error:
             return str(error)
+        for other in self._predictors.values():  # of ten folds with a frozen backbone it is in memory once
+            if not isinstance(other, str) and is_same_frozen(model.backbone, other.model.backbone):
+                model.backbone = model.network.backbone = other.model.backbone
         return Predictor(model)
 
 

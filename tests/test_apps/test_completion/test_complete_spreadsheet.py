@@ -21,6 +21,7 @@ from scipy.special import expit
 import sarlp
 from sarlp.apps.completion import folds, read_recovered, scoring
 from sarlp.apps.review import Review
+from sarlp.apps.review.maps import AttentionMaps
 from sarlp.apps.spreadsheet_completion import backbones, complete
 from sarlp.apps.spreadsheet_completion.folder import LOCK, CompletionFolder
 from sarlp.apps.spreadsheet_completion.run import FEW, _number_of_folds
@@ -174,6 +175,15 @@ def test_in_python(place, run, scenes, monkeypatch):
     assert done.probabilities.loc[some] == pytest.approx(found[some][1], rel=1e-5)
     (prediction,) = done.model(scenes / 'JPEGImages' / '000001.jpg')
     assert prediction.scores.shape == (10,) and done.model.calibration is not None
+
+    record = done.completion.record
+    of_fold = {record.checkpoint_of(image): image for image in done.table.index}
+    maps = AttentionMaps(record)
+    for image in of_fold.values():  # each by the model of its fold, as if that were the only one
+        path = scenes / 'JPEGImages' / image
+        assert maps.picture(image, path, 'one') == AttentionMaps(record).picture(image, path, 'one')
+    first, second = (predictor.model for predictor in maps._predictors.values())
+    assert first.network.backbone is second.network.backbone is first.backbone and first.head is not second.head
 
 
 def test_the_config_in_the_folder_of_its_model_serves_as_well(place, run, scenes, tiny, tmp_path, capsys):
