@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -175,9 +175,11 @@ def _in_processes(folds: _Folds, at_a_time: int, clock: _Clock) -> tuple[list[tu
 
     with processes.stopped_with_this_one(), ThreadPoolExecutor(at_a_time) as pool:
         try:
-            of_folds = pool.map(do, range(1, folds.number))
+            of_folds = [pool.submit(do, index) for index in range(1, folds.number)]
             of_all = pool.submit(processes.call, MODEL, _on_one_core, folds, folds.train_on_all)
-            return list(of_folds), of_all.result()
+            for finished in as_completed([*of_folds, of_all]):
+                finished.result()  # what one refuses ends the others at once
+            return [one.result() for one in of_folds], of_all.result()
         except BaseException:
             processes.stop()
             raise

@@ -70,8 +70,8 @@ def test_what_one_refuses_ends_the_others(cfg, tmp_path, one_thread):
     (tmp_path / 'fold2').mkdir()
     (tmp_path / 'fold2' / 'started.json').write_text('"of another"')
     with pytest.raises(UserError, match='fold2: this was trained with another config'):
-        score_out_of_fold(cfg, cfg.train_dataloader.dataset, 5, tmp_path, 'cpu', processes=2)
-    assert not (tmp_path / 'fold4').exists()
+        score_out_of_fold(cfg, cfg.train_dataloader.dataset, 11, tmp_path, 'cpu', processes=2)
+    assert not (tmp_path / 'fold10').exists()
 
 
 SCRIPT = """
