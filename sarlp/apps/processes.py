@@ -9,6 +9,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from typing import Any
 from sarlp.errors import UserError, plain_warnings
 
 _PRELOADED = ('sarlp.engine.testing', 'sarlp.inference', 'sarlp.apps.completion')  # what the work imports
+BELOW_MAIN = (
+    "A script that works in several processes has to do so below if __name__ == '__main__':, since each of them reads "
+    'the script first'
+)
+_HELD = (signal.SIGINT, signal.SIGTERM)
+_beginning = threading.Lock()
 
 
 class Processes:
@@ -80,20 +87,23 @@ class Processes:
         with receiver:
             process = self._start(_send_result, sender, function, arguments)
             sender.close()  # here, so that its end is seen
-            try:
-                returned, error, there = receiver.recv() if process is not None else (None, None, '')
-            except EOFError:
-                returned = error = None
-        if process is not None:
-            process.join()
-        if error is not None:
-            raise error from RuntimeError(there)
-        if process is None or process.exitcode:
-            ended = 'not begun' if process is None else f'its process ended with {process.exitcode}'
-            killed = process is not None and process.exitcode == -signal.SIGKILL
-            more = ', killed by another, such as for want of memory; --processes 1 takes less' if killed else ''
-            raise UserError(f'{name}: {ended}{more}. The same command goes on')
-        return returned
+            outcome = None
+            if process is not None:
+                with contextlib.suppress(EOFError):
+                    outcome = receiver.recv()
+                process.join()
+        if outcome is not None:
+            returned, error, there = outcome
+            if error is not None:
+                raise error from RuntimeError(there)
+            return returned
+        ended = 'not begun' if process is None else f'its process ended with {process.exitcode}'
+        advice = 'The same command goes on'
+        if process is not None and process.exitcode == -signal.SIGKILL:
+            ended += ', killed by another, such as for want of memory; --processes 1 takes less'
+        elif process is not None and process.exitcode == 1:
+            ended, advice = f'{ended}, and what it said is above', BELOW_MAIN
+        raise UserError(f'{name}: {ended}. {advice}')
 
     def _start(self, target: Callable, *arguments: Any) -> BaseProcess | None:
         """A process that was begun; None where all are to end."""
@@ -104,19 +114,64 @@ class Processes:
             context: Any = multiprocessing.get_context('forkserver')
         else:
             context = multiprocessing.get_context('spawn')
-        if self.stopping:
-            return None
-        process = context.Process(target=_within, args=(target, *arguments))
-        process.start()
+        process = context.Process(target=_within, args=(dict(os.environ), target, *arguments))
+        with _beginning:
+            if self.stopping:
+                return None
+            try:
+                with _path_of_this_one(), _signals_held():
+                    process.start()
+            except (EOFError, ConnectionError):
+                raise UserError(
+                    'processes of their own can not begin here: that which they are copied from ended, what it said is '
+                    'above; with one process (--processes 1) there is none'
+                ) from None
         if self.stopping:  # it may have begun behind the back of stop
             process.terminate()
         return process
 
 
-def _within(target: Callable, *arguments: Any) -> None:
+@contextlib.contextmanager
+def _path_of_this_one() -> Iterator[None]:
+    """What begins within imports nothing of the present folder that this process would not, such as a ``random.py`` of
+    somebody's: multiprocessing begins ``python -c``, which looks there first. Python 3.10 does so all the same."""
+    name = 'PYTHONSAFEPATH'
+    if name in os.environ or {'', os.getcwd()} & {*sys.path}:
+        yield
+        return
+    os.environ[name] = '1'
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """What begins within hears of Ctrl-C and SIGTERM when it can end in good order, in :func:`_within`, and what the
+    processes are copied from never, which tells how they ended; a terminal and a scheduler signal all of them."""
+    if not hasattr(signal, 'pthread_sigmask'):
+        yield
+        return
+    resource_tracker.ensure_running()  # which, where it begins, lets them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _within(environment: dict[str, str], target: Callable, *arguments: Any) -> None:
+    os.environ.clear()  # it is that of the first process that began here
+    os.environ.update(environment)
     multiprocessing.set_start_method(None, force=True)  # that of this system, not that of this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    target(*arguments)
+    try:
+        if hasattr(signal, 'pthread_sigmask'):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
+        target(*arguments)
+    except KeyboardInterrupt:  # of which the parent heard, too
+        sys.exit(128 + signal.SIGINT)
 
 
 def _end_with_parent() -> None:
@@ -144,8 +199,6 @@ def _send_result(sender: Any, function: Callable, arguments: Sequence[Any]) -> N
             outcome = function(*arguments), None, ''
         except Exception as error:
             outcome = None, _to_send(error), ''.join(traceback.format_exception(error))
-        except KeyboardInterrupt:  # of which the parent heard, too
-            sys.exit(128 + signal.SIGINT)
         sender.send(outcome)
 
 

@@ -97,3 +97,97 @@ def test_who_was_killed_leaves_nobody_behind(tmp_path):
             return
         time.sleep(0.1)
     raise AssertionError(f'{child} is still there')
+
+
+BEGINS = """
+import os, signal, threading, time
+import torch
+from concurrent.futures import ThreadPoolExecutor
+from sarlp.apps.processes import Processes
+if __name__ == '__main__':
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(Processes().call, 'a second', time.sleep, 1)
+        threading.Timer(0.3, os.killpg, (0, signal.SIGINT)).start()
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            print('interrupted')
+"""
+
+
+def run(script, words=(), **options):
+    return subprocess.run(
+        [sys.executable, script, *words], capture_output=True, text=True, start_new_session=True, **options
+    )
+
+
+def test_ctrl_c_while_they_begin_leaves_no_traceback(tmp_path):
+    (tmp_path / 'begins.py').write_text(BEGINS)
+    done = run(tmp_path / 'begins.py')
+    assert (done.stdout, done.stderr) == ('interrupted\n', '')
+
+
+STOPS = """
+import os, signal, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from sarlp.apps.processes import Processes
+if __name__ == '__main__':
+    folder = Path(sys.argv[1])
+    def stop():
+        while not (folder / 'state').exists():
+            time.sleep(0.01)
+        os.killpg(0, signal.SIGTERM)
+    threading.Thread(target=stop, daemon=True).start()
+    processes = Processes()
+    try:
+        with processes.stopped_with_this_one(), ThreadPoolExecutor(1) as pool:
+            pool.submit(processes.run, ['train', str(folder / 'config.py')], folder / 'log').result()
+    finally:
+        print((folder / 'state').read_text())
+"""
+
+
+def test_who_signals_all_of_them_lets_them_save(tmp_path):
+    """As SLURM does, and timeout: the process they are copied from would be gone, and nobody told of their ends."""
+    (tmp_path / 'stops.py').write_text(STOPS)
+    (tmp_path / 'config.py').write_text(f'exec({SAVES.format(file=str(tmp_path / "state"))!r}, {{}})\n')
+    done = run(tmp_path / 'stops.py', [tmp_path])
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, 'begun saved\n'), (tmp_path / 'log').read_text()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason='of Python 3.10 it is')
+def test_what_lies_in_the_present_folder_is_not_imported(tmp_path):
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'random.py').write_text('print("mine")\n')
+    (tmp_path / 'script.py').write_text(WAITS.replace('time.sleep(600)', 'print(os.getcwd())'))
+    done = run(tmp_path / 'script.py', cwd=tmp_path / 'elsewhere')
+    _, folder = done.stdout.splitlines()
+    assert (folder, done.stderr) == (str(tmp_path / 'elsewhere'), '')
+
+
+UNGUARDED = """
+from sarlp.apps.completion.complete import check_processes
+from sarlp.apps.processes import Processes
+check_processes(2)
+Processes().call('fold 3', print)
+"""
+
+
+def test_a_script_that_begins_them_as_it_is_read(tmp_path):
+    (tmp_path / 'script.py').write_text(UNGUARDED)
+    done = run(tmp_path / 'script.py')
+    own, of_parent = (line for line in done.stderr.splitlines() if line.startswith('sarlp.errors.UserError: '))
+    assert own.startswith('sarlp.errors.UserError: this script is read by a process that it began. A script that ')
+    assert 'fold 3: its process ended with 1, and what it said is above. A script that works in several' in of_parent
+
+
+def test_the_environment_is_that_of_now(monkeypatch):
+    for value in ('three', 'five'):
+        monkeypatch.setenv('SARLP_OF_NOW', value)
+        assert Processes().call('a variable', os.getenv, 'SARLP_OF_NOW') == value
+
+
+def test_one_that_ends_without_a_result_is_told():
+    with pytest.raises(UserError, match='fold 3: its process ended with 0. The same command goes on'):
+        Processes().call('fold 3', sys.exit)

@@ -1,5 +1,6 @@
 """Fill in the labels that nobody knows: probabilities, decisions at a precision, suspects."""
 
+import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from sarlp.apps.completion.scoring import Scored, score, stack
 from sarlp.apps.completion.suspects import can_be_judged, evidence_of, find_suspects
 from sarlp.apps.completion.truth import count_contradictions, read_truth
 from sarlp.apps.completion.writing import completed_files, write_completed
+from sarlp.apps.processes import BELOW_MAIN
 from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
 from sarlp.datasets.groups import GROUPS, groups_in, groups_of
 from sarlp.datasets.nesting import (
@@ -256,9 +258,11 @@ def check_precision(precision: float) -> None:
 
 
 def check_processes(processes: int | None) -> None:
-    """Raises: UserError, it is no number of them."""
+    """Raises: UserError, it is no number of them, or they would begin others as they begin."""
     if processes is not None and processes < 1:
         raise UserError(f'the number of processes must be at least 1, got {processes}')
+    if getattr(multiprocessing.current_process(), '_inheriting', False):  # reading the script of the process before
+        raise UserError(f'this script is read by a process that it began. {BELOW_MAIN}')
 
 
 def folds_dir(out: Path) -> Path:
