@@ -1,9 +1,11 @@
 """Checkpoints to go on from: when they are written, which are kept, which is the best of a metric."""
 
+import math
 import os
 import re
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +16,12 @@ from mmengine.dist import all_reduce, get_comm_device, get_world_size, is_main_p
 from mmengine.hooks import CheckpointHook
 
 from sarlp.engine.run_record import RunRecord, Saved, new_run, read_record
-from sarlp.engine.terminal import note
+from sarlp.engine.terminal import is_brief, note
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.io.files import atomic_write
 from sarlp.registry import HOOKS
+
+_AT_ONCE = 1  # second, within which SIGTERM comes from one: timeout, SLURM and who passes it on send it twice
 
 
 @HOOKS.register_module()
@@ -63,6 +67,7 @@ class ResumableCheckpointHook(CheckpointHook):
         self.iter_interval = iter_interval
         self._trains = False
         self._terminated = False
+        self._told = math.inf  # when, by time.monotonic
         self._previous_handler: Any = None
 
     def before_train(self, runner) -> None:
@@ -87,9 +92,10 @@ class ResumableCheckpointHook(CheckpointHook):
         self._stop_listening()
 
     def _on_sigterm(self, *_) -> None:
-        if self._terminated:  # the second time somebody is in earnest
+        if time.monotonic() - self._told > _AT_ONCE:  # the second time somebody is in earnest
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
+        self._told = min(self._told, time.monotonic())
         self._terminated = True
 
     def _stop_listening(self) -> None:
@@ -131,7 +137,8 @@ class ResumableCheckpointHook(CheckpointHook):
     def _exit(self, runner) -> None:
         self._stop_listening()
         saved = 'nothing was saved yet' if self.last_ckpt is None else f'{self.last_ckpt} is saved'
-        runner.logger.warning(f'SIGTERM: stopped; {saved}, go on from it with --resume')
+        on = 'the same command goes on from it' if is_brief() else 'go on from it with --resume'
+        runner.logger.warning(f'SIGTERM: stopped; {saved}, {on}')
         raise SystemExit(128 + signal.SIGTERM)
 
     def _newest(self) -> tuple[int, int] | None:

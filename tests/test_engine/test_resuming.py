@@ -13,6 +13,7 @@ import torch
 
 from sarlp.engine import newest_checkpoint, read_checkpoint
 from sarlp.engine.checkpoint_file import is_whole
+from sarlp.engine.checkpoints import ResumableCheckpointHook
 from sarlp.engine.loop import ResumableSampler
 from sarlp.engine.resuming import check_resumable
 from sarlp.errors import UserError
@@ -251,6 +252,20 @@ class TestSigterm:
         saved = re.search(r'SIGTERM: stopped; (\S+) is saved', rest)[1]
         assert is_whole(Path(saved))
         assert (tmp_path / 'work' / 'last_checkpoint').read_text() == saved
+
+    def test_twice_at_once_is_once(self, monkeypatch):
+        """As ``timeout`` sends it, and who passes on what a scheduler sent to all: it saves itself yet."""
+        hook, killed = ResumableCheckpointHook(), []
+        monkeypatch.setattr(os, 'kill', lambda *signalled: killed.append(signalled))
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            for seconds, ends in ((100, False), (100.7, False), (102, True)):
+                monkeypatch.setattr(time, 'monotonic', lambda seconds=seconds: seconds)
+                hook._on_sigterm()
+                assert hook._told_to_stop() and bool(killed) == ends
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        assert killed == [(os.getpid(), signal.SIGTERM)]
 
 
 def test_remains_of_a_killed_process_are_cleared(make_runner):
