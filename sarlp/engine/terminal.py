@@ -2,9 +2,11 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 
 import mmengine
@@ -70,7 +72,14 @@ def set_up_terminal(logger: logging.Logger) -> logging.Logger:
         else:
             handler.addFilter(_for_terminal)
             handler.setFormatter(_Plain())
+            handler.handleError = partial(_on_error, handler.handleError)  # type: ignore[method-assign]
     return logger
+
+
+def _on_error(otherwise: Callable[[logging.LogRecord], None], record: logging.LogRecord) -> None:
+    """Who reads no more, such as ``head -3``, is no error: the file has it all."""
+    if not isinstance(sys.exc_info()[1], BrokenPipeError):
+        otherwise(record)
 
 
 def _for_file(record: logging.LogRecord) -> bool:

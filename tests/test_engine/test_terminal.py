@@ -1,9 +1,11 @@
 """What of a run is said on the terminal, when, and by whom."""
 
 import logging
+import os
 import re
 import warnings
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import mmengine.registry
 import pytest
@@ -49,6 +51,21 @@ class TestLogger:
             *('of a hook', 'for the file', 'of MMEngine', FILE_CLIENT, skipped, 'to be heeded', 'of sarlp', 'worse')
         ]
         assert [line[2] for line in kept][:4] == ['INFO', 'INFO', 'INFO', 'WARNING']
+
+    def test_who_reads_no_more_is_no_error(self, tmp_path, capsys):
+        """Such as ``head -3``, after which each line came with a traceback."""
+        with logger_to(tmp_path / 'a.log') as logger:
+            reader, writer = os.pipe()
+            os.close(reader)
+            logger.handlers[0].stream = SimpleNamespace(
+                write=lambda text: os.write(writer, text.encode()), flush=lambda: None
+            )
+            logger.info('epoch 1/2')
+            assert capsys.readouterr().err == ''
+            logger.info('%d of 3', 'two')  # a mistake is told as ever
+            assert 'TypeError' in capsys.readouterr().err
+            os.close(writer)
+        assert 'epoch 1/2' in (tmp_path / 'a.log').read_text()
 
     def test_brief(self, tmp_path, capsys):
         with logger_to(tmp_path / 'a.log') as logger:
