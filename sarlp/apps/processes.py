@@ -119,7 +119,7 @@ class Processes:
             if self.stopping:
                 return None
             try:
-                with _path_of_this_one(), _signals_held():
+                with _path_of_this_one(), _script_that_is_there(), _signals_held():
                     process.start()
             except (EOFError, ConnectionError):
                 raise UserError(
@@ -144,6 +144,22 @@ def _path_of_this_one() -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
+
+
+@contextlib.contextmanager
+def _script_that_is_there() -> Iterator[None]:
+    """What begins within reads the script of this process, but not one that came by the standard input, as of
+    ``python - <<EOF``: its file is called ``<stdin>``."""
+    main = sys.modules['__main__']
+    file = getattr(main, '__file__', None)
+    if file is None or os.path.exists(file):
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = file
 
 
 @contextlib.contextmanager

@@ -182,6 +182,14 @@ def test_a_script_that_begins_them_as_it_is_read(tmp_path):
     assert 'fold 3: its process ended with 1, and what it said is above. A script that works in several' in of_parent
 
 
+def test_a_script_that_came_by_the_standard_input():
+    script = (
+        "from sarlp.apps.processes import Processes; print(Processes().call('a power', pow, 7, 11, 1009), __file__)"
+    )
+    done = run('-', input=script)
+    assert (done.stdout, done.stderr) == (f'{pow(7, 11, 1009)} <stdin>\n', '')
+
+
 def test_the_environment_is_that_of_now(monkeypatch):
     for value in ('three', 'five'):
         monkeypatch.setenv('SARLP_OF_NOW', value)
