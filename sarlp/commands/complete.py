@@ -25,9 +25,8 @@ from sarlp.commands.arguments import (
 
 def parse_args() -> argparse.Namespace:
     default = partial(default_of, 'apps/spreadsheet_completion/run.py', 'complete')
-    many, fewer, few = (
-        constant_of('apps/spreadsheet_completion/run.py', one) for one in ('FOLDS', 'FEWER_FOLDS', 'FEW')
-    )
+    many, fewer = (constant_of('apps/spreadsheet_completion/run.py', one) for one in ('FOLDS', 'FEWER_FOLDS'))
+    of_few = ', '.join(f'{number} of up to {most:,} photographs' for number, most in many)
     # options that are not given stay unset, so that the library's defaults hold
     parser = new_parser('complete', __doc__, argument_default=argparse.SUPPRESS)
     add = parser.add_argument
@@ -44,7 +43,7 @@ def parse_args() -> argparse.Namespace:
         '--folds',
         type=int,
         metavar='K',
-        help=f'number of models that complete; default: {many}, of more than {few:,} photographs {fewer}',
+        help=f'number of models that complete; default: {of_few}, of more {fewer}',
     )
     add('--config', help="what is trained, a config for one's own data; default: by what is on this machine")
     add_device(parser)

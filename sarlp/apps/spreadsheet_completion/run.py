@@ -37,9 +37,8 @@ from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.registry import TRANSFORMS
 from sarlp.transforms import BadImageError
 
-FOLDS = 10
+FOLDS = ((20, 1000), (10, 2000))  # and of how many photographs at most: their models take some minutes
 FEWER_FOLDS = 5
-FEW = 2000  # photographs, up to which the models of ten folds take some minutes
 _PARTS = {
     'labels': 'labels of the spreadsheet were edited, or are read otherwise',
     'images': 'other photographs',
@@ -78,9 +77,9 @@ def complete(
         photos: folder of the images, to which the paths in it are relative.
         out: folder for all that is written; None for ``<labels>_completed`` beside the spreadsheet.
         precision: of what is filled in as yes, and least probability of each no; in [0.5, 1).
-        folds: number of models that complete, at least 2. None takes :data:`FOLDS` of up to :data:`FEW` photographs,
-            since of few labels a tenth less teaches more than a fifth less; of more, or where these would leave a fold
-            without any, :data:`FEWER_FOLDS`.
+        folds: number of models that complete, at least 2. None takes the first of :data:`FOLDS` that is for so few
+            photographs and leaves no fold without any, else :data:`FEWER_FOLDS`: where labels are few, a twentieth
+            less teaches more than a tenth less.
         config: what is trained, a config for one's own data by name or file; None chooses one by what is on the
             machine.
         cfg_options: changes to it, as :func:`~sarlp.engine.options.read_options` takes them.
@@ -185,7 +184,8 @@ def _number_of_folds(read: ReadLabels, asked: int | None) -> int:
 
     number = asked
     if number is None:
-        number = FOLDS if len(read.labels) <= FEW and not has_empty(FOLDS) else FEWER_FOLDS
+        images = len(read.labels)
+        number = next((many for many, most in FOLDS if images <= most and not has_empty(many)), FEWER_FOLDS)
     if has_empty(number):
         together = len(set(read.groups.values())) + len(read.labels) - len(read.groups)
         raise UserError(

@@ -24,7 +24,7 @@ from sarlp.apps.review import Review
 from sarlp.apps.review.maps import AttentionMaps
 from sarlp.apps.spreadsheet_completion import backbones, complete
 from sarlp.apps.spreadsheet_completion.folder import LOCK, CompletionFolder
-from sarlp.apps.spreadsheet_completion.run import FEW, _number_of_folds
+from sarlp.apps.spreadsheet_completion.run import FOLDS, _number_of_folds
 from sarlp.commands import main
 from sarlp.datasets.multilabel import fold_of
 from sarlp.errors import UserError
@@ -558,11 +558,14 @@ def test_how_many_folds_there_are():
         read = SimpleNamespace(labels=dict.fromkeys(images), groups=groups or {}, csv='labels.csv')
         return _number_of_folds(read, asked)
 
-    many = [f'{n}.jpg' for n in range(FEW + 1)]
-    assert number(many) == 5 and number(many[:-1]) == 10 and number(many, 7) == 7 == number(many[:-1], 7)
-    one_a_fold = {fold_of(name, 5): name for name in many[:FEW]}  # of ten, at least five are without
-    patients = {name: one_a_fold[fold_of(name, 5)] for name in many[:97]}
-    assert number(many[:97], groups=patients) == 5
+    assert FOLDS == ((20, 1000), (10, 2000))
+    many = [f'{n}.jpg' for n in range(2001)]
+    assert [number(many[:images]) for images in (2001, 2000, 1001, 1000, 97)] == [5, 10, 10, 20, 20]
+    assert number(many, 7) == 7 == number(many[:97], 7)
+    for folds in (10, 5):  # with a patient in each, of twice as many at least half are without
+        patient = {fold_of(name, folds): name for name in many}
+        patients = {name: patient[fold_of(name, folds)] for name in many[:97]}
+        assert number(many[:97], groups=patients) == folds
     with pytest.raises(UserError, match='97 images in 5 groups leave some of 10 folds without any; choose fewer'):
         number(many[:97], 10, patients)
 
