@@ -562,10 +562,10 @@ def test_how_many_folds_there_are():
     many = [f'{n}.jpg' for n in range(2001)]
     assert [number(many[:images]) for images in (2001, 2000, 1001, 1000, 97)] == [5, 10, 10, 20, 20]
     assert number(many, 7) == 7 == number(many[:97], 7)
-    for folds in (10, 5):  # with a patient in each, of twice as many at least half are without
-        patient = {fold_of(name, folds): name for name in many}
-        patients = {name: patient[fold_of(name, folds)] for name in many[:97]}
-        assert number(many[:97], groups=patients) == folds
+    for number_of in (10, 5):  # with a patient in each, of twice as many at least half are without
+        patient = {fold_of(name, number_of): name for name in many}
+        patients = {name: patient[fold_of(name, number_of)] for name in many[:97]}
+        assert number(many[:97], groups=patients) == number_of
     with pytest.raises(UserError, match='97 images in 5 groups leave some of 10 folds without any; choose fewer'):
         number(many[:97], 10, patients)
 
