@@ -105,6 +105,7 @@ import torch
 from concurrent.futures import ThreadPoolExecutor
 from sarlp.apps.processes import Processes
 if __name__ == '__main__':
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background have it ignored
     with ThreadPoolExecutor(1) as pool:
         done = pool.submit(Processes().call, 'a second', time.sleep, 1)
         threading.Timer(0.3, os.killpg, (0, signal.SIGINT)).start()

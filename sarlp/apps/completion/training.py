@@ -58,6 +58,7 @@ def _training(cfg: Config, dataset: Mapping) -> Config:
     if cfg.default_hooks.get('checkpoint') is None:
         raise UserError('default_hooks.checkpoint is None, but the models of the folds have to be saved; leave it out')
     cfg.default_hooks.checkpoint.save_best = None
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 1  # of twenty folds the second ones would take 0.7 GB
     cfg.work_dir = None
     cfg.resume = 'auto'  # without a checkpoint it starts anew
     return cfg
