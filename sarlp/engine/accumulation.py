@@ -21,7 +21,7 @@ class AccumulationHook(Hook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         parameters = unwrap(runner.model).named_parameters()
         found = {name: one.grad.cpu() for name, one in parameters if one.grad is not None}
-        parts = _parts(runner)
+        parts = parts_of_step(runner)
         if found and parts > 1 and get_world_size() == 1:
             checkpoint[_KEY] = {'of': parts, 'gradients': found}
 
@@ -33,7 +33,7 @@ class AccumulationHook(Hook):
         saved, self._saved = self._saved, {}
         if not saved:
             return
-        parts = _parts(runner)
+        parts = parts_of_step(runner)
         done = runner.iter % parts
         if saved['of'] != parts or not done or get_world_size() > 1:
             runner.logger.warning('the gradients that were accumulated before are dropped: they were of other parts')
@@ -44,5 +44,6 @@ class AccumulationHook(Hook):
         runner.logger.info(f'the gradients of the {done} of {parts} parts of before are in the checkpoint')
 
 
-def _parts(runner) -> int:
+def parts_of_step(runner) -> int:
+    """Batches whose gradients make one step of the optimizer."""
     return (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
 
+from sarlp.engine.accumulation import parts_of_step
 from sarlp.engine.cpu import keep_freed_memory, onednn_products
 from sarlp.engine.loss_watch import LossWatch, watched
 from sarlp.engine.unwrap import unwrap
@@ -52,7 +53,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         faster = on_cpu and self.runner.cfg.get('env_cfg', {}).get('onednn', False)
         products = onednn_products() if faster else contextlib.nullcontext()
         with products, warnings.catch_warnings(), watched(self.runner.model, self.runner.optim_wrapper) as self._watch:
-            if (self.runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1) > 1:
+            if parts_of_step(self.runner) > 1:
                 # of course: schedules count batches, and the weights move after several
                 warnings.filterwarnings('ignore', r'Detected call of `scheduler\.step\(\)` before')
             return self._run()

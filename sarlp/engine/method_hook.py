@@ -3,6 +3,7 @@
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner.checkpoint import weights_to_cpu
 
+from sarlp.engine.accumulation import parts_of_step
 from sarlp.engine.method_state import MethodState
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError, shorten
@@ -35,7 +36,7 @@ class MethodHook(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         model = unwrap(runner.model)
         model.progress = Progress(runner.epoch, runner.iter, runner.max_iters)
-        if runner.cfg.get('optim_wrapper', {}).get('accumulative_counts', 1) > 1:
+        if parts_of_step(runner) > 1:
             parts = round(1 / runner.optim_wrapper.scale_loss(1.0))  # fewer at the end of the run
             for part in model.method.modules():
                 if isinstance(part, MultiLabelLoss):

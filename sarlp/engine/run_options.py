@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
+from sarlp.engine.accumulation import parts_of_step
 from sarlp.engine.building import no_such_type
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.errors import UserError
@@ -210,7 +211,7 @@ def check_run(runner: Runner) -> None:
         UserError: see :func:`_check_metrics`.
     """
     _check_metrics(runner)
-    parts = (runner.cfg.get('optim_wrapper') or {}).get('accumulative_counts', 1)
+    parts = parts_of_step(runner)
     batches = runner.max_epochs * len(runner.train_dataloader)
     if parts > batches:
         runner.logger.warning(

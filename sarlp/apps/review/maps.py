@@ -99,6 +99,7 @@ class AttentionMaps:
         for other in self._predictors.values():  # of ten folds with a frozen backbone it is in memory once
             if not isinstance(other, str) and is_same_frozen(model.backbone, other.model.backbone):
                 model.backbone = model.network.backbone = other.model.backbone
+                break
         return Predictor(model)
 
 
