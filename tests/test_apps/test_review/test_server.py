@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.parse
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -427,7 +428,14 @@ def test_without_flask(monkeypatch):
 def test_tool(made):
     """From the command line: it listens on the loopback interface alone, draws a map, and ends quietly at Ctrl-C."""
     command = [sys.executable, str(shipped('tools') / 'review_labels.py'), str(made.table), '--port', '0']
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # tests in the background have it ignored, and so would what they start
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         try:
             lines = iter(process.stdout.readline, '')  # the device and whether it learns come first
             address = next(filter(None, (re.search(r'http://127\.0\.0\.1:(\d+)', line) for line in lines)))
