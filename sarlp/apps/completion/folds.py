@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -144,7 +145,12 @@ def score_out_of_fold(
     folds = _Folds(cfg, dataset, number, Path(folder), torch.device(device), seed, images, model_dir)
     keeps_tokens = bool(cfg.get('tokens'))
     at_a_time = torch.get_num_threads() if processes is None else processes
-    if not keeps_tokens or {get_device(), folds.device.type} != {'cpu'}:
+    alone = None if keeps_tokens else 'the config keeps no tokens (tokens=dict(dir=...))'
+    if {get_device(), folds.device.type} != {'cpu'}:
+        alone = 'not all is computed on the CPU'
+    if alone is not None:
+        if processes is not None and processes > 1:
+            warnings.warn(f'the folds are trained one after another, not {processes} at a time: {alone}', stacklevel=2)
         at_a_time = 1
     at_a_time = max(1, min(at_a_time, number - 1))
     clock = _Clock(number, at_a_time, 0 if model_dir is None else number / (number - 1))

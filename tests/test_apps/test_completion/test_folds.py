@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from sarlp.apps.completion import folds
 from sarlp.apps.completion.folds import score_out_of_fold
 from sarlp.apps.spreadsheets.csv_labels import read_csv_labels, write_annotations
 from sarlp.engine import load_config, read_checkpoint
@@ -74,9 +75,28 @@ def test_what_one_refuses_ends_the_others(cfg, tmp_path, one_thread):
     assert not (tmp_path / 'fold10').exists()
 
 
+def test_processes_that_are_in_vain_are_told(cfg, tmp_path, one_thread, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folds, 'train_to_the_end', stop)
+    without = cfg.copy()
+    without.pop('tokens')
+
+    def begin(cfg, processes):
+        with pytest.raises(KeyboardInterrupt):
+            score_out_of_fold(cfg, cfg.train_dataloader.dataset, 3, tmp_path, 'cpu', processes=processes)
+
+    with pytest.warns(UserWarning, match='one after another, not 2 at a time: the config keeps no tokens'):
+        begin(without, 2)
+    for silent in ((without, 1), (without, None), (cfg, 2)):
+        begin(*silent)  # a warning would be an error
+
+
 SCRIPT = """
 import sys
 import torch
+from sarlp.apps.completion import folds
 from sarlp.apps.completion.folds import score_out_of_fold
 from sarlp.engine import load_config
 if __name__ == '__main__':
