@@ -28,7 +28,6 @@ from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
 from sarlp.engine.loaders import fit_loader, require_batches, share_of_batch
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.engine.method_hook import MethodHook
-from sarlp.engine.naming_runner import NamingRunner
 from sarlp.engine.progress import ProgressHook
 from sarlp.engine.provenance import LABELS, TRAINED_ON, require_same_labels, seen_labels, trained_images
 from sarlp.engine.rank_statistics import RankStatisticsHook, gather_statistics
@@ -36,6 +35,7 @@ from sarlp.engine.resuming import check_resumable, sampling_of, take_over
 from sarlp.engine.run_options import check_clipping, check_parameter_options, check_run
 from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
 from sarlp.engine.schedule_lengths import idle_schedules
+from sarlp.engine.single_training import SingleTrainingRunner
 from sarlp.engine.start import Start, alone_in, by_main_process, is_in_place, read_start
 from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.task import task_of
@@ -53,7 +53,7 @@ from sarlp.registry import RUNNERS
 
 
 @RUNNERS.register_module()
-class MultiLabelRunner(NamingRunner):
+class MultiLabelRunner(SingleTrainingRunner):
     """The Runner used by the tools.
 
     Besides what MMEngine reads it reads from the config ``channels_last`` (bool), ``env_cfg.tf32`` (bool) and

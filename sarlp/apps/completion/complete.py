@@ -319,6 +319,7 @@ def _write(record: Record, scored: Scored, probabilities, decisions, suspects, o
             rows.append(Recovered(image, name, float(probabilities[row, column]), DECISIONS[code]))
             if code != UNKNOWN:
                 changes.setdefault(image, {})[name] = code
+    record_path(out).unlink(missing_ok=True)  # that of an earlier one, with whose thresholds this table is another
     completed = write_completed(record, changes, _labels_dir(out))
     write_table(suspects_path(out), (*SUSPECTS_HEADER, *EVIDENCE_HEADER), suspects)
     write_table(out, HEADER, rows)

@@ -57,8 +57,6 @@ def write_source(
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
         raise AnnotationError(changed_meanwhile(path))
-    with atomic_write(root / 'labels' / copy, 'wb') as target:
-        target.write(content)
     inside = Path(os.path.abspath(img_root)).is_relative_to(os.path.abspath(root))
     record = {
         'version': VERSION,
@@ -76,6 +74,8 @@ def write_source(
     }
     with atomic_write(root / RECORD) as target:
         target.write(json.dumps(record, ensure_ascii=False, indent=1) + '\n')
+    with atomic_write(root / 'labels' / copy, 'wb') as target:  # behind its record: killed between, it is still ours
+        target.write(content)
     return {'file': path.name, 'sha256': sha256, 'form': file.form}
 
 

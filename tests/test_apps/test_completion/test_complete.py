@@ -1,6 +1,7 @@
 """The whole way from a half-filled spreadsheet to a filled one, with a model that knows next to nothing."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -12,7 +13,15 @@ import torch
 from mmengine.config import Config
 from scipy.special import expit
 
-from sarlp.apps.completion import Record, complete_labels, read_recovered, read_suspects, scoring, write_completed
+from sarlp.apps.completion import (
+    Record,
+    complete,
+    complete_labels,
+    read_recovered,
+    read_suspects,
+    scoring,
+    write_completed,
+)
 from sarlp.apps.completion.record import check_outputs, find_recovered
 from sarlp.apps.completion.report import format_completion
 from sarlp.apps.completion.training import FINISHED
@@ -223,6 +232,29 @@ def test_a_damaged_table(tmp_path, line, reason):
         read_recovered(file)
     with pytest.raises(UserError, match=r'b\.csv: no such file'):
         read_recovered(tmp_path / 'b.csv')
+
+
+def test_what_was_killed_in_between_is_no_mixture_of_two(completion, tmp_path, monkeypatch):
+    """Decisions of one completion with the thresholds of another would be reviewed, exported and predicted with."""
+    replace_file = os.replace
+
+    def kill(source, target):
+        replace_file(source, target)
+        if Path(target).name == 'recovered.csv':
+            raise KeyboardInterrupt
+
+    def write():
+        found = completion.record, completion.scored, completion.probabilities, completion.decisions
+        return complete._write(*found, completion.suspects, tmp_path / 'recovered.csv')
+
+    write()
+    monkeypatch.setattr(os, 'replace', kill)
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r'recovered\.json: no such file; sarlp recover writes it'):
+        Record.read(tmp_path / 'recovered.json')
+    assert Record.read(write()['record']).classes == completion.record.classes
 
 
 def test_changes_of_strangers_are_refused(completion, tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -258,6 +259,32 @@ def test_a_file_that_is_edited_meanwhile(tmp_path, monkeypatch, when):
     monkeypatch.undo()
     convert_csv_labels(file, tmp_path, tmp_path / 'data', val_fraction=0.4, seed=2)
     assert (tmp_path / 'data/labels/source.csv').read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize('written', range(1, 5))
+def test_a_conversion_that_was_killed_is_begun_anew(tmp_path, monkeypatch, written):
+    """Whatever it had written, also where the file was saved anew since: it is all its own."""
+    for name in NAMES:
+        (tmp_path / name).touch()
+    file = tmp_path / 'labels.csv'
+    file.write_bytes(FORMS['wide.csv'](NAMES, CLASSES, random_labels(6)).encode())
+    killed, replace = [], os.replace
+
+    def kill(*paths):
+        replace(*paths)
+        killed.append(paths)
+        if len(killed) == written:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, 'replace', kill)
+    with pytest.raises(KeyboardInterrupt):
+        convert_csv_labels(file, tmp_path, tmp_path / 'data', val_fraction=0.4, seed=2)
+    monkeypatch.undo()
+    file.write_bytes(file.read_bytes().replace(b'\r\n', b'\n'))
+    convert_csv_labels(file, tmp_path, tmp_path / 'data', val_fraction=0.4, seed=2)
+    root = tmp_path / 'data'
+    write(root, labels_in(root))
+    assert (root / 'out').read_bytes() == file.read_bytes()
 
 
 class TestRefusals:
