@@ -59,7 +59,7 @@ SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}
 MEASURED_AT = (0.8, 0.9, 0.95)  # precisions asked for, where there is a truth to measure against
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Completion:
     """What was found, and where it was written.
 
@@ -86,6 +86,17 @@ class Completion:
     held_out: int
     files: Mapping[str, Path]
     model: Path | None
+
+    def __repr__(self) -> str:  # in a notebook; that of a dataclass is full of arrays
+        return f'<{type(self).__name__} {self.files["recovered"]}: {self.summary}>'
+
+    @property
+    def summary(self) -> str:
+        """How much was unknown, and how much is left, in a line."""
+        unknown = self.scored.observed == UNKNOWN
+        decided = int((unknown & (self.decisions != UNKNOWN)).sum())
+        images, classes = unknown.shape
+        return f'{decided:,} of {unknown.sum():,} unknown labels decided, of {images:,} images and {classes:,} classes'
 
 
 def complete_labels(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CompletedSpreadsheet:
     """A completed spreadsheet.
 
@@ -38,6 +38,13 @@ class CompletedSpreadsheet:
     files: Mapping[str, Path]
     report: str
     next: str
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} {self.files["spreadsheet"]}: {self.completion.summary}>'
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows of it."""
+        return self.report
 
     @cached_property
     def table(self) -> 'pandas.DataFrame':

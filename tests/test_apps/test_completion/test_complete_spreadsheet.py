@@ -171,6 +171,11 @@ def test_in_python(place, run, scenes, monkeypatch):
             word = known[image][name] or found[image, name][0]
             assert (value is pandas.NA) if word is None else (value == (word == 'yes'))
             assert done.filled.loc[image, name] == (not known[image][name] and word is not None)
+    unknown = sum(not value for row in known.values() for value in row.values())
+    said = f'{done.filled.to_numpy().sum():,} of {unknown:,} unknown labels decided, of 72 images and 10 classes>'
+    assert repr(done) == f'<CompletedSpreadsheet {done.files["spreadsheet"]}: {said}'
+    assert repr(done.completion) == f'<Completion {done.files["recovered"]}: {said}'
+    assert done._repr_markdown_() == done.files['report'].read_text('utf-8')  # in a notebook
     some = next(iter(found))
     assert done.probabilities.loc[some] == pytest.approx(found[some][1], rel=1e-5)
     (prediction,) = done.model(scenes / 'JPEGImages' / '000001.jpg')
