@@ -272,7 +272,10 @@ class TokenKeeper:
                 'more (made_of.json in each says what it is of); tokens.dtype=float16 and fewer tokens.views take less'
             )
         if more > shutil.disk_usage(store.folder).free:
-            raise UserError(f'tokens: the disk of {self._root} has no room for {more / 1e9:,.3f} GB more')
+            raise UserError(
+                f'tokens: the disk of {self._root} has no room for {more / 1e9:,.3f} GB more. Make room, then start '
+                'again, or keep them elsewhere by tokens.dir'
+            )
         store.write(block, inputs)
 
 

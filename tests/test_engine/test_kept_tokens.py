@@ -8,6 +8,7 @@ import shutil
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -342,6 +343,14 @@ def test_a_first_pass_goes_on_where_it_was_killed(keeper, tmp_path, monkeypatch)
 def test_the_bound_counts(keeper, tmp_path):
     one = keeper(max_gb=1e-5)
     with pytest.raises(UserError, match=r'holds 0.000 GB, and 0.000 GB more would pass tokens.max_gb = 1e-05'):
+        one.keep(one.loader)
+    assert not [*(tmp_path / 'tokens').glob('*/*.npy')]
+
+
+def test_a_full_disk_is_told_before_it_is_full(keeper, tmp_path, monkeypatch):
+    one = keeper()
+    monkeypatch.setattr(kept_tokens.shutil, 'disk_usage', lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(UserError, match=r'the disk of .*tokens has no room for .* more\. Make room, .*tokens\.dir'):
         one.keep(one.loader)
     assert not [*(tmp_path / 'tokens').glob('*/*.npy')]
 
