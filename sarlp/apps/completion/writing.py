@@ -91,8 +91,9 @@ def completed_files(
     if source is not None:
         taken = {path.name for path in files.values()}
         name = f'completed_{source["file"]}' if source['file'] in taken else source['file']
-        # a spreadsheet does not tell who wrote it, but a completion writes the annotation files beside it first
-        beside = all(map(_is_completed, files.values()))
+        # a spreadsheet does not tell who wrote it, but a completion, of these splits or of others, writes annotation
+        # files beside it first
+        beside = any(map(_is_completed, out_dir.glob('*.json')))
         check_output(out_dir / name, [Path(data_root) / 'labels' / source['copy']], lambda path: beside)
         files['source'] = out_dir / name
     return files

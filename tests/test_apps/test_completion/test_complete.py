@@ -26,6 +26,7 @@ from sarlp.apps.completion.record import check_outputs, find_recovered
 from sarlp.apps.completion.report import format_completion
 from sarlp.apps.completion.training import FINISHED
 from sarlp.apps.completion.truth import read_truth
+from sarlp.apps.completion.writing import completed_files
 from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.multilabel import fold_of
@@ -255,6 +256,21 @@ def test_what_was_killed_in_between_is_no_mixture_of_two(completion, tmp_path, m
     with pytest.raises(UserError, match=r'recovered\.json: no such file; sarlp recover writes it'):
         Record.read(tmp_path / 'recovered.json')
     assert Record.read(write()['record']).classes == completion.record.classes
+
+
+@pytest.mark.parametrize('first', ['train', 'test'])
+def test_a_split_and_then_both(completion, tmp_path, first):
+    """Into the same files, as of one that was repeated; a spreadsheet of a person's own is never replaced."""
+    record = completion.record
+    (tmp_path / 'labels.csv').write_text('my own')
+    alone = replace(record, annotations={first: record.annotations[first]})
+    with pytest.raises(UserError, match=r'labels\.csv: there is a file of this name that is no earlier output'):
+        write_completed(alone, {}, tmp_path)
+    (tmp_path / 'labels.csv').unlink()
+    written = write_completed(alone, {}, tmp_path)
+    assert {**write_completed(record, {}, tmp_path), **written} == completed_files(
+        record.annotations, record.data_root, tmp_path
+    )
 
 
 def test_changes_of_strangers_are_refused(completion, tmp_path):
