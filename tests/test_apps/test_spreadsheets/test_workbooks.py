@@ -375,7 +375,25 @@ def test_merged_cells(convert, tmp_path, merged, message):
         assert open_labels(tmp_path / 'a.xlsx').classes == CLASSES[:3]
     else:
         with pytest.raises(AnnotationError, match=f'merged cells {message}'):
-            open_labels(tmp_path / 'a.xlsx')
+            convert(tmp_path / 'a.xlsx')
+        assert not (tmp_path / 'data').exists()
+
+
+def test_merged_cells_of_a_column_that_is_left_out(convert, tmp_path):
+    labels = random_labels(5)
+    book = write_xlsx(tmp_path / 'a.xlsx', wide(labels))
+    for area in ('D3:D5', 'D6:D7'):
+        book.active.merge_cells(area)
+    book.save(tmp_path / 'a.xlsx')
+    found = labels_in(convert(tmp_path / 'a.xlsx', ignore_columns=[CLASSES[2]]))
+    for name, row in zip(NAMES, np.delete(labels, 2, 1), strict=True):
+        assert found[name].tolist() == row.tolist()
+    with pytest.raises(AnnotationError, match=r'merged cells D3:D5, D6:D7\. Each .* or leave out .*--ignore-columns'):
+        convert(tmp_path / 'a.xlsx', ignore_columns=[CLASSES[1]])
+    book.active.merge_cells('C9:D9')
+    book.save(tmp_path / 'a.xlsx')
+    with pytest.raises(AnnotationError, match=r'merged cells C9:D9\. Each'):
+        convert(tmp_path / 'a.xlsx', ignore_columns=[CLASSES[2]])
 
 
 def test_merged_cells_of_opendocument(tmp_path):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from typing import Any, Protocol
 
+from sarlp.apps.spreadsheets.label_files.merged_cells import Area, MergedCells, Place
 from sarlp.apps.spreadsheets.label_files.sheets import FILLED
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import first_line, shorten
@@ -24,7 +25,6 @@ _MAX_BYTES = 2 << 30  # unpacked
 _MODULES = {'xlsx': 'openpyxl', 'ods': 'odf'}
 _ODS = b'application/vnd.oasis.opendocument.spreadsheet'
 Value = str | bool | int | float | date | time
-Place = tuple[int, int]  # row and column, counted from 1
 
 
 class Uncomputed:
@@ -183,7 +183,7 @@ class WorkbookSheet:
         named: whether a person chose the sheet.
 
     Raises:
-        AnnotationError: the sheet is blank, cells of the table are merged, or a name is not to be known.
+        AnnotationError: the sheet is blank, cells of names are merged, or a name is not to be known.
     """
 
     class_columns: list[int] | None = None  # all may be
@@ -199,7 +199,13 @@ class WorkbookSheet:
         numbers = sorted({row for row, _ in book.cells})
         self._head, *body = numbers
         self._columns = sorted({column for _, column in book.cells})
-        self._refuse_merged(numbers[-1])
+        self._merged = MergedCells(book.merged, numbers, self._columns)
+        if of_names := self._merged.in_row(self._head):
+            self._fail_merged(
+                of_names,
+                'The first row that is not blank must name each column in a cell of its own: unmerge them, and delete '
+                'titles and groups above the names.',
+            )
         where = {column: index for index, column in enumerate(self._columns)}
         texts = {number: [''] * len(where) for number in numbers}
         self._uncomputed: set[tuple[int, int]] = set()
@@ -311,10 +317,16 @@ class WorkbookSheet:
         return text
 
     def _need(self, row: WorkbookRow, columns: Sequence[int]) -> None:
-        if self._uncomputed and row.number is not None:
+        if (self._uncomputed or self._merged) and row.number is not None:
             for column in columns:
                 if (row.number, column) in self._uncomputed:
                     self._fail_uncomputed(row.number, column)
+                if (row.number, self._columns[column]) in self._merged:
+                    self._fail_merged(
+                        self._merged.in_columns([self._columns[column] for column in columns]),
+                        'Each image and label needs a cell of its own: unmerge them and fill in each, or leave out a '
+                        'column without labels with --ignore-columns.',
+                    )
 
     def _fail_uncomputed(self, row: int, column: int) -> None:
         raise AnnotationError(
@@ -322,22 +334,9 @@ class WorkbookSheet:
             'in Excel or LibreOffice and save it there, or put the value in its place.'
         )
 
-    def _refuse_merged(self, last: int) -> None:
-        found = []
-        for (top, left), (bottom, right) in self.book.merged:
-            if top <= last and bottom >= self._head and left <= self._columns[-1] and right >= self._columns[0]:
-                found.append((f'{cell_name((top, left))}:{cell_name((bottom, right))}', top == self._head))
-        if found:
-            header = any(of_header for _, of_header in found)
-            raise AnnotationError(
-                f'{self._sheet}: merged cells {shorten([name for name, _ in found])}. '
-                + (
-                    'The first row that is not blank must name each column in a cell of its own: unmerge them, and '
-                    'delete titles and groups above the names.'
-                    if header
-                    else 'Each image and label needs a cell of its own: unmerge them and fill in each.'
-                )
-            )
+    def _fail_merged(self, areas: Sequence[Area], advice: str) -> None:
+        shown = [f'{cell_name(area.first)}:{cell_name(area.last)}' for area in areas]
+        raise AnnotationError(f'{self._sheet}: merged cells {shorten(shown)}. {advice}')
 
 
 def parts_of(content: bytes) -> Counter[str]:
