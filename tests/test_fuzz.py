@@ -159,7 +159,10 @@ def check_voc(root):
     objects = {path.stem: slow_xml(path.read_bytes()) for path in (root / 'Annotations').iterdir()}
     lists = {}
     for split in files:
-        ids = map(seen, (root / f'ImageSets/Main/{split}.txt').read_text('utf-8-sig').split())
+        text = (root / f'ImageSets/Main/{split}.txt').read_text('utf-8-sig')
+        while text.endswith('\x1a'):  # DOS says so where a file ends
+            text = text[:-1]
+        ids = map(seen, text.split())
         lists[split] = [image for image in ids if image]
     names = sorted({name for ids in lists.values() for image in ids for name in objects[image]})
     for split, path in files.items():
