@@ -188,6 +188,11 @@ def _number_of_folds(read: ReadLabels, asked: int | None) -> int:
         number = next((many for many, most in FOLDS if images <= most and not has_empty(many)), FEWER_FOLDS)
     if has_empty(number):
         together = len(set(read.groups.values())) + len(read.labels) - len(read.groups)
+        if together == 1:
+            raise UserError(
+                f'{read.csv}: its {len(read.labels):,} images belong together, by a column or as they show the same, '
+                'so that none can be held out. Add other photographs'
+            )
         raise UserError(
             f'{read.csv}: {len(read.labels):,} images in {together:,} groups leave some of {number} folds without any; '
             'choose fewer by --folds, or add photographs'

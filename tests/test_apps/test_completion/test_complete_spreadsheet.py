@@ -573,6 +573,8 @@ def test_how_many_folds_there_are():
         assert number(many[:97], groups=patients) == number_of
     with pytest.raises(UserError, match='97 images in 5 groups leave some of 10 folds without any; choose fewer'):
         number(many[:97], 10, patients)
+    with pytest.raises(UserError, match='its 97 images belong together, .* Add other photographs'):
+        number(many[:97], groups=dict.fromkeys(many[:97], 'one'))
 
 
 def test_the_time_left_is_of_the_last_model_too(monkeypatch, tmp_path):
