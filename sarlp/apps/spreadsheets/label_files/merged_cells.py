@@ -2,32 +2,23 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 Place = tuple[int, int]  # row and column, counted from 1
-
-
-@dataclass(frozen=True)
-class Area:
-    """Merged cells, from the first to the last."""
-
-    first: Place
-    last: Place
+Area = tuple[Place, Place]  # from the first cell to the last
 
 
 class MergedCells:
     """Those that touch a table.
 
     Args:
-        areas: first and last place of each group of cells.
+        areas: each group of cells.
         rows, columns: of the table, in order.
     """
 
-    def __init__(self, areas: Iterable[tuple[Place, Place]], rows: Sequence[int], columns: Sequence[int]) -> None:
+    def __init__(self, areas: Iterable[Area], rows: Sequence[int], columns: Sequence[int]) -> None:
         self._areas: list[Area] = []
         self._cells: set[Place] = set()
-        for area in (Area(*area) for area in sorted(areas)):
-            (top, left), (bottom, right) = area.first, area.last
+        for (top, left), (bottom, right) in sorted(areas):
             cells = [
                 (row, column)
                 for row in rows[bisect_left(rows, top) : bisect_right(rows, bottom)]
@@ -35,7 +26,7 @@ class MergedCells:
             ]
             if cells:
                 self._cells.update(cells)
-                self._areas.append(area)
+                self._areas.append(((top, left), (bottom, right)))
 
     def __bool__(self) -> bool:
         return bool(self._cells)
@@ -44,7 +35,9 @@ class MergedCells:
         return place in self._cells
 
     def in_row(self, row: int) -> list[Area]:
-        return [area for area in self._areas if area.first[0] <= row <= area.last[0]]
+        return [(first, last) for first, last in self._areas if first[0] <= row <= last[0]]
 
     def in_columns(self, columns: Sequence[int]) -> list[Area]:
-        return [area for area in self._areas if any(area.first[1] <= column <= area.last[1] for column in columns)]
+        return [
+            (first, last) for first, last in self._areas if any(first[1] <= column <= last[1] for column in columns)
+        ]

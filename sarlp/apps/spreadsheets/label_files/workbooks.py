@@ -50,7 +50,7 @@ class Book(Protocol):
     others: list[str]
     hidden: int
     cells: dict[Place, Value | Uncomputed]
-    merged: list[tuple[Place, Place]]
+    merged: list[Area]
     comments: bool
     filled: int
 
@@ -335,7 +335,7 @@ class WorkbookSheet:
         )
 
     def _fail_merged(self, areas: Sequence[Area], advice: str) -> None:
-        shown = [f'{cell_name(area.first)}:{cell_name(area.last)}' for area in areas]
+        shown = [f'{cell_name(first)}:{cell_name(last)}' for first, last in areas]
         raise AnnotationError(f'{self._sheet}: merged cells {shorten(shown)}. {advice}')
 
 
