@@ -1,6 +1,6 @@
 """One message that lists every input a run lacks, how to get it, and what replaces it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -56,13 +56,19 @@ def _missing_data(cfg: Config, dataloaders: Sequence[Mapping]):
         )
 
 
+def plain_backbones(backbone: Mapping, option: str = 'model.backbone') -> Iterator[tuple[str, Mapping]]:
+    """Option and config of each network that a backbone is made of, which is itself unless it has others within."""
+    within = {'backbone': backbone['backbone']} if 'backbone' in backbone else {}  # of LayersBackbone, ConcatBackbone
+    within |= {f'backbones.{number}': one for number, one in enumerate(backbone.get('backbones') or ())}
+    if not within:
+        yield option, backbone
+    for name, one in within.items():
+        yield from plain_backbones(one, f'{option}.{name}')
+
+
 def _missing_weights(cfg: Config):
-    several = cfg.model.backbone.get('backbones')  # of a ConcatBackbone
-    if several is None:
-        yield from _missing_of_backbone(cfg.model.backbone, 'model.backbone')
-    else:
-        for number, backbone in enumerate(several):
-            yield from _missing_of_backbone(backbone, f'model.backbone.backbones.{number}')
+    for option, backbone in plain_backbones(cfg.model.backbone):
+        yield from _missing_of_backbone(backbone, option)
     yield from _missing_of_clip(cfg.model.head.get('text') or {}, 'model.head.text', ', text')
 
 

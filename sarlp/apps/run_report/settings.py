@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from sarlp.datasets.nesting import leaves
+from sarlp.engine.inputs import plain_backbones
 from sarlp.engine.testing import test_pipelines
 
 
@@ -24,7 +25,7 @@ def important(cfg: Config) -> list[tuple[str, str]]:
         'classes': head.get('num_classes'),
         'head': _call(head, only=('encoder', 'srfl', 'sgfe', 'recovery', 'label_embedding')),
         'backbone': _call(backbone, only=('depth', 'base_channels', 'arch')),
-        'pretrained': ', '.join(map(_weights, backbone.get('backbones', [backbone]))),
+        'pretrained': ', '.join(_weights(one) for _, one in plain_backbones(backbone)),
         'loss': _call(head.get('loss')),
         'image size': next((str(step['scale']) for step in _steps(cfg) if step.get('scale') is not None), None),
         'epochs': loop.get('max_epochs'),
