@@ -26,7 +26,8 @@ class LayersBackbone(BaseModule):
     Args:
         backbone: config of the backbone.
         layers: names of its modules, as ``named_modules`` has them, each of which gives a map (B, D, H, W). Maps
-            larger than the smallest are averaged to its size, of which theirs must be a multiple.
+            larger than the smallest are averaged to its size, of which theirs must be a multiple. What comes behind the
+            last of them has no use, and no gradient.
     """
 
     def __init__(self, backbone: Mapping, layers: Sequence[str], init_cfg: dict | None = None):
@@ -36,7 +37,7 @@ class LayersBackbone(BaseModule):
         if not self.layers or len(set(self.layers)) < len(self.layers):
             raise UserValueError(f'LayersBackbone: layers must be one or more different names, got {list(layers)!r}')
         modules = dict(self.backbone.named_modules())
-        self._maps: dict[str, Any] = {}  # of the pass that is on
+        self._maps: dict[str, Any] | None = None  # of the pass that is on
         for layer in self.layers:
             if layer not in modules:
                 near = difflib.get_close_matches(layer, modules, n=5) or [name for name in modules if name]
@@ -46,7 +47,8 @@ class LayersBackbone(BaseModule):
             modules[layer].register_forward_hook(partial(self._keep, layer))
 
     def _keep(self, layer: str, module: nn.Module, inputs: tuple, output: Any) -> None:
-        self._maps[layer] = output
+        if self._maps is not None:  # else it is computed again in the backward pass, see sarlp.models.recompute
+            self._maps[layer] = output
 
     def normalization(self) -> Normalization:
         """Raises: UserError, the backbone can not say."""
@@ -54,18 +56,26 @@ class LayersBackbone(BaseModule):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor]:
         """Args: images (B, 3, h, w), normalised. Returns the map (B, sum of the D, H, W)."""
-        self._maps.clear()
-        self.backbone(inputs)
-        maps = [self._maps.pop(layer, None) for layer in self.layers]
-        for layer, one in zip(self.layers, maps, strict=True):
-            if not _is_map(one, inputs):
-                found = 'no call' if one is None else kind_of(one)
-                raise UserValueError(
-                    f'LayersBackbone: {layer} of {type(self.backbone).__name__} must give a map (B, D, H, W) in each '
-                    f'pass, channels first, found {found}'
-                )
+        found: dict[str, Any] = {}
+        self._maps = found
+        try:
+            self.backbone(inputs)
+        finally:
+            self._maps = None
+        maps = [self._check(layer, found.get(layer), inputs) for layer in self.layers]
         height, width = (min(one.shape[axis] for one in maps) for axis in (2, 3))
         return (torch.cat([self._shrink(one, height, width) for one in maps], 1),)
+
+    def _check(self, layer: str, given: Any, images: Tensor) -> Tensor:
+        if isinstance(given, Tensor) and given.ndim == 4:
+            # of a map rows and columns are as far apart, but for what a border takes
+            rows, columns = (images.shape[axis] / given.shape[axis] for axis in (2, 3))
+            if max(rows, columns) < 2 * min(rows, columns):
+                return given
+        raise UserValueError(
+            f'LayersBackbone: {layer} of {type(self.backbone).__name__} must give a map (B, D, H, W) in each pass, '
+            f'channels first, found {"no call" if given is None else kind_of(given)}'
+        )
 
     def _shrink(self, one: Tensor, height: int, width: int) -> Tensor:
         if one.shape[2:] == (height, width):
@@ -77,11 +87,3 @@ class LayersBackbone(BaseModule):
                 f'{(height, width)}; take layers whose strides are multiples of each other'
             )
         return F.avg_pool2d(one, (rows, columns))
-
-
-def _is_map(value: Any, images: Tensor) -> bool:
-    """Whether it has places as those of the images: rows and columns as far apart, but for what a border takes."""
-    if not isinstance(value, Tensor) or value.ndim != 4:
-        return False
-    rows, columns = (images.shape[axis] / value.shape[axis] for axis in (2, 3))
-    return max(rows, columns) < 2 * min(rows, columns)

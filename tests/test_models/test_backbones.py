@@ -22,6 +22,7 @@ from sarlp.models.fold import fold_batch_norm
 from sarlp.models.frozen import freeze
 from sarlp.models.network import Network, measure
 from sarlp.models.normalization import Normalization
+from sarlp.models.recompute import recompute
 from sarlp.registry import MODELS
 from sarlp.visualization.gradcam import grad_cam_maps
 
@@ -332,10 +333,19 @@ class TestLayers:
         assert not torch.allclose(copied(images)[0], before)
         assert torch.equal(backbone(images)[0], before)
 
-    def test_what_it_sees_is_not_kept(self):
-        backbone = build(EFFICIENTNET).backbone
-        backbone(torch.randn(2, 3, 64, 96))
-        assert not backbone._maps
+    def test_what_is_computed_again_is_the_same_and_is_not_kept(self):
+        names = 'timm_model.blocks.3.0.bn1', 'timm_model.blocks.4'  # the first lies within what is computed again
+        plain = build(layers(timm('test_efficientnet'), *names)).double().train().backbone
+        again = copy.deepcopy(plain)
+        recompute(again.backbone.timm_model)
+        images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+        gradients = []
+        for backbone in (plain, again):
+            backbone(images)[0].square().sum().backward()
+            assert backbone._maps is None
+            gradients.append({name: parameter.grad for name, parameter in backbone.named_parameters()})
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-10, atol=0, msg=name)
 
     def test_compiled(self):
         backbone = build(EFFICIENTNET).eval().backbone
