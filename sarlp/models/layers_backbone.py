@@ -26,8 +26,8 @@ class LayersBackbone(BaseModule):
     Args:
         backbone: config of the backbone.
         layers: names of its modules, as ``named_modules`` has them, each of which gives a map (B, D, H, W). Maps
-            larger than the smallest are averaged to its size, of which theirs must be a multiple. What comes behind the
-            last of them has no use, and no gradient.
+            larger than the smallest are averaged to its size, of which theirs must be a multiple. An activation in
+            place behind a layer counts with it. What comes behind the last has no use, and no gradient.
     """
 
     def __init__(self, backbone: Mapping, layers: Sequence[str], init_cfg: dict | None = None):
@@ -64,7 +64,7 @@ class LayersBackbone(BaseModule):
             self._maps = None
         maps = [self._check(layer, found.get(layer), inputs) for layer in self.layers]
         height, width = (min(one.shape[axis] for one in maps) for axis in (2, 3))
-        return (torch.cat([self._shrink(one, height, width) for one in maps], 1),)
+        return (torch.cat([_shrink(one, height, width) for one in maps], 1),)
 
     def _check(self, layer: str, given: Any, images: Tensor) -> Tensor:
         if isinstance(given, Tensor) and given.ndim == 4:
@@ -77,13 +77,14 @@ class LayersBackbone(BaseModule):
             f'channels first, found {"no call" if given is None else kind_of(given)}'
         )
 
-    def _shrink(self, one: Tensor, height: int, width: int) -> Tensor:
-        if one.shape[2:] == (height, width):
-            return one
-        rows, columns = one.shape[2] // height, one.shape[3] // width
-        if one.shape[2:] != (rows * height, columns * width):
-            raise UserValueError(
-                f'LayersBackbone: a map of {tuple(one.shape[2:])} places is no multiple of the smallest, '
-                f'{(height, width)}; take layers whose strides are multiples of each other'
-            )
-        return F.avg_pool2d(one, (rows, columns))
+
+def _shrink(one: Tensor, height: int, width: int) -> Tensor:
+    if one.shape[2:] == (height, width):
+        return one
+    rows, columns = one.shape[2] // height, one.shape[3] // width
+    if one.shape[2:] != (rows * height, columns * width):
+        raise UserValueError(
+            f'LayersBackbone: a map of {tuple(one.shape[2:])} places is no multiple of the smallest, '
+            f'{(height, width)}; take layers whose strides are multiples of each other'
+        )
+    return F.avg_pool2d(one, (rows, columns))
