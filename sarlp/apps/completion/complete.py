@@ -323,15 +323,15 @@ def _union(datasets: Mapping[str, Mapping], folder: Path) -> Mapping:
 
 def _write(record: Record, scored: Scored, probabilities, decisions, suspects, out: Path) -> dict[str, Path]:
     rows: list[Recovered] = []
-    changes: dict[str, dict[str, int]] = {}
+    suggested: dict[str, dict[str, int]] = {}
     for row, image in enumerate(scored.image_ids):
         for column in np.flatnonzero(scored.observed[row] == UNKNOWN):
             name, code = record.classes[column], int(decisions[row, column])
             rows.append(Recovered(image, name, float(probabilities[row, column]), DECISIONS[code]))
             if code != UNKNOWN:
-                changes.setdefault(image, {})[name] = code
+                suggested.setdefault(image, {})[name] = code
     record_path(out).unlink(missing_ok=True)  # that of an earlier one, with whose thresholds this table is another
-    completed = write_completed(record, changes, _labels_dir(out))
+    completed = write_completed(record, {}, _labels_dir(out), suggested=suggested).files
     write_table(suspects_path(out), (*SUSPECTS_HEADER, *EVIDENCE_HEADER), suspects)
     write_table(out, HEADER, rows)
     record.write(record_path(out))  # last: where it is, the others are

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,29 +18,46 @@ from sarlp.names.class_names import columns_by_name
 from sarlp.registry import DATASETS
 
 
+class Written(NamedTuple):
+    """What was written.
+
+    Attributes:
+        files: of the splits by their names, and ``'source'``.
+        kept: how many labels a model decided that are known meanwhile, and stay as they are.
+    """
+
+    files: dict[str, Path]
+    kept: int
+
+
 def write_completed(
     record: Record,
     changes: Mapping[str, Mapping[str, int]],
     out_dir: str | os.PathLike,
     notes: Mapping[str, Mapping[str, str]] | None = None,
-) -> dict[str, Path]:
+    suggested: Mapping[str, Mapping[str, int]] | None = None,
+) -> Written:
     """Write labels with changes: as annotation files, and as the file of labels that the data set was made from.
 
     Args:
         record: says what was completed.
-        changes: 1 / 0 / -1 by image and name of the class; every other label stays as it is known.
+        changes: 1 / 0 / -1 by image and name of the class, which a person decided; every other label stays as it is
+            known.
         out_dir: where ``trainval.json`` and so on go, each under the name of the annotation file that it completes;
             and, if the data set came from a spreadsheet, JSON lines or COCO JSON, that file.
         notes: see :func:`~sarlp.apps.spreadsheets.label_source.write_labels_like_source`.
-
-    Returns:
-        The files: of the splits by their names, and ``'source'``.
+        suggested: as ``changes``, what a model decided. It holds where nothing is known now, which may be more than
+            when the model looked.
 
     Raises:
-        UserError: an image or a class is not in the data set; or see :func:`completed_files`.
+        UserError: an image or a class is not in the data set; or see :func:`completed_files`. Nothing is written then.
     """
     written = completed_files(record.annotations, record.data_root, out_dir)
+    suggested = suggested or {}
     for_source: dict[str, np.ndarray] = {}
+    noted: dict[str, dict[str, str]] = {image: dict(of_image) for image, of_image in (notes or {}).items()}
+    contents: dict[str, tuple[dict, list[dict]]] = {}
+    kept = 0
     for split, file in record.annotations.items():
         metainfo, data_list = load_annotation(file)
         dataset = _dataset(record, split, file)
@@ -49,9 +67,15 @@ def write_completed(
         entries = []
         for index, entry in enumerate(data_list):
             image, observed, full, _ = dataset.get_labels(index)
-            labels = _changed(observed, changes.get(image, {}), place, image)
-            if image in changes:  # not the labels after a mask: what a person wrote stays
-                for_source[image] = _changed(full, changes[image], place, image)[columns]
+            decided, proposed = changes.get(image, {}), suggested.get(image, {})
+            labels = _changed(_changed(observed, proposed, place, image, known_stay=True), decided, place, image)
+            kept += sum(observed[place[name]] != UNKNOWN for name in proposed)
+            if decided or proposed:  # not the labels after a mask: what a person wrote stays
+                whole = _changed(_changed(full, proposed, place, image, known_stay=True), decided, place, image)
+                for_source[image] = whole[columns]
+                for name in proposed:
+                    if full[place[name]] != UNKNOWN:
+                        noted.get(image, {}).pop(name, None)
             entries.append(
                 {
                     'img_path': image,
@@ -60,14 +84,21 @@ def write_completed(
                     'ignore': entry['ignore'],
                 }
             )
+        contents[split] = metainfo, entries
+    strangers = sorted((set(changes) | set(suggested)) - for_source.keys())
+    if strangers:
+        raise UserError(
+            f'images that are in no completed split: {shorten(strangers)}. Expected those of '
+            f'{", ".join(map(str, record.annotations.values()))}, which may have been made anew since the completion. '
+            'Complete the labels anew'
+        )
+    for split, (metainfo, entries) in contents.items():
         classes = metainfo.pop('classes')
         dump_annotation(written[split], classes, entries, **{**metainfo, 'completed': True})
-    strangers = sorted(set(changes) - for_source.keys())
-    if strangers:
-        raise UserError(f'images that are in no completed split: {shorten(strangers)}')
     if 'source' in written:
-        write_labels_like_source(for_source, record.data_root, written['source'], record.classes, notes)
-    return written
+        source = written['source']
+        write_labels_like_source(for_source, record.data_root, source, record.classes, None if notes is None else noted)
+    return Written(written, kept)
 
 
 def completed_files(
@@ -116,10 +147,13 @@ def _dataset(record: Record, split: str, file: Path):
     )
 
 
-def _changed(labels: np.ndarray, changes: Mapping[str, int], place: Mapping[str, int], image: str) -> np.ndarray:
-    labels = labels.copy()
+def _changed(
+    labels: np.ndarray, changes: Mapping[str, int], place: Mapping[str, int], image: str, known_stay: bool = False
+) -> np.ndarray:
+    before, labels = labels, labels.copy()
     for name, code in changes.items():
         if name not in place or code not in (POSITIVE, NEGATIVE, UNKNOWN):
             raise UserError(f'{image}: expected a class of the data set and 1, 0 or -1, found {name!r} and {code!r}')
-        labels[place[name]] = code
+        if not known_stay or before[place[name]] == UNKNOWN:
+            labels[place[name]] = code
     return labels

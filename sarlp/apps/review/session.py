@@ -37,13 +37,14 @@ class Known(NamedTuple):
 
 class Exported(NamedTuple):
     """The files by the names of :func:`~sarlp.apps.completion.write_completed`, the command of the next training, and
-    the number of labels that came from the reviewer and from the model, and the number of decisions that the model had
-    learnt from in the review."""
+    the numbers of labels that came from the reviewer and from the model, and of those that the model decided and that
+    stay since they are known meanwhile; and that of the decisions that the model had learnt from in the review."""
 
     files: dict[str, Path]
     command: str
     reviewed: int
     suggested: int
+    kept: int
     answers: int
 
 
@@ -282,7 +283,8 @@ class Review:
         """Write the labels as they are after the review.
 
         The reviewer's decision holds for every label that has one; ``undecided`` leaves it unknown, and makes a suspect
-        unknown. Of the others, unknown labels get what the model decided, and known labels stay. Where the review has
+        unknown. Of the others, unknown labels get what the model decided, and known labels stay, those that came to be
+        known since the completion, too. Where the review has
         learnt, what the model decides is that of now: the spreadsheet says so of each label, and a table like the
         reviewed one has the probabilities.
 
@@ -301,6 +303,7 @@ class Review:
             items, kept = self.queue.items, self._kept
             decisions = [self.queue.decision(index) for index in range(len(items))]
         changes: dict[str, dict[str, int]] = {}
+        proposed: dict[str, dict[str, int]] = {}
         notes: dict[str, dict[str, str]] = {}
         rows: list[Recovered] = []
         reviewed = suggested = 0
@@ -317,13 +320,14 @@ class Review:
                 rows.append(Recovered(*item.pair, item.probability, DECISIONS[UNKNOWN if label is None else label]))
             # an unknown label that stays unknown is no change: a label mask may hide what the spreadsheet has
             if label is not None and (label != UNKNOWN or item.kind == 'suspect'):
-                changes.setdefault(item.image, {})[item.cls] = label
+                (proposed if decision is None else changes).setdefault(item.image, {})[item.cls] = label
                 notes.setdefault(item.image, {})[item.cls] = note
-        files = write_completed(self.record, changes, out_dir, None if kept is None else notes)
+        files, held = write_completed(self.record, changes, out_dir, None if kept is None else notes, proposed)
         if kept is not None:
             write_table(table, HEADER, rows)
             files['table'] = table
-        return Exported(files, training_command(self.record, files), reviewed, suggested, self.learnt_from)
+        command = training_command(self.record, files)
+        return Exported(files, command, reviewed, suggested - held, held, self.learnt_from)
 
     def close(self) -> None:
         self.log.close()

@@ -267,8 +267,8 @@ def test_a_split_and_then_both(completion, tmp_path, first):
     with pytest.raises(UserError, match=r'labels\.csv: there is a file of this name that is no earlier output'):
         write_completed(alone, {}, tmp_path)
     (tmp_path / 'labels.csv').unlink()
-    written = write_completed(alone, {}, tmp_path)
-    assert {**write_completed(record, {}, tmp_path), **written} == completed_files(
+    written = write_completed(alone, {}, tmp_path).files
+    assert {**write_completed(record, {}, tmp_path).files, **written} == completed_files(
         record.annotations, record.data_root, tmp_path
     )
 
@@ -278,6 +278,9 @@ def test_changes_of_strangers_are_refused(completion, tmp_path):
         write_completed(completion.record, {'nobody.jpg': {'zero': 1}}, tmp_path)
     with pytest.raises(UserError, match="'ten'"):
         write_completed(completion.record, {'000001.jpg': {'ten': 1}}, tmp_path)
+    with pytest.raises(UserError, match=r'nobody\.jpg.*Complete the labels anew'):
+        write_completed(completion.record, {}, tmp_path, suggested={'nobody.jpg': {'zero': 1}})
+    assert not any(tmp_path.iterdir())  # all of it is looked at before the first file
 
 
 def test_the_calibration_says_of_which_model_it_is(completion, checkpoint):

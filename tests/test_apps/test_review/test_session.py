@@ -105,6 +105,31 @@ def test_undecided_keeps_what_a_mask_hid(review, made):
     again.close()
 
 
+def test_what_became_known_since_stays(review, made):
+    """A person filled in blanks after the completion; the reviewer's own answer is the last word nevertheless."""
+    classes, labels = label_arrays(review.record.annotations.values())
+    suggested = [item for item in review.queue.items if item.kind == 'suggested']
+    answered, *later = suggested[:4]
+    for file in review.record.annotations.values():
+        content = json.loads(file.read_text('utf-8'))
+        for entry in content['data_list']:
+            for item in (answered, *later):
+                if entry['img_path'] == item.image:
+                    other = 'negative' if item.suggestion else 'positive'
+                    entry[other] = sorted([*entry[other], classes.index(item.cls)])
+        file.write_text(json.dumps(content), 'utf-8')
+    review.decide(review.queue.index_of(answered.pair), answered.suggestion)
+    exported = review.export()
+    assert (exported.reviewed, exported.suggested, exported.kept) == (1, len(suggested) - 4, 3)
+    _, after = label_arrays([exported.files['train'], exported.files['test']])
+    sheet = {row[0]: row for row in read_sheet(exported.files['source'])}
+    for item in suggested:
+        expected = item.suggestion if item not in later else 1 - item.suggestion
+        assert labels[item.image][classes.index(item.cls)] == -1
+        assert after[item.image][classes.index(item.cls)] == expected
+        assert sheet[item.image][1 + CLASSES.index(item.cls)] == str(expected)
+
+
 def test_next_training(review, made, tmp_path):
     """The command is read as tools/train.py reads it, and gives a data set of exactly the exported labels."""
     import argparse

@@ -12,7 +12,8 @@ async function write() {
     const answer = await ask('/api/export', { reviewed_only: !$('with-model').checked });
     const counts = [answer.reviewed, answer.suggested].map((number) => number.toLocaleString('en'));
     $('export-status').textContent = `Written: ${counts[0]} reviewed labels, ${counts[1]} by the model`
-      + (answer.answers ? `, learnt from ${answer.answers.toLocaleString('en')} decisions.` : '.');
+      + (answer.answers ? `, learnt from ${answer.answers.toLocaleString('en')} decisions.` : '.')
+      + (answer.kept ? ` ${answer.kept.toLocaleString('en')} that the model decided are known since, and stay.` : '');
     $('files').replaceChildren(...Object.entries(answer.files).map(([name, path]) => {
       const entry = document.createElement('li');
       const code = document.createElement('code');
