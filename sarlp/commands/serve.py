@@ -78,6 +78,8 @@ def parse_args() -> argparse.Namespace:
     args.is_onnx = args.checkpoint is None
     if args.is_onnx and (not args.model.lower().endswith('.onnx') or args.calibration or args.cfg_options):
         parser.error('give a file that ends in .onnx, which has its calibration, or a config and a checkpoint')
+    if args.is_onnx and args.device not in ('auto', 'cpu'):
+        parser.error(f'--device {args.device} goes with a config; an ONNX file is served on the CPU')
     if not args.is_onnx and args.threads is not None:
         parser.error('--threads goes with an ONNX file; for a config set OMP_NUM_THREADS')
     return args

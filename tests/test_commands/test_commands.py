@@ -108,6 +108,14 @@ def test_a_wrong_command(arguments, message, capsys):
     assert capsys.readouterr().err.strip() == message
 
 
+@pytest.mark.parametrize('device', ['cuda:7', 'mps', 'nonsense'])
+def test_no_device_for_an_onnx_file(device, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(['serve', 'model.onnx', '--device', device])
+    assert exit_.value.code == 2
+    assert f'--device {device} goes with a config' in capsys.readouterr().err
+
+
 def test_doors_lead_to_the_commands(monkeypatch, capsys):
     doors = sorted((REPOSITORY / 'tools').rglob('*.py'))
     led = set()
