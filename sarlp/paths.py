@@ -116,8 +116,16 @@ def find_shipped_config(name: str | Path, where: str = 'not') -> Path:
         for folder in sorted({leaf.parent for leaf in leaves}):
             if _is_config(folder / wanted):
                 return folder / wanted
-    names = [leaf.stem for leaf in leaves]
-    near = difflib.get_close_matches(path.name.removesuffix('.py'), names, n=12, cutoff=0.7) or names
+    written = [leaf.stem for leaf in leaves]
+    settings = sorted({stem.partition('_')[2] for stem in written if stem.startswith(('baseline_', 'sarlp_'))})
+    methods = sorted(file.stem for file in (root / METHODS).glob('*.py'))
+    names = sorted({*written, *(f'{method}_{setting}' for method in methods for setting in settings)})
+    stem = path.name.removesuffix('.py')
+    near = [
+        one
+        for one in difflib.get_close_matches(stem, names, n=24, cutoff=0.7)
+        if one in written or _with_method(root / 'methods' / f'{one}.py', None) is not None
+    ] or written
     raise UserError(
         f'{name}: no such config, {where} in {root}; there are {", ".join(near[:12])}'
         f'{", ..." if len(near) > 12 else ""}'

@@ -68,6 +68,16 @@ class TestFindConfig:
         assert ('sarlp_r18_digits_p0.1' if 'r18' in name else NAME) in listed
         assert len(listed) <= 13
 
+    @pytest.mark.parametrize('meant', ['few_lite0_frozen_custom', 'q2l_r101_voc_p0.1', 'few_r18_digits_p0.1'])
+    def test_near_names_of_a_method_and_a_setting(self, elsewhere, meant):
+        """Which no file has, nor those that nothing stands behind."""
+        with pytest.raises(UserError) as error:
+            find_config(meant.replace('0', '00'))
+        listed = re.split(', ', str(error.value).split('there are ')[1].removesuffix(', ...'))
+        assert listed[0] == meant
+        for name in listed:
+            find_config(name)
+
     def test_nothing_near(self, elsewhere):
         with pytest.raises(UserError, match=r'zebra\.py: no such config, .* there are baseline_.*, \.\.\.$'):
             find_config('zebra.py')

@@ -57,8 +57,8 @@ def fill_in(cfg: Config, options: Collection[str] = ()) -> None:
         for _, leaf in found:
             if cfg.get('data_root') is not None and (forced or leaf.get('data_root') is None):
                 leaf.data_root = cfg.data_root
-                if forced or leaf.get('data_prefix') is None:
-                    _find_images(leaf)
+            if leaf.get('data_root') is not None and (forced or leaf.get('data_prefix') is None):
+                _find_images(leaf)
             if cfg.get('image_size') is not None:
                 divisor = cfg.model.get('size_divisor', 32) or 1  # None is asked of the backbone, later
                 _resize(leaf, cfg.image_size, divisor, _IMAGE_SIZE in options)
@@ -81,7 +81,7 @@ def _resize(dataset: ConfigDict, size: int, divisor: int, forced: bool) -> None:
         if 'scale_factor' in step or (step.get('scale') is not None and not forced):
             continue
         if type(size) is not int or size < 1 or size % divisor:
-            raise UserError(f'image_size must be a multiple of {divisor}, got {size!r}')
+            raise UserError(f'image_size must be one whole number, a multiple of {divisor}, got {size!r}')
         if step.get('scale') is not None:
             follows.append(min(step.scale))
         step.scale = (size, size)

@@ -6,7 +6,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from sarlp.datasets.nesting import annotation_path, image_folder, leaves
+from sarlp.datasets.nesting import annotation_path, image_folder, keyed_leaves, leaves
+from sarlp.engine.custom import LOADERS
 from sarlp.errors import UserError, first_line
 from sarlp.io.clip_weights import HOW_TO_GET
 from sarlp.io.pip_parts import SCHEME
@@ -40,18 +41,28 @@ def _entry(what: str, *remedies: str) -> str:
 
 
 def _missing_data(cfg: Config, dataloaders: Sequence[Mapping]):
-    files = []
+    files: list[Path] = []
+    folders: dict[Path, Path] = {}  # of images, with the annotation file
     for loader in dataloaders:
         for leaf in leaves(loader['dataset']):
+            folders[image_folder(leaf)] = annotation_path(leaf)
             files += [annotation_path(leaf), image_folder(leaf)]
     absent = [str(path) for path in dict.fromkeys(files) if not path.exists()]
     if absent:
         command = cfg.get('prepare_data', 'a converter (sarlp convert --help)')
+        moved = [folder for folder, file in folders.items() if file.exists() and not folder.exists()]
+        keys = [
+            f'{key}.data_prefix.img_path=FOLDER'
+            for name in LOADERS
+            if cfg.get(name) in dataloaders
+            for key, leaf in keyed_leaves(cfg[name].dataset, f'{name}.dataset')
+            if image_folder(leaf) in moved
+        ]
         yield _entry(
             f'data: {", ".join(absent)}',
             f'made by      {command}',
-            'or set       --cfg-options train_dataloader.dataset.data_root=DIR '
-            'val_dataloader.dataset.data_root=DIR test_dataloader.dataset.data_root=DIR',
+            'or set       --cfg-options data_root=DIR, if they are in another folder',
+            *([f'or set       --cfg-options {" ".join(keys)}, if the images alone are (a whole path)'] if keys else []),
             'docs/data.md says where each data set comes from and how its folder must look',
         )
 

@@ -5,6 +5,7 @@ import torch
 from sarlp.datasets.annotation import load_annotation
 from sarlp.engine import MultiLabelRunner, build_runner, load_config
 from sarlp.engine.build import set_num_classes, use_amp
+from sarlp.engine.inputs import check_inputs
 from sarlp.errors import UserError
 from sarlp.io.embeddings import save_embeddings
 
@@ -83,7 +84,7 @@ class TestInputs:
         for part in (
             f'{root}/labels/trainval.json, {root}, {root}/labels/test.json\n',
             'made by      sarlp convert digits --out data/digits',
-            '--cfg-options train_dataloader.dataset.data_root=DIR',
+            'or set       --cfg-options data_root=DIR, if',
             f'- pretrained weights of the backbone: {tmp_path}/r18.pth (',
             '--cfg-options model.backbone.init_cfg=None',
             f'- label embeddings: {tmp_path}/bert.npz\n',
@@ -92,6 +93,14 @@ class TestInputs:
         ):
             assert part in message
         assert not (tmp_path / 'work').exists()  # nothing was started
+
+    def test_images_that_moved_alone(self, make_config, tmp_path):
+        cfg = make_config()
+        cfg.test_dataloader.dataset.data_prefix = dict(img_path=str(tmp_path / 'moved'))
+        with pytest.raises(UserError) as error:
+            check_inputs(cfg, [cfg.train_dataloader, cfg.test_dataloader], training=False)
+        assert f'- data: {tmp_path}/moved\n' in str(error.value)
+        assert '--cfg-options test_dataloader.dataset.data_prefix.img_path=FOLDER, if the' in str(error.value)
 
     def test_weights_of_each_of_several_backbones(self, make_config, tmp_path):
         files = [str(tmp_path / f'{number}.pth') for number in range(2)]

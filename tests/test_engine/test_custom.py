@@ -101,6 +101,11 @@ class TestFillIn:
     def test_options(self, spreadsheet):
         check(load_config(CONFIG, {'data_root': str(spreadsheet[0])}), str(spreadsheet[0]), 448)
 
+    def test_a_data_set_with_a_folder_of_its_own(self, spreadsheet):
+        """It finds its images by the record, as one that takes the folder from the top does."""
+        root = str(spreadsheet[0])
+        check(load_config(CONFIG, {f'{loader}.dataset.data_root': root for loader in LOADERS}), root, 448)
+
     def test_dumped_config_follows_options(self, spreadsheet, tmp_path):
         load_config(CONFIG, {'data_root': 'elsewhere', 'image_size': 64}).dump(tmp_path / 'dumped.py')
         check(load_config(tmp_path / 'dumped.py'), 'elsewhere', 64, prefix=None)
@@ -156,9 +161,9 @@ class TestFillIn:
         assert decoded(load_config(tmp_path / 'dumped.py', {'image_size': 128})) == {128, 77}
         assert decoded(load_config(CONFIG, {'image_size': 128})) == {None}
 
-    @pytest.mark.parametrize('size', [33, 0, 'large', 64.0])
+    @pytest.mark.parametrize('size', [33, 0, 'large', 64.0, [128, 96]])
     def test_bad_size(self, size):
-        with pytest.raises(UserError, match='image_size must be a multiple of 32, got '):
+        with pytest.raises(UserError, match='image_size must be one whole number, a multiple of 32, got '):
             load_config(CONFIG, {'image_size': size})
 
 
