@@ -63,11 +63,8 @@ def main() -> None:
             exported = Review(csv, read_only=True).export(args.export or None, args.reviewed_only)
             learnt = f', learnt from {exported.answers:,} decisions' if exported.answers else ''
             print(f'{exported.reviewed:,} labels by the reviewer, {exported.suggested:,} by the model{learnt}')
-            if exported.kept:
-                print(
-                    f'note: {exported.kept:,} labels that the model decided are known since: they stay as the '
-                    'annotation files have them. sarlp recover completes what is unknown now'
-                )
+            for note in exported.notes:
+                print(f'note: {note}')
             for name, path in exported.files.items():
                 print(f'{name:<8}{path}')
             print(f'to train on them:\n{exported.command}')

@@ -22,8 +22,9 @@ def read_source(root: str | os.PathLike) -> dict[str, Any] | None:
         root: folder of the data set.
 
     Returns:
-        ``file`` (name), ``copy`` (beside the record), ``sha256``, ``img_root`` (relative to ``root``, or absolute;
-        where it is now, if the two were moved together), ``root`` (absolute, where the record was written; those of
+        ``file`` (name), ``copy`` (beside the record), ``sha256``, ``path`` (absolute, of the file; where it is now, if
+        it was moved together with the data set; those of earlier versions lack it), ``img_root`` (relative to
+        ``root``, or absolute; where it is now, likewise), ``root`` (absolute, where the record was written; those of
         earlier versions lack it), ``settings`` (arguments that open the copy as it was opened), ``classes`` (in the
         order of the annotation files; records of earlier versions lack them), ``spelling`` (cell by label code, as
         text), ``options`` (of the conversion) and ``names`` (path by how the file writes it, where the two differ).
@@ -42,4 +43,6 @@ def read_source(root: str | os.PathLike) -> dict[str, Any] | None:
         raise AnnotationError(f'{path}: expected a record of version {VERSION}. Convert the labels anew.')
     if isinstance(was := record.get('root'), str) and isinstance(record.get('img_root'), str):
         record['img_root'] = follow(record['img_root'], was, root)
+        if isinstance(record.get('path'), str):
+            record['path'] = follow(record['path'], was, root)
     return record

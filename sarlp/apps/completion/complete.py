@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -331,8 +332,10 @@ def _write(record: Record, scored: Scored, probabilities, decisions, suspects, o
             if code != UNKNOWN:
                 suggested.setdefault(image, {})[name] = code
     record_path(out).unlink(missing_ok=True)  # that of an earlier one, with whose thresholds this table is another
-    completed = write_completed(record, {}, _labels_dir(out), suggested=suggested).files
+    completed = write_completed(record, {}, _labels_dir(out), suggested=suggested)
+    for note in completed.notes:
+        warnings.warn(note, stacklevel=2)
     write_table(suspects_path(out), (*SUSPECTS_HEADER, *EVIDENCE_HEADER), suspects)
     write_table(out, HEADER, rows)
     record.write(record_path(out))  # last: where it is, the others are
-    return {'recovered': out, 'suspects': suspects_path(out), 'record': record_path(out), **completed}
+    return {'recovered': out, 'suspects': suspects_path(out), 'record': record_path(out), **completed.files}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sarlp.apps.completion.record import Record
-from sarlp.apps.spreadsheets.label_source import read_source, write_labels_like_source
+from sarlp.apps.spreadsheets.label_source import changed_since, read_source, write_labels_like_source
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.nesting import leaves
 from sarlp.errors import UserError, shorten
@@ -24,10 +24,12 @@ class Written(NamedTuple):
     Attributes:
         files: of the splits by their names, and ``'source'``.
         kept: how many labels a model decided that are known meanwhile, and stay as they are.
+        notes: sentences on what was changed since the model looked, for people.
     """
 
     files: dict[str, Path]
     kept: int
+    notes: tuple[str, ...]
 
 
 def write_completed(
@@ -98,7 +100,13 @@ def write_completed(
     if 'source' in written:
         source = written['source']
         write_labels_like_source(for_source, record.data_root, source, record.classes, None if notes is None else noted)
-    return Written(written, kept)
+    found = [changed_since(record.data_root) if 'source' in written else None]
+    if kept:
+        found.append(
+            f'{kept:,} labels that the model decided are known since: they stay as the annotation files have them. '
+            'sarlp recover completes what is unknown now'
+        )
+    return Written(written, kept, tuple(note for note in found if note is not None))
 
 
 def completed_files(

@@ -36,16 +36,16 @@ class Known(NamedTuple):
 
 
 class Exported(NamedTuple):
-    """The files by the names of :func:`~sarlp.apps.completion.write_completed`, the command of the next training, and
-    the numbers of labels that came from the reviewer and from the model, and of those that the model decided and that
-    stay since they are known meanwhile; and that of the decisions that the model had learnt from in the review."""
+    """The files by the names of :func:`~sarlp.apps.completion.write_completed` and its notes, the command of the next
+    training, the number of labels that came from the reviewer and from the model, and the number of decisions that the
+    model had learnt from in the review."""
 
     files: dict[str, Path]
     command: str
     reviewed: int
     suggested: int
-    kept: int
     answers: int
+    notes: tuple[str, ...]
 
 
 class Answer(NamedTuple):
@@ -322,12 +322,12 @@ class Review:
             if label is not None and (label != UNKNOWN or item.kind == 'suspect'):
                 (proposed if decision is None else changes).setdefault(item.image, {})[item.cls] = label
                 notes.setdefault(item.image, {})[item.cls] = note
-        files, held = write_completed(self.record, changes, out_dir, None if kept is None else notes, proposed)
+        written = write_completed(self.record, changes, out_dir, None if kept is None else notes, proposed)
+        files, command = written.files, training_command(self.record, written.files)
         if kept is not None:
             write_table(table, HEADER, rows)
             files['table'] = table
-        command = training_command(self.record, files)
-        return Exported(files, command, reviewed, suggested - held, held, self.learnt_from)
+        return Exported(files, command, reviewed, suggested - written.kept, self.learnt_from, written.notes)
 
     def close(self) -> None:
         self.log.close()

@@ -63,6 +63,7 @@ def write_source(
         'file': path.name,
         'copy': copy,
         'sha256': sha256,
+        'path': os.path.abspath(path),
         # relative where the two can be moved together
         'img_root': os.path.relpath(img_root, root) if inside else os.path.abspath(img_root),
         'root': os.path.abspath(root),
@@ -82,6 +83,21 @@ def write_source(
 def changed_meanwhile(path: str | os.PathLike) -> str:
     """What to say where a file of labels is no longer what was read."""
     return f'{path}: it was changed while it was read. Save it, close it, and start the same command again.'
+
+
+def changed_since(source: str | os.PathLike) -> str | None:
+    """What to say where the file of labels that a data set was made from is another now; None where it is not.
+
+    A file that is gone, or of which the record (of an earlier version) does not know the place, is none to compare.
+    """
+    record = read_source(source)
+    path = None if record is None else record.get('path')
+    if record is None or path is None or not os.path.isfile(path) or sha256_of_file(path) == record['sha256']:
+        return None
+    return (
+        f'{path} was saved since it was read: what was changed there is not in what is written here, which goes out '
+        'from the copy of then'
+    )
 
 
 def label_arrays(ann_files: Iterable[str | os.PathLike]) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:

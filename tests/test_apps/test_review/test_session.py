@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,7 +121,9 @@ def test_what_became_known_since_stays(review, made):
         file.write_text(json.dumps(content), 'utf-8')
     review.decide(review.queue.index_of(answered.pair), answered.suggestion)
     exported = review.export()
-    assert (exported.reviewed, exported.suggested, exported.kept) == (1, len(suggested) - 4, 3)
+    assert (exported.reviewed, exported.suggested) == (1, len(suggested) - 4)
+    (note,) = exported.notes
+    assert note.startswith('3 labels that the model decided are known since')
     _, after = label_arrays([exported.files['train'], exported.files['test']])
     sheet = {row[0]: row for row in read_sheet(exported.files['source'])}
     for item in suggested:
@@ -128,6 +131,19 @@ def test_what_became_known_since_stays(review, made):
         assert labels[item.image][classes.index(item.cls)] == -1
         assert after[item.image][classes.index(item.cls)] == expected
         assert sheet[item.image][1 + CLASSES.index(item.cls)] == str(expected)
+
+
+def test_a_spreadsheet_that_was_saved_since(review, made):
+    """What a person wrote into it after the completion is not in the export, which goes out from the copy of then."""
+    file = Path(json.loads((Path(review.record.data_root) / 'labels' / 'source.json').read_text('utf-8'))['path'])
+    assert review.export(reviewed_only=True).notes == ()
+    before = file.read_bytes()
+    file.write_bytes(before + b'\n')
+    (note,) = review.export(reviewed_only=True).notes
+    assert note.startswith(f'{file} was saved since it was read: ')
+    file.unlink()
+    assert review.export(reviewed_only=True).notes == ()
+    file.write_bytes(before)
 
 
 def test_next_training(review, made, tmp_path):

@@ -13,7 +13,7 @@ async function write() {
     const counts = [answer.reviewed, answer.suggested].map((number) => number.toLocaleString('en'));
     $('export-status').textContent = `Written: ${counts[0]} reviewed labels, ${counts[1]} by the model`
       + (answer.answers ? `, learnt from ${answer.answers.toLocaleString('en')} decisions.` : '.')
-      + (answer.kept ? ` ${answer.kept.toLocaleString('en')} that the model decided are known since, and stay.` : '');
+      + answer.notes.map((note) => ` ${note}.`).join('');
     $('files').replaceChildren(...Object.entries(answer.files).map(([name, path]) => {
       const entry = document.createElement('li');
       const code = document.createElement('code');
