@@ -74,9 +74,9 @@ class VerifiedCoco:
             self._fail('expected COCO JSON with "images" and "categories", one of them is empty')
         if not self._says_which:
             self._fail(
-                f'no image says which classes were looked for ("{NEGATIVES}" or "{VERIFIED}"), so no label '
-                'would be negative. If the labels are complete, convert the file with '
-                'sarlp convert coco'
+                f'no image says which classes were looked for ("{NEGATIVES}" or "{VERIFIED}"), so no label would be '
+                f'negative. Give each image a list "{NEGATIVES}" of the ids of those that were looked for and are not '
+                'there. MS-COCO itself, whose labels are complete, is converted by sarlp convert coco'
             )
         self.classes = tuple(self._categories.names)
         for name in self.classes:

@@ -117,11 +117,13 @@ def open_labels(
         if form is None and not json_lines and begins in _WHOLE:
             form = begins
         if form in _WHOLE:
-            of_tables = {'--group-column': group_column, '--split-column': split_column, '--class-names': class_names}
-            for option, value in of_tables.items():
-                if value is not None:
-                    raise AnnotationError(f'{path}: {option} does not go with the form {form}. Leave it out.')
+            _refuse(path, form, group_column=group_column, split_column=split_column, value_column=value_column)
+            _refuse(path, form, class_columns=class_columns, ignore_columns=ignore_columns, class_names=class_names)
+            _refuse(path, form, encoding=encoding, delimiter=delimiter)
+            if form != LabelStudio.form:
+                _refuse(path, form, image_column=image_column, class_column=class_column)
             if form == VerifiedCoco.form:
+                _refuse(path, form, positive=positive, negative=negative, unknown=unknown)
                 return VerifiedCoco(path)
             told = rest_is_no(path, positive, negative, unknown)
             if form == LabelStudio.form:
@@ -129,6 +131,8 @@ def open_labels(
             return CVATImages(path, told) if form == CVATImages.form else FiftyOneLabels(path, told)
         if json_lines is None or form == 'lists':  # which CSV has not
             json_lines = begins is not None or form == 'lists'
+        if json_lines:
+            _refuse(path, 'JSON lines', delimiter=delimiter)
         content, names = path.read_bytes(), (*_lower(image_column), *IMAGE_COLUMNS)
         table = (
             JSONLinesSheet(content, path, encoding)
@@ -140,20 +144,26 @@ def open_labels(
     beside = columns.beside(group_column, split_column, class_columns)
     if form is None and class_column is None and value_column is None:
         form = _known_table(path, table)
+    if class_names is not None and form != OpenImages.form:
+        raise AnnotationError(f'{path}: --class-names goes with the form openimages, and this file is none.')
     if form == Roboflow.form and image_column is None:
         image_column = table.header[0]  # whatever its classes are called
     image = columns.named('--image-column', image_column) if image_column is not None else columns.image(is_image)
     if isinstance(table, JSONLinesSheet) and (form == 'lists' or (form is None and _has_lists(table))):
+        of_cells = dict(positive=positive, negative=negative, unknown=unknown)
+        _refuse(path, NameLists.form, class_column=class_column, value_column=value_column, **of_cells)
+        _refuse(path, NameLists.form, class_columns=class_columns)
         return NameLists(table, image, beside)
     free = form is None and class_column is None and value_column is None and class_columns is None
+    if form == ImageFolderMetadata.form:
+        _refuse(path, form, value_column=value_column, class_columns=class_columns)
     if form == ImageFolderMetadata.form or free:
         names_column = _column_of_lists(table, columns, image, class_column, form)
         if names_column is not None:
             told = rest_is_no(path, positive, negative, unknown)
             return ImageFolderMetadata(table, image, names_column, told, beside)
-
-    if class_names is not None and form != OpenImages.form:
-        raise AnnotationError(f'{path}: --class-names goes with the form openimages, and this file is none.')
+    if form in (OpenImages.form, Long.form):
+        _refuse(path, form, class_columns=class_columns)
     if form == OpenImages.form:
         place = {name: columns.named(f'--form {form}', name) for name in COLUMNS}
         called = class_names if isinstance(class_names, Mapping | None) else read_class_names(class_names)
@@ -173,6 +183,7 @@ def open_labels(
             used.append(columns.named(option, name) if name is not None else columns.first(usual, used, option))
         of_class, of_value = used[1:]
         return Long(table, image, spelling, of_class, of_value, beside)
+    _refuse(path, form or Wide.form, class_column=class_column, value_column=value_column)
     possible = [column for column in table.class_columns or columns.free if column in columns.free and column != image]
     for name in class_columns or ():
         columns.named('--class-columns', name)
@@ -223,6 +234,13 @@ def _has_labels(table: Sheet, column: int) -> bool:
 def settings_of(labels: LabelFile) -> dict[str, Any]:
     """The arguments with which :func:`open_labels` opens the same file in the same way, finding nothing by itself."""
     return {'form': labels.form, **labels.settings()}
+
+
+def _refuse(path: Path, form: str, **given: Any) -> None:
+    """Refuse options that are given and that a form has no use for: what they say would be left out in silence."""
+    for name, value in given.items():
+        if value is not None and value != () and value != []:
+            raise AnnotationError(f'{path}: --{name.replace("_", "-")} does not go with the form {form}. Leave it out.')
 
 
 def _check_workbook(path: Path, form: str | None, **of_text: Any) -> None:

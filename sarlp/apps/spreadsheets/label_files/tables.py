@@ -19,6 +19,7 @@ IMAGE_COLUMNS = (
     *('image_id', 'imageid', 'img_id', 'photo', 'picture', 'bild', 'datei'),
 )
 CLASS_COLUMNS = ('class', 'class_name', 'classname', 'category', 'labelname', 'label_name', 'tag', 'label', 'klasse')
+_NAMING = {*CLASS_COLUMNS, 'labels', 'tags', 'classes', 'categories', 'class_names'}  # what is there, if no labels
 VALUE_COLUMNS = ('value', 'present', 'answer', 'state', 'confidence', 'label', 'wert')
 
 Statement = tuple[Any, str, list[tuple[int, int]]]
@@ -130,11 +131,22 @@ class _Table(OfImages):
                 for column, (line, cell, count) in self._bad.items()
             ]
             lists = any(cell.lstrip().startswith('[') for _, cell, _ in self._bad.values())
+            naming = [self.sheet.header[c] for c in self._bad if self.sheet.header[c].lower() in _NAMING]
+            if naming and not lists:  # a spelling for each name would make one class of all of them
+                advice = (
+                    f'{naming[0]!r} seems to name what is there. With one name a row, add a column value with yes in '
+                    'each; several names in a cell are written as ["cat", "dog"], and read with --form imagefolder.'
+                    + (' Leave out the other columns with --ignore-columns.' if len(naming) < len(self._bad) else '')
+                )
+            else:
+                advice = (
+                    'Add a spelling with --positive, --negative or --unknown; leave out a column that is no class with '
+                    '--ignore-columns; --split-column and --group-column are for those of a split and of groups.'
+                    + (' A column of lists of class names is read with --form imagefolder.' if lists else '')
+                )
             raise AnnotationError(
                 f'{self.path}: cells that are no label: {shorten(found)}. Understood are: {self.spelling.describe()}. '
-                'Add a spelling with --positive, --negative or --unknown; leave out a column that is no class with '
-                '--ignore-columns; --split-column and --group-column are for those of a split and of groups.'
-                + (' A column of lists of class names is read with --form imagefolder.' if lists else '')
+                + advice
             )
         self.spelling.check_dashes(self.used, self.path)
 

@@ -53,6 +53,8 @@ def decode(data: bytes, path: str | os.PathLike, encoding: str | None = None) ->
             raise AnnotationError(f'there is no encoding {encoding!r}; use utf-8, utf-16 or cp1252, say.') from None
         if found is None or not found.startswith(name):
             mark, found = b'', name
+    if found in (None, 'utf-8'):
+        _refuse_nul(data, path)
     if found is not None:
         candidates = [found]
     elif b'\0' in data:
@@ -78,6 +80,20 @@ def decode(data: bytes, path: str | os.PathLike, encoding: str | None = None) ->
     raise AnnotationError(
         f'{path}: expected text in {" or ".join(candidates)}, found bytes that are none. Save the sheet as CSV '
         '(UTF-8), or name its encoding with --encoding.'
+    )
+
+
+def _refuse_nul(data: bytes, path: str | os.PathLike) -> None:
+    """Refuse a NUL within a text, which is not UTF-16: there every other byte is one, or the text is no UTF-8."""
+    if b'\0' not in data or 4 * max(data[0::2].count(0), data[1::2].count(0)) > len(data):
+        return
+    try:
+        line = data.decode()[: data.index(0)].count('\n') + 1
+    except UnicodeDecodeError:
+        return
+    raise AnnotationError(
+        f'{path}, line {line}: expected text, found a byte of zero in it. Delete what stands there, which an editor '
+        'may not show, and save the file anew.'
     )
 
 

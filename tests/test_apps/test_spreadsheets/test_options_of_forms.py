@@ -1,0 +1,141 @@
+"""Each option acts on a form or is refused: nothing that a person says of a file is left out in silence."""
+
+import json
+
+import pytest
+
+from sarlp.apps.spreadsheets.label_files import open_labels
+from sarlp.datasets.annotation import AnnotationError
+
+_COCO = {
+    'images': [{'id': 1, 'file_name': 'a.jpg', 'neg_category_ids': [3]}],
+    'annotations': [{'id': 5, 'image_id': 1, 'category_id': 2, 'bbox': [0, 0, 1, 1]}],
+    'categories': [{'id': 2, 'name': 'cat'}, {'id': 3, 'name': 'dog'}],
+}
+_STUDIO = [
+    {
+        'id': 7,
+        'data': {'image': '/data/upload/a.jpg'},
+        'annotations': [
+            {'result': [{'type': 'choices', 'from_name': 'what', 'to_name': 'i', 'value': {'choices': ['cat']}}]}
+        ],
+    }
+]
+FILES = {
+    'coco': ('a.json', json.dumps(_COCO)),
+    'labelstudio': ('a.json', json.dumps(_STUDIO)),
+    'cvat': ('a.xml', '<annotations><image id="0" name="a.jpg"><tag label="cat"></tag></image></annotations>'),
+    'fiftyone': ('a.json', json.dumps({'classes': ['cat', 'dog'], 'labels': {'a': ['cat']}})),
+    'wide': ('a.csv', 'image,cat,dog\na.jpg,yes,no\n'),
+    'long': ('a.csv', 'image,class,value\na.jpg,cat,yes\nb.jpg,cat,no\n'),
+    'lists': ('a.jsonl', '{"image": "a.jpg", "positive": ["cat"], "negative": ["dog"]}\n'),
+    'imagefolder': ('a.csv', 'file_name,objects\na.jpg,"[""cat"", ""dog""]"\nb.jpg,"[""cat""]"\n'),
+}
+OPTIONS = {
+    'group_column': 'x',
+    'split_column': 'x',
+    'class_names': {'x': 'y'},
+    'value_column': 'x',
+    'class_columns': ['x'],
+    'ignore_columns': ['x'],
+    'delimiter': ';',
+    'encoding': 'cp1252',
+    'image_column': 'x',
+    'class_column': 'x',
+    'positive': ['x'],
+    'negative': ['x'],
+    'unknown': ['x'],
+}
+_OF_CSV = {'delimiter', 'encoding', 'positive', 'negative', 'unknown'}  # which act without naming anything in the file
+
+
+@pytest.fixture
+def opened(tmp_path):
+    def of(form, **options):
+        name, content = FILES[form]
+        (tmp_path / name).write_text(content, 'utf-8')
+        return open_labels(tmp_path / name, form=form, **options)
+
+    return of
+
+
+@pytest.mark.parametrize('form', FILES)
+def test_without_options(opened, form):
+    assert opened(form).form == form
+    assert opened(form, ignore_columns=(), positive=(), negative=(), unknown=()).classes[0] == 'cat'
+
+
+@pytest.mark.parametrize('option', OPTIONS)
+@pytest.mark.parametrize('form', FILES)
+def test_an_option_acts_or_is_refused(opened, form, option):
+    """What names something that the file has not can not have acted if it is not refused."""
+    if (
+        option in _OF_CSV
+        and form in ('wide', 'long')
+        or (form, option)
+        in {
+            ('imagefolder', 'delimiter'),
+            ('imagefolder', 'encoding'),
+            ('lists', 'encoding'),
+        }
+    ):
+        return
+    with pytest.raises(AnnotationError) as error:
+        opened(form, **{option: OPTIONS[option]})
+    told = str(error.value)
+    assert f'--{option.replace("_", "-")}' in told or "'x'" in told or 'such as x.' in told
+
+
+def test_forms_that_are_found(tmp_path):
+    """The same where nobody names the form."""
+    for form, options in {
+        'coco': dict(negative=['']),
+        'cvat': dict(ignore_columns=['cat']),
+        'labelstudio': dict(class_columns=['cat']),
+        'fiftyone': dict(delimiter=','),
+        'wide': dict(class_columns=['cat'], class_column='dog'),
+        'lists': dict(negative=['none']),
+    }.items():
+        name, content = FILES[form]
+        (tmp_path / name).write_text(content, 'utf-8')
+        (option,) = [one for one in options if one != 'class_columns' or len(options) == 1]
+        with pytest.raises(AnnotationError, match=f'--{option.replace("_", "-")} does not go with the form {form}'):
+            open_labels(tmp_path / name, **options)
+
+
+@pytest.mark.parametrize('column', ['class', 'Labels', 'tag'])
+@pytest.mark.parametrize('cells', [('person', 'car'), ('person,car', 'car|dog')])
+def test_a_column_that_names_what_is_there(tmp_path, column, cells):
+    """A spelling for each would make of all of them one class, called as the column."""
+    lines = '\n'.join(f'{number}.jpg,"{cell}"' for number, cell in enumerate(cells))
+    (tmp_path / 'a.csv').write_text(f'image,{column}\n{lines}\n', 'utf-8')
+    with pytest.raises(AnnotationError, match=f"'{column}' seems to name what is there") as error:
+        list(open_labels(tmp_path / 'a.csv').statements())
+    assert '--positive' not in str(error.value)
+    # what the message says
+    rows = '\n'.join(f'{number}.jpg,{cell},yes' for number, cell in enumerate(('person', 'car')))
+    (tmp_path / 'b.csv').write_text(f'image,class,value\n{rows}\n', 'utf-8')
+    labels = open_labels(tmp_path / 'b.csv')
+    assert set(labels.classes) == {'person', 'car'}
+    assert list(labels.statements())[1][1:] == ('1.jpg', [(labels.classes.index('car'), 1)])
+    (tmp_path / 'c.csv').write_text(f'image,{column}\n0.jpg,"[""person"", ""car""]"\n', 'utf-8')
+    assert open_labels(tmp_path / 'c.csv', form='imagefolder').classes == ('car', 'person')
+
+
+@pytest.mark.parametrize('encoding', [None, 'utf-8'])
+def test_a_zero_byte_in_a_text(tmp_path, encoding):
+    (tmp_path / 'a.csv').write_bytes('image,café\na.jpg,yes\nb.jpg,y\0es\n'.encode())
+    with pytest.raises(AnnotationError, match=r'a\.csv, line 3: expected text, found a byte of zero'):
+        open_labels(tmp_path / 'a.csv', encoding=encoding)
+    for codec in ('utf-16-le', 'utf-16-be'):  # which every other byte of is one, with no mark
+        (tmp_path / 'b.csv').write_bytes('image,cat\na.jpg,yes\n'.encode(codec))
+        assert open_labels(tmp_path / 'b.csv').classes == ('cat',)
+    (tmp_path / 'c.csv').write_bytes(('image,猫\n' + '照片.jpg,是\n' * 9).encode('utf-16-le'))
+    assert open_labels(tmp_path / 'c.csv', positive=['是']).classes == ('猫',)
+
+
+def test_coco_without_negatives_says_what_to_do(tmp_path):
+    without = {**_COCO, 'images': [{'id': 1, 'file_name': 'a.jpg'}]}
+    (tmp_path / 'a.json').write_text(json.dumps(without))
+    with pytest.raises(AnnotationError, match='Give each image a list "neg_category_ids"'):
+        open_labels(tmp_path / 'a.json')
