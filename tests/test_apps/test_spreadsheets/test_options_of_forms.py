@@ -112,7 +112,9 @@ def test_a_column_that_names_what_is_there(tmp_path, column, cells):
     with pytest.raises(AnnotationError, match=f"'{column}' seems to name what is there") as error:
         list(open_labels(tmp_path / 'a.csv').statements())
     assert '--positive' not in str(error.value)
-    # what the message says
+    with pytest.raises(AnnotationError, match='Name the column with --value-column, or add one with yes in each row'):
+        open_labels(tmp_path / 'a.csv', form='long', class_column=column)
+    # what the messages say
     rows = '\n'.join(f'{number}.jpg,{cell},yes' for number, cell in enumerate(('person', 'car')))
     (tmp_path / 'b.csv').write_text(f'image,class,value\n{rows}\n', 'utf-8')
     labels = open_labels(tmp_path / 'b.csv')
