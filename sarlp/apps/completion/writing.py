@@ -71,7 +71,7 @@ def write_completed(
             image, observed, full, _ = dataset.get_labels(index)
             decided, proposed = changes.get(image, {}), suggested.get(image, {})
             labels = _changed(_changed(observed, proposed, place, image, known_stay=True), decided, place, image)
-            kept += sum(observed[place[name]] != UNKNOWN for name in proposed)
+            kept += sum(bool(observed[place[name]] != UNKNOWN) for name in proposed)
             if decided or proposed:  # not the labels after a mask: what a person wrote stays
                 whole = _changed(_changed(full, proposed, place, image, known_stay=True), decided, place, image)
                 for_source[image] = whole[columns]

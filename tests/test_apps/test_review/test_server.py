@@ -114,8 +114,10 @@ class TestAnswers:
         assert 'reload the page' in answer.json['error']
         assert not review.log.decided
 
-    def test_export(self, post, review):
-        answer = post('/api/export', {'reviewed_only': True}).json
+    @pytest.mark.parametrize('reviewed_only', [False, True])
+    def test_export(self, post, review, reviewed_only):
+        answer = post('/api/export', {'reviewed_only': reviewed_only}).json
+        assert (answer['suggested'] > 0, answer['notes']) == (not reviewed_only, [])
         assert answer['files'].keys() == {'train', 'test', 'source'}
         assert all(os.path.isabs(path) and os.path.isfile(path) for path in answer['files'].values())
 
