@@ -92,7 +92,9 @@ def changed_since(source: str | os.PathLike) -> str | None:
     """
     record = read_source(source)
     path = None if record is None else record.get('path')
-    if record is None or path is None or not os.path.isfile(path) or sha256_of_file(path) == record['sha256']:
+    if record is None or not isinstance(path, str) or not os.path.isfile(path):
+        return None
+    if sha256_of_file(path) == record['sha256']:
         return None
     return (
         f'{path} was saved since it was read: what was changed there is not in what is written here, which goes out '

@@ -126,7 +126,7 @@ def test_a_column_that_names_what_is_there(tmp_path, column, cells):
 
 @pytest.mark.parametrize('encoding', [None, 'utf-8'])
 def test_a_zero_byte_in_a_text(tmp_path, encoding):
-    (tmp_path / 'a.csv').write_bytes('image,café\na.jpg,yes\nb.jpg,y\0es\n'.encode())
+    (tmp_path / 'a.csv').write_bytes('image,caféé\na.jpg,yes\nb.jpg,yes\0\nc.jpg,no\n'.encode())
     with pytest.raises(AnnotationError, match=r'a\.csv, line 3: expected text, found a byte of zero'):
         open_labels(tmp_path / 'a.csv', encoding=encoding)
     for codec in ('utf-16-le', 'utf-16-be'):  # which every other byte of is one, with no mark

@@ -88,9 +88,10 @@ def _refuse_nul(data: bytes, path: str | os.PathLike) -> None:
     if b'\0' not in data or 4 * max(data[0::2].count(0), data[1::2].count(0)) > len(data):
         return
     try:
-        line = data.decode()[: data.index(0)].count('\n') + 1
+        data.decode()
     except UnicodeDecodeError:
         return
+    line = data[: data.index(0)].count(b'\n') + 1
     raise AnnotationError(
         f'{path}, line {line}: expected text, found a byte of zero in it. Delete what stands there, which an editor '
         'may not show, and save the file anew.'
