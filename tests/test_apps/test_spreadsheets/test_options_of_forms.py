@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sarlp.apps.spreadsheets.label_files import open_labels
+from sarlp.apps.spreadsheets.label_files import open_labels, settings_of
 from sarlp.datasets.annotation import AnnotationError
 
 _COCO = {
@@ -30,6 +30,9 @@ FILES = {
     'long': ('a.csv', 'image,class,value\na.jpg,cat,yes\nb.jpg,cat,no\n'),
     'lists': ('a.jsonl', '{"image": "a.jpg", "positive": ["cat"], "negative": ["dog"]}\n'),
     'imagefolder': ('a.csv', 'file_name,objects\na.jpg,"[""cat"", ""dog""]"\nb.jpg,"[""cat""]"\n'),
+    'roboflow': ('_classes.csv', 'filename, cat, dog\na.jpg, 1, 0\n'),
+    'chexpert': ('a.csv', 'Path,Sex,cat,dog\na.jpg,M,1.0,-1.0\n'),
+    'openimages': ('a.csv', 'ImageID,Source,LabelName,Confidence\na,verification,cat,1\nb,verification,cat,0\n'),
 }
 OPTIONS = {
     'group_column': 'x',
@@ -71,12 +74,13 @@ def test_an_option_acts_or_is_refused(opened, form, option):
     """What names something that the file has not can not have acted if it is not refused."""
     if (
         option in _OF_CSV
-        and form in ('wide', 'long')
+        and form in ('wide', 'long', 'roboflow', 'chexpert', 'openimages')
         or (form, option)
         in {
             ('imagefolder', 'delimiter'),
             ('imagefolder', 'encoding'),
             ('lists', 'encoding'),
+            ('openimages', 'class_names'),
         }
     ):
         return
@@ -124,9 +128,31 @@ def test_a_column_that_names_what_is_there(tmp_path, column, cells):
     assert open_labels(tmp_path / 'c.csv', form='imagefolder').classes == ('car', 'person')
 
 
-@pytest.mark.parametrize('encoding', [None, 'utf-8'])
-def test_a_zero_byte_in_a_text(tmp_path, encoding):
-    (tmp_path / 'a.csv').write_bytes('image,caféé\na.jpg,yes\nb.jpg,yes\0\nc.jpg,no\n'.encode())
+def test_a_column_of_any_name_that_names_what_is_there(tmp_path):
+    def of(cells, header='image,animal', **options):
+        (tmp_path / 'a.csv').write_text('\n'.join([header, *(f'{n}.jpg,{cell}' for n, cell in enumerate(cells))]))
+        with pytest.raises(AnnotationError) as error:
+            list(open_labels(tmp_path / 'a.csv', **options).statements())
+        return str(error.value)
+
+    assert "'animal' seems to name what is there" in of(['cat', 'dog', 'wren', 'cow', 'cat'])
+    # these may be labels in a language of its own, bookkeeping beside a class, or the values of a long table
+    assert '--positive' in of(['ja', 'nein', 'unklar', 'ja'])
+    assert '--positive' in of(['yes,Ann', 'no,Bea', 'no,Cem', 'no,Dan'], 'image,cat,by')
+    assert '--positive' in of(['cat,ja', 'dog,nein'], 'image,class,label')
+
+
+def test_settings_of_open_images_open_it(opened):
+    settings = settings_of(opened('openimages'))
+    assert settings['class_column'] == 'LabelName'
+    assert opened(**settings).classes == ('cat',)
+
+
+@pytest.mark.parametrize('text', ['utf-8', 'cp1252'])
+@pytest.mark.parametrize('told', [False, True])
+def test_a_zero_byte_in_a_text(tmp_path, text, told):
+    encoding = text if told else None
+    (tmp_path / 'a.csv').write_bytes('image,caféé\na.jpg,yes\nb.jpg,yes\0\nc.jpg,no\n'.encode(text))
     with pytest.raises(AnnotationError, match=r'a\.csv, line 3: expected text, found a byte of zero'):
         open_labels(tmp_path / 'a.csv', encoding=encoding)
     for codec in ('utf-16-le', 'utf-16-be'):  # which every other byte of is one, with no mark

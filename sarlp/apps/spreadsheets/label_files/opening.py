@@ -165,6 +165,9 @@ def open_labels(
     if form in (OpenImages.form, Long.form):
         _refuse(path, form, class_columns=class_columns)
     if form == OpenImages.form:
+        own = dict(class_column='LabelName', value_column='Confidence')  # what its settings name
+        _refuse(path, form, class_column=None if class_column == own['class_column'] else class_column)
+        _refuse(path, form, value_column=None if value_column == own['value_column'] else value_column)
         place = {name: columns.named(f'--form {form}', name) for name in COLUMNS}
         called = class_names if isinstance(class_names, Mapping | None) else read_class_names(class_names)
         words = Confidence(positive, negative, unknown, quoted=bool(json_lines))

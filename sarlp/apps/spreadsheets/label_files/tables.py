@@ -131,7 +131,7 @@ class _Table(OfImages):
                 for column, (line, cell, count) in self._bad.items()
             ]
             lists = any(cell.lstrip().startswith('[') for _, cell, _ in self._bad.values())
-            naming = [self.sheet.header[c] for c in self._bad if self.sheet.header[c].lower() in _NAMING]
+            naming = self._naming()
             if naming and not lists:  # a spelling for each name would make one class of all of them
                 advice = (
                     f'{naming[0]!r} seems to name what is there. With one name a row, add a column value with yes in '
@@ -149,6 +149,10 @@ class _Table(OfImages):
                 + advice
             )
         self.spelling.check_dashes(self.used, self.path)
+
+    def _naming(self) -> list[str]:
+        """Columns that seem to name what is there instead of having labels."""
+        return []
 
 
 class Wide(_Table):
@@ -194,6 +198,11 @@ class Wide(_Table):
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), 'class_columns': list(self.classes)}
+
+    def _naming(self) -> list[str]:
+        # yes, no and unknown in a language of its own are three words
+        alone = len(self.columns) == 1 and sum(self.spelling[cell] is None for cell in self.used) > 3
+        return [name for c in self._bad if (name := self.sheet.header[c]).lower() in _NAMING or alone]
 
     def statements(self) -> Iterator[Statement]:
         """Line, image as written, and (class id, code) of each label that is known, of each row."""

@@ -53,7 +53,7 @@ def decode(data: bytes, path: str | os.PathLike, encoding: str | None = None) ->
             raise AnnotationError(f'there is no encoding {encoding!r}; use utf-8, utf-16 or cp1252, say.') from None
         if found is None or not found.startswith(name):
             mark, found = b'', name
-    if found in (None, 'utf-8'):
+    if found is None or not found.startswith(('utf-16', 'utf-32')):
         _refuse_nul(data, path)
     if found is not None:
         candidates = [found]
@@ -84,13 +84,18 @@ def decode(data: bytes, path: str | os.PathLike, encoding: str | None = None) ->
 
 
 def _refuse_nul(data: bytes, path: str | os.PathLike) -> None:
-    """Refuse a NUL within a text, which is not UTF-16: there every other byte is one, or the text is no UTF-8."""
-    if b'\0' not in data or 4 * max(data[0::2].count(0), data[1::2].count(0)) > len(data):
+    """Refuse a NUL within a text that is not UTF-16.
+
+    There every other byte is one, and still many are where letters are Chinese: the names of files, the delimiters.
+    """
+    count = max(data[0::2].count(0), data[1::2].count(0))
+    if not count or 4 * count > len(data):
         return
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return
+    if 16 * count > len(data):
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            return
     line = data[: data.index(0)].count(b'\n') + 1
     raise AnnotationError(
         f'{path}, line {line}: expected text, found a byte of zero in it. Delete what stands there, which an editor '
