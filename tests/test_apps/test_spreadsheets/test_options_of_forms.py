@@ -165,5 +165,37 @@ def test_a_zero_byte_in_a_text(tmp_path, text, told):
 def test_coco_without_negatives_says_what_to_do(tmp_path):
     without = {**_COCO, 'images': [{'id': 1, 'file_name': 'a.jpg'}]}
     (tmp_path / 'a.json').write_text(json.dumps(without))
-    with pytest.raises(AnnotationError, match='Give each image a list "neg_category_ids"'):
+    with pytest.raises(AnnotationError, match='Give each image a list "neg_category_ids".*with --negative "" that'):
         open_labels(tmp_path / 'a.json')
+
+
+def test_coco_that_is_told_to_be_complete(tmp_path):
+    """What is not annotated is no, where anything is said; what is written back says so by itself."""
+    content = {
+        **_COCO,
+        'images': [
+            {'id': 1, 'file_name': 'a.jpg'},
+            {'id': 2, 'file_name': 'b.jpg', 'pos_category_ids': []},
+            {'id': 3, 'file_name': 'c.jpg'},
+        ],
+    }
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    labels = open_labels(tmp_path / 'a.json', negative=[''])
+    assert settings_of(labels) == {'form': 'coco', 'negative': ['']}
+    assert [(name, dict(pairs)) for _, name, pairs in labels.statements()] == [
+        ('a.jpg', {0: 1, 1: 0}),
+        ('b.jpg', {0: 0, 1: 0}),
+        ('c.jpg', {}),
+    ]
+    (note,) = labels.notes()
+    assert note.startswith('images without any annotation, all labels unknown') and note.endswith('1: c.jpg')
+    (tmp_path / 'b.json').write_bytes(labels.rewrite(str, {'b.jpg': {0: -1}, 'c.jpg': {1: 1}, 'd.jpg': {1: 0}}, {}))
+    written = open_labels(tmp_path / 'b.json')
+    assert [(name, dict(pairs)) for _, name, pairs in written.statements()] == [
+        ('a.jpg', {0: 1, 1: 0}),
+        ('b.jpg', {1: 0}),
+        ('c.jpg', {1: 1}),
+        ('d.jpg', {1: 0}),
+    ]
+    with pytest.raises(AnnotationError, match='no words for yes and no, such as nein'):
+        open_labels(tmp_path / 'a.json', negative=['nein'])

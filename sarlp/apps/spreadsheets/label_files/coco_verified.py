@@ -10,6 +10,9 @@ A class is positive in an image with an annotation of it, or that lists it in ``
 ``neg_category_ids`` lists it, or ``verified_category_ids`` does and it is not positive; unknown otherwise.
 ``not_exhaustive_category_ids`` is about instances, of which some may lack a box, and says nothing here. The images of
 LVIS v1 have no ``file_name`` but a ``coco_url``, whose end is taken: ``train2017/000000391895.jpg``.
+
+Where no image has such lists, the file can be told to be complete: what is not annotated is negative then, in images
+with an annotation or a list ``pos_category_ids``, be it empty. An image with neither may be one that nobody looked at.
 """
 
 import json
@@ -30,6 +33,7 @@ from sarlp.datasets.converters.coco_records import (
     place,
 )
 from sarlp.datasets.converters.json_stream import stream_members
+from sarlp.errors import shorten
 from sarlp.io.json_file import read_json, show
 from sarlp.labels import NEGATIVE, POSITIVE
 from sarlp.names.clean_names import Spellings
@@ -42,21 +46,24 @@ class VerifiedCoco:
 
     Args:
         path: the file, UTF-8; read record by record.
+        rest_is_no: that it is told to be complete.
 
     Raises:
-        AnnotationError: it is no such file, or contradicts itself in its ids.
+        AnnotationError: it is no such file, or contradicts itself in its ids, or is told to be complete and says itself
+            which classes were looked for.
     """
 
     form = 'coco'
     once = True  # an image is listed once
 
-    def __init__(self, path: str | os.PathLike) -> None:
-        self.path = str(path)
+    def __init__(self, path: str | os.PathLike, rest_is_no: bool = False) -> None:
+        self.path, self.rest_is_no = str(path), rest_is_no
         self.spellings = Spellings()  # of the classes
         self._images: dict[Any, tuple[str, dict[str, list]]] = {}
         self._annotated: dict[Any, dict[Any, None]] = {}
         self._categories = Categories()
         self._says_which = False
+        self._said: set[Any] = set()  # ids of images with a list of positives
         readers = {'images': self._image, 'annotations': self._annotation, 'categories': self._categories.add}
         numbers = dict.fromkeys(readers, 0)
         try:
@@ -72,11 +79,17 @@ class VerifiedCoco:
             self._fail(f'expected COCO JSON, but it does not parse ({error})')
         if not self._images or not self._categories.names:
             self._fail('expected COCO JSON with "images" and "categories", one of them is empty')
-        if not self._says_which:
+        if self._says_which and rest_is_no:
+            self._fail(
+                f'--negative does not go with the form coco where an image says which classes were looked for '
+                f'("{NEGATIVES}" or "{VERIFIED}"). Leave it out'
+            )
+        if not self._says_which and not rest_is_no:
             self._fail(
                 f'no image says which classes were looked for ("{NEGATIVES}" or "{VERIFIED}"), so no label would be '
                 f'negative. Give each image a list "{NEGATIVES}" of the ids of those that were looked for and are not '
-                'there. MS-COCO itself, whose labels are complete, is converted by sarlp convert coco'
+                'there; or, if all that is there is annotated, say with --negative "" that the rest is not there. '
+                'MS-COCO itself is converted by sarlp convert coco'
             )
         self.classes = tuple(self._categories.names)
         for name in self.classes:
@@ -97,6 +110,8 @@ class VerifiedCoco:
             if not isinstance(lists[key], list):
                 raise RecordError(f'expected "{key}" to be a list of category ids, found {show(lists[key])}')
         self._says_which |= NEGATIVES in record or VERIFIED in record
+        if record.get(POSITIVES) is not None:
+            self._said.add(image)
         self._images[image] = file, lists
 
     def _annotation(self, record: dict) -> None:
@@ -115,7 +130,28 @@ class VerifiedCoco:
                     )
 
     def settings(self) -> dict[str, Any]:
-        return {}
+        return {'negative': ['']} if self.rest_is_no else {}
+
+    def notes(self) -> list[str]:
+        """Lines for the reader of what was read."""
+        without = [name for image, (name, _) in self._images.items() if not self._is_said(image)]
+        if not self.rest_is_no or not without:
+            return []
+        return [
+            f'images without any annotation, all labels unknown (an empty "{POSITIVES}" says that nothing is there): '
+            f'{len(without):,}: {shorten(without)}'
+        ]
+
+    def _is_said(self, image: Any) -> bool:
+        """Whether the file says anything of an image."""
+        return image in self._annotated or image in self._said
+
+    def _rest(self, image: Any) -> list[Any]:
+        """Categories of which the file says by saying nothing that they are not there."""
+        if not self.rest_is_no or not self._is_said(image):
+            return []
+        positive = {*self._annotated.get(image, ()), *self._images[image][1][POSITIVES]}
+        return [category for category in self._ids if category not in positive]
 
     def place(self, image: Any) -> str:
         """Where a statement stands, for messages."""
@@ -143,6 +179,7 @@ class VerifiedCoco:
             pairs = [(self._ids[category], POSITIVE) for category in positive]
             pairs += [(self._ids[category], NEGATIVE) for category in dict.fromkeys(lists[NEGATIVES])]
             pairs += [(self._ids[category], NEGATIVE) for category in lists[VERIFIED] if category not in positive]
+            pairs += [(self._ids[category], NEGATIVE) for category in self._rest(image)]
             yield image, name, pairs
 
     def rewrite(
@@ -151,7 +188,8 @@ class VerifiedCoco:
         """The file with some labels changed. It is held in memory as a whole.
 
         New positives go to ``pos_category_ids``, since a label has no box, and new negatives to ``neg_category_ids``;
-        the annotations of a class that is no longer positive are left out.
+        the annotations of a class that is no longer positive are left out. A file that was told to be complete gets the
+        lists that say so, since one of them in any image makes it one that says which classes were looked for.
 
         For the arguments see :meth:`~sarlp.apps.spreadsheets.label_files.tables.Wide.rewrite`.
         COCO has no place for notes.
@@ -163,6 +201,8 @@ class VerifiedCoco:
         records: dict[str, list] = {}
         for record in content['images']:
             records.setdefault(path_of(image_file(record)), []).append(record)
+            if self.rest_is_no and self._is_said(record['id']):
+                record[NEGATIVES] = self._rest(record['id'])
         gone, categories = set(), list(self._ids)
         new_ids = _new_ids(self._images)
         for path, codes in changes.items():

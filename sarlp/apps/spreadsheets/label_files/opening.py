@@ -86,7 +86,7 @@ def open_labels(
         class_columns: those of the wide form; None for all that are no image and not ignored.
         ignore_columns: columns that are no class.
         positive, negative, unknown: spellings, see :class:`~.spelling.Spelling`. ``negative=['']`` also says that what
-            a form that names what is there does not name is no.
+            a form that names what is there does not name is no, COCO without verified classes among them.
         sheet: of a workbook, by name; None for the first.
         group_column: name of the column, or key, that says which images belong together; its values are those of
             ``groups()``.
@@ -123,8 +123,8 @@ def open_labels(
             if form != LabelStudio.form:
                 _refuse(path, form, image_column=image_column, class_column=class_column)
             if form == VerifiedCoco.form:
-                _refuse(path, form, positive=positive, negative=negative, unknown=unknown)
-                return VerifiedCoco(path)
+                _refuse(path, form, positive=positive, unknown=unknown)
+                return VerifiedCoco(path, rest_is_no(path, positive, negative, unknown))
             told = rest_is_no(path, positive, negative, unknown)
             if form == LabelStudio.form:
                 return LabelStudio(path, told, image_column, class_column)
