@@ -284,9 +284,8 @@ class Review:
 
         The reviewer's decision holds for every label that has one; ``undecided`` leaves it unknown, and makes a suspect
         unknown. Of the others, unknown labels get what the model decided, and known labels stay, those that came to be
-        known since the completion, too. Where the review has
-        learnt, what the model decides is that of now: the spreadsheet says so of each label, and a table like the
-        reviewed one has the probabilities.
+        known since the completion, too. Where the review has learnt, what the model decides is that of now: the
+        spreadsheet says so of each label, and a table like the reviewed one has the probabilities.
 
         Args:
             out_dir: a folder; None for :attr:`out_dir`.

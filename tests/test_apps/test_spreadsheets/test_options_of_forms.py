@@ -90,21 +90,23 @@ def test_an_option_acts_or_is_refused(opened, form, option):
     assert f'--{option.replace("_", "-")}' in told or "'x'" in told or 'such as x.' in told
 
 
-def test_forms_that_are_found(tmp_path):
+@pytest.mark.parametrize(
+    ('form', 'refused', 'options'),
+    [
+        ('coco', 'negative', dict(negative=[''])),
+        ('cvat', 'ignore-columns', dict(ignore_columns=['cat'])),
+        ('labelstudio', 'class-columns', dict(class_columns=['cat'])),
+        ('fiftyone', 'delimiter', dict(delimiter=',')),
+        ('wide', 'class-column', dict(class_columns=['cat'], class_column='dog')),
+        ('lists', 'negative', dict(negative=['none'])),
+    ],
+)
+def test_forms_that_are_found(tmp_path, form, refused, options):
     """The same where nobody names the form."""
-    for form, options in {
-        'coco': dict(negative=['']),
-        'cvat': dict(ignore_columns=['cat']),
-        'labelstudio': dict(class_columns=['cat']),
-        'fiftyone': dict(delimiter=','),
-        'wide': dict(class_columns=['cat'], class_column='dog'),
-        'lists': dict(negative=['none']),
-    }.items():
-        name, content = FILES[form]
-        (tmp_path / name).write_text(content, 'utf-8')
-        (option,) = [one for one in options if one != 'class_columns' or len(options) == 1]
-        with pytest.raises(AnnotationError, match=f'--{option.replace("_", "-")} does not go with the form {form}'):
-            open_labels(tmp_path / name, **options)
+    name, content = FILES[form]
+    (tmp_path / name).write_text(content, 'utf-8')
+    with pytest.raises(AnnotationError, match=f'--{refused} does not go with the form {form}'):
+        open_labels(tmp_path / name, **options)
 
 
 @pytest.mark.parametrize('column', ['class', 'Labels', 'tag'])

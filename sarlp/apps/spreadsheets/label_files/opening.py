@@ -122,10 +122,9 @@ def open_labels(
             _refuse(path, form, encoding=encoding, delimiter=delimiter)
             if form != LabelStudio.form:
                 _refuse(path, form, image_column=image_column, class_column=class_column)
-            if form == VerifiedCoco.form:
-                _refuse(path, form, positive=positive, unknown=unknown)
-                return VerifiedCoco(path, rest_is_no(path, positive, negative, unknown))
             told = rest_is_no(path, positive, negative, unknown)
+            if form == VerifiedCoco.form:
+                return VerifiedCoco(path, told)
             if form == LabelStudio.form:
                 return LabelStudio(path, told, image_column, class_column)
             return CVATImages(path, told) if form == CVATImages.form else FiftyOneLabels(path, told)
@@ -165,9 +164,9 @@ def open_labels(
     if form in (OpenImages.form, Long.form):
         _refuse(path, form, class_columns=class_columns)
     if form == OpenImages.form:
-        own = dict(class_column='LabelName', value_column='Confidence')  # what its settings name
-        _refuse(path, form, class_column=None if class_column == own['class_column'] else class_column)
-        _refuse(path, form, value_column=None if value_column == own['value_column'] else value_column)
+        # the two that its settings name, and no others
+        _refuse(path, form, class_column=None if class_column == 'LabelName' else class_column)
+        _refuse(path, form, value_column=None if value_column == 'Confidence' else value_column)
         place = {name: columns.named(f'--form {form}', name) for name in COLUMNS}
         called = class_names if isinstance(class_names, Mapping | None) else read_class_names(class_names)
         words = Confidence(positive, negative, unknown, quoted=bool(json_lines))
