@@ -9,6 +9,19 @@ from collections.abc import Iterator
 
 from sarlp.errors import UserError, plain_warnings
 
+_FULL = 'The disk is full: make room, then start again'
+_NOT_OURS = (
+    'This user may not read it, or not write there: start in a folder where you may, or name one '
+    '(--help says which option of this command does)'
+)
+_ADVICE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _NOT_OURS,
+    errno.EPERM: _NOT_OURS,
+    errno.EROFS: 'That disk can only be read: start in a folder of another, or name one (--help says by which option)',
+}
+
 
 @contextlib.contextmanager
 def friendly_errors() -> Iterator[None]:
@@ -30,8 +43,8 @@ def friendly_errors() -> Iterator[None]:
     except (UserError, OSError) as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             sys.exit(141)
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        print(f'error: {error}{". The disk is full: make room, then start again" if full else ""}', file=sys.stderr)
+        advice = _ADVICE.get(error.errno) if isinstance(error, OSError) and error.errno is not None else None
+        print('. '.join([f'error: {error}', *([advice] if advice else [])]), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt as stop:
         print(': '.join(['interrupted', *map(str, stop.args)]), file=sys.stderr)

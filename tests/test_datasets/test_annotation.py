@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -238,6 +239,10 @@ def test_friendly_errors(capsys):
     with pytest.raises(SystemExit), friendly_errors():
         raise OSError(errno.ENOSPC, 'No space left on device', 'a.csv')
     assert capsys.readouterr().err.endswith("'a.csv'. The disk is full: make room, then start again\n")
+    for code, advice in ((errno.EACCES, 'start in a folder where you may'), (errno.EROFS, 'in a folder of another')):
+        with pytest.raises(SystemExit), friendly_errors():
+            raise OSError(code, os.strerror(code), 'out')
+        assert advice in capsys.readouterr().err
     with pytest.raises(ValueError, match='a bug'), friendly_errors():
         raise ValueError('a bug')
     assert issubclass(AnnotationError, ValueError)
