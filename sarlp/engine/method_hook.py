@@ -24,6 +24,13 @@ class MethodHook(Hook):
         held = sum(tensor.nbytes for tensor in method.state_dict().values())
         if held:
             runner.logger.info(f'{type(method).__name__} keeps {held / 2**20:,.1f} MB of its own in each checkpoint')
+        first = method.first_epoch(runner.max_epochs)
+        if first >= runner.max_epochs:
+            runner.logger.warning(
+                f'{type(method).__name__} begins with its epoch {first + 1}, and the run has {runner.max_epochs}: what '
+                'it trains are the losses of before. Let it begin earlier (an option of model.method), or the run be '
+                'longer'
+            )
         if method.teacher is not None:
             averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
             if not averages:
@@ -35,7 +42,7 @@ class MethodHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         model = unwrap(runner.model)
-        model.progress = Progress(runner.epoch, runner.iter, runner.max_iters)
+        model.progress = Progress(runner.epoch, runner.iter, runner.max_iters, runner.max_epochs)
         if parts_of_step(runner) > 1:
             parts = round(1 / runner.optim_wrapper.scale_loss(1.0))  # fewer at the end of the run
             for part in model.method.modules():

@@ -50,6 +50,9 @@ class APL(KnownAndUnknown):
         self.soft_negatives = LabelStore(task.num_images, task.num_classes, fill=UNKNOWN)
         self.scores = LabelStore(task.num_images, task.num_classes, fill=UNKNOWN)  # of what may become one
 
+    def first_epoch(self, num_epochs: int) -> int:
+        return self.warmup
+
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         self.progress = batch.progress
         outputs = network(batch.image)

@@ -52,11 +52,13 @@ class Progress:
         epoch: from 0.
         step: from 0, over all epochs.
         num_steps: of the whole run.
+        num_epochs: of the whole run; None where nobody says.
     """
 
     epoch: int = 0
     step: int = 0
     num_steps: int = 1
+    num_epochs: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +125,10 @@ class Method(nn.Module):
     def needs_places(self) -> bool:
         """Whether each image must have a place in the training set (``index`` of the batch)."""
         return any(isinstance(part, LabelStore) for part in self.modules())
+
+    def first_epoch(self, num_epochs: int) -> int:
+        """Epoch, from 0, in which a run of ``num_epochs`` first does what the method is for; a run without it warns."""
+        return 0
 
     def loss(self, network: 'Network', batch: Batch) -> dict[str, Tensor]:
         """Losses of a batch.

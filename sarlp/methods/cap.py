@@ -25,7 +25,7 @@ class CAP(KnownLabels):
 
     Args:
         loss: config of the loss, on the known labels and on the pseudo-labels.
-        warmup: epochs of known labels alone.
+        warmup: epochs of known labels alone, 12 of 40 in the paper; of a shorter run at most half of its epochs.
         positive_share, negative_share: factors on the number of positives, and of negatives, in [0, 1].
         pseudo_weight: factor of the loss on the pseudo-labels.
         strength: of the shrinkage of the frequencies, see :func:`~sarlp.methods.class_stats.class_prior`.
@@ -63,12 +63,17 @@ class CAP(KnownLabels):
         self.register_buffer('lower', torch.full((task.num_classes,), -float('inf')))
         self.scores = LabelStore(task.num_images, task.num_classes, fill=UNKNOWN)  # of unknown labels
 
+    def first_epoch(self, num_epochs: int) -> int:
+        return min(self.warmup, num_epochs // 2)
+
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        epochs = batch.progress.num_epochs
+        first = self.warmup if epochs is None else self.first_epoch(epochs)
         pseudo = torch.full_like(batch.observed, UNKNOWN)
-        if batch.epoch >= self.warmup - 1:  # in the last epoch of the warm-up the first scores are gathered
+        if batch.epoch >= first - 1:  # in the last epoch of the warm-up the first scores are gathered
             scores = self.teacher(batch.images['weak'])['logits'].float().sigmoid()
             self.scores.write(batch.index, torch.where(batch.observed == UNKNOWN, scores, pseudo))
-            if batch.epoch >= self.warmup:
+            if batch.epoch >= first:
                 pseudo = pseudo_labels(scores, batch.observed, self.upper, self.lower)
         logits = network(batch.images['strong'])['logits']
         return {

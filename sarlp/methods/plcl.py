@@ -85,6 +85,9 @@ class PLCL(KnownLabels):
         self.logits = LabelStore(task.num_images, task.num_classes, fill=_NONE)
         self.labels = LabelStore(task.num_images, task.num_classes, fill=UNKNOWN, dtype=torch.int8)
 
+    def first_epoch(self, num_epochs: int) -> int:
+        return self.every
+
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         self._epochs = batch.epoch + 1
         outputs = network(batch.image)

@@ -75,6 +75,9 @@ class SARB(OnClassFeatures):
         self.register_buffer('prototypes', torch.zeros(classes, self.number, self.width))
         self.register_buffer('available', torch.zeros(classes, dtype=torch.int64))  # prototypes
 
+    def first_epoch(self, num_epochs: int) -> int:
+        return self.start
+
     def loss(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         self._epochs = batch.epoch + 1
         tokens, grid = network.extract_tokens(batch.image)

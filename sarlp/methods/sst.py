@@ -140,6 +140,9 @@ class SST(OnClassFeatures):
             raise UserError('SST learns which classes come together, and there is one; take another method')
         self.cooccurrence = Cooccurrence(self.width, task.num_classes, self.narrow_dim, self.pair_dim)
 
+    def first_epoch(self, num_epochs: int) -> int:
+        return self.start
+
     def loss(self, network: Network, batch: Batch) -> dict[str, Tensor]:
         tokens, grid = network.extract_tokens(batch.image)
         outputs = network.head(tokens, grid)

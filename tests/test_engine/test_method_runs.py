@@ -5,6 +5,7 @@ import torch
 from mmengine.hooks import Hook
 
 from sarlp.engine import build_runner, load_config, read_checkpoint
+from sarlp.engine.method_hook import MethodHook
 
 from .conftest import reduced
 from .test_resuming import same
@@ -66,6 +67,22 @@ def run(digits, tmp_path):
         return runner, losses.seen
 
     return start
+
+
+@pytest.mark.parametrize('first', [1, 2])
+@pytest.mark.parametrize(
+    ('name', 'option'), [('apl', 'warmup'), ('plcl', 'every'), ('sarb', 'start'), ('sst', 'start')]
+)
+def test_a_run_that_ends_before_its_method_begins_says_so(name, option, first, digits, tmp_path):
+    options = {f'model.method.{option}': first, 'train_cfg.max_epochs': 2, 'work_dir': str(tmp_path)}
+    cfg = small_config(name, digits, **options)
+    runner = build_runner(cfg)
+    hook = next(hook for hook in runner.hooks if isinstance(hook, MethodHook))
+    warnings = []
+    runner.logger.warning = warnings.append
+    hook.before_train(runner)
+    assert len(warnings) == first - 1
+    assert all(f'begins with its epoch {first + 1}, and the run has 2' in text for text in warnings)
 
 
 @pytest.mark.parametrize('name', list(OPTIONS))

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from sarlp.engine import load_config
 from sarlp.errors import UserError
 from sarlp.methods import Progress
 from sarlp.methods.cap import CAP
@@ -20,10 +21,10 @@ def make(observed, **options):
     return method
 
 
-def epoch(method, observed, weak, strong, number, size=7):
-    """All images once, a batch at a time; the losses of the last batch."""
+def epoch(method, observed, weak, strong, number, size=7, of=None):
+    """All images once, a batch at a time, in a run of so many epochs; the losses of the last batch."""
     for index in torch.arange(N).split(size):
-        step = batch(observed[index], index, Progress(number), weak=weak[index], strong=strong[index])
+        step = batch(observed[index], index, Progress(number, num_epochs=of), weak=weak[index], strong=strong[index])
         losses = method.loss(Echo(), step)
     method.after_epoch()
     return losses
@@ -86,6 +87,21 @@ def test_until_the_warm_up_is_over_there_are_no_pseudo_labels():
     found = [epoch(method, observed, weak, strong, number)['loss_pseudo'].item() > 0 for number in range(3)]
     assert found == [False, False, True]
     assert teacher.calls == 2 * len(torch.arange(N).split(7))  # not in the first epoch
+
+
+@pytest.mark.parametrize(('epochs', 'first'), [(3, 1), (12, 6), (30, 12), (60, 12)])
+def test_the_warm_up_takes_half_of_a_short_run_at_most(epochs, first):
+    """Of the paper's twelve epochs, and the digits' twelve, nothing would be left."""
+    observed, weak, strong = labels(0, N, C), numbers(1, N, C), numbers(2, N, C)
+    method = make(observed)
+    assert method.warmup == 12 and method.first_epoch(epochs) == first
+    found = [epoch(method, observed, weak, strong, i, of=epochs)['loss_pseudo'].item() > 0 for i in range(first + 2)]
+    assert found == [False] * first + [True] * 2
+
+
+def test_its_loss_is_that_of_its_code():
+    loss = load_config('cap_r18_digits_p0.1').model.method.loss
+    assert (loss.gamma_neg, loss.gamma_pos, loss.clip, loss.eps, loss.scale) == (4, 0, 0.05, 1e-8, 1)
 
 
 def test_scores_of_known_labels_are_not_counted():

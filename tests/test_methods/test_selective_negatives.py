@@ -12,12 +12,12 @@ B, C = 7, 11
 LOGITS, OBSERVED = logits_and_labels(B, C)
 
 
-def slow_unknown(observed, top_k, threshold):
+def slow_unknown(observed, top_k, threshold, gamma=4):
     """Partial ASL of the unknown labels, but for the likely ones."""
     prior = class_prior(task(observed)).tolist()
     unknown = [(s, place % C) for place, (_, s, y) in enumerate(entries(LOGITS, observed)) if y == -1]
     unlikely = sorted(unknown)[: max(len(unknown) - top_k * B, 0)]  # of the batch: from some images more, some none
-    return sum(-(s**2) * math.log(1 - s) for s, c in unlikely if threshold is None or prior[c] <= threshold)
+    return sum(-(s**gamma) * math.log(1 - s) for s, c in unlikely if threshold is None or prior[c] <= threshold)
 
 
 @pytest.mark.parametrize('top_k', [0, 1, 5])
@@ -30,6 +30,19 @@ def test_equals_a_slow_loop(top_k, threshold):
 
 def test_the_cases_differ():
     assert len({slow_unknown(OBSERVED, k, t) for k in (0, 1) for t in (None, 0.45, 0.54)}) == 6
+
+
+def test_its_numbers_are_those_for_random_labels():
+    """By the code's default of 0.05 all classes of the digits are frequent, and no unknown label is learnt."""
+    observed = torch.full((997, 10), -1.0)
+    observed[:100] = 0
+    observed[:22] = 1  # in 22 % of the images, as each digit
+    assert not build('p_asl_selective', observed).frequent.any()
+    assert build('p_asl_selective', observed, prior_threshold=0.05).frequent.all()
+    one = torch.full((1, 10), -1.0)
+    assert build('p_asl_selective', observed, top_k=0).unknown_loss.gamma_neg == 4
+    loss = step(build('p_asl_selective', observed, top_k=0), torch.zeros(1, 10), one)['loss_unknown']
+    assert loss.item() == pytest.approx(10 * 0.5**4 * math.log(2))
 
 
 def test_the_clip_takes_no_part_in_the_ranking():

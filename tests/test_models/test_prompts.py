@@ -117,14 +117,28 @@ def test_only_prompts_and_free_vectors_learn(method, weights):
 
 
 def test_the_loss_of_the_files():
-    """A mean over the known labels, so that its weight goes with any share; the paper's sum is an option."""
+    """A mean over the known labels, so that its weight goes with any share; the paper's sum is an option.
+
+    Where half of the labels of 32 images are known, the weight of the mean is that of the sum, 0.03, for 20 classes.
+    """
     for method in ('dualcoop', 'positive_coop'):
         expected = dict(type='AsymmetricLoss', gamma_neg=2, gamma_pos=1, clip=0.05, scale=1, reduction='mean_known')
+        expected['loss_weight'] = 9.6
         cfg = load_config(f'{method}_rn101_voc_p0.3')
         assert cfg.model.method.to_dict() == dict(type='KnownLabels', loss=expected)
         assert cfg.optim_wrapper.optimizer.type == 'SGD' and cfg.model.backbone.frozen
     options = {'model.method.loss.reduction': 'sum', 'model.method.loss.loss_weight': 0.03}
-    assert MODELS.build(load_config('dualcoop_rn101_coco_p0.5', options).model.method.loss).loss_weight == 0.03
+    summed = MODELS.build(load_config('dualcoop_rn101_coco_p0.5', options).model.method.loss)
+    meant = MODELS.build(load_config('dualcoop_rn101_voc_p0.5').model.method.loss)
+    logits = torch.randn(32, 20, generator=torch.Generator().manual_seed(0)) * 3
+    target = torch.tensor([1.0, -1, 0, -1] * 160).view(32, 20)
+    total = 0.0
+    for x, y in zip(logits.flatten().tolist(), target.flatten().tolist(), strict=True):
+        p = 1 / (1 + math.exp(-x))
+        kept = min(1 - p + 0.05, 1)
+        total -= {1: (1 - p) * math.log(p), 0: (1 - kept) ** 2 * math.log(kept), -1: 0}[y]
+    assert summed(logits, target).item() == pytest.approx(0.03 * total, rel=1e-5)
+    assert meant(logits, target).item() == pytest.approx(0.03 * total, rel=1e-5)
 
 
 def test_heads_of_the_text_encoder_are_those_of_clip():

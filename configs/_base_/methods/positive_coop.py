@@ -16,7 +16,9 @@ model = dict(
     method=dict(
         _delete_=True,
         type='KnownLabels',
-        loss=dict(type='AsymmetricLoss', gamma_neg=2, gamma_pos=1, clip=0.05, scale=1, reduction='mean_known'),
+        loss=dict(
+            type='AsymmetricLoss', gamma_neg=2, gamma_pos=1, clip=0.05, scale=1, reduction='mean_known', loss_weight=9.6
+        ),
     ),
 )
 optim_wrapper = dict(
