@@ -255,7 +255,7 @@ class TokenKeeper:
             )
         if images:
             inputs = self.model.data_preprocessor({'inputs': images})['inputs']
-            tokens, grid = self.model.network.extract_tokens(inputs)
+            tokens, grid = self.model.network.backbone_tokens(inputs)
             if tokens.shape[1] != grid[0] * grid[1] or tokens.shape[2] == CHANNELS:
                 raise UserError(
                     f'tokens: {type(self.model.backbone).__name__} gives no feature map (D, H, W) with D other than '

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from sarlp.errors import UserError
 from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
@@ -55,6 +55,9 @@ class MultiLabelClassifier(BaseModel):
             its feature maps can be kept (:mod:`sarlp.engine.kept_tokens`).
         recompute_backbone: save memory in training, at the price of one more forward pass of the backbone
             (:mod:`sarlp.models.recompute`).
+        standardize_tokens: scale each channel of the tokens to mean 0 and variance 1, those of all places of a batch
+            together (BatchNorm), before any head takes them. Those of a frozen backbone come at any scale, and one
+            learning rate fits them all once they are. :class:`~sarlp.models.token_head.TokenHead` does it by itself.
         task: what is known of the training data; None for a model that is not trained. ``head.num_classes`` must be
             given then.
 
@@ -76,6 +79,7 @@ class MultiLabelClassifier(BaseModel):
         size_divisor: int | None = 32,
         frozen_backbone: bool = False,
         recompute_backbone: bool = False,
+        standardize_tokens: bool = False,
         task: TaskInfo | None = None,
         init_cfg: dict | None = None,
     ):
@@ -96,7 +100,9 @@ class MultiLabelClassifier(BaseModel):
         elif recompute_backbone:
             recompute(self.backbone)
         self.head = MODELS.build(head)
-        self.__dict__['network'] = Network(self.backbone, self.head, size_divisor)  # no second child of the same parts
+        self.token_norm = nn.BatchNorm1d(self.head.in_channels) if standardize_tokens else None
+        network = Network(self.backbone, self.head, size_divisor, self.token_norm)
+        self.__dict__['network'] = network  # no second child of the same parts
         self.method = None if method is None else METHODS.build(method)
         if self.method is not None and task is not None:
             self.method.meet(self.network)

@@ -21,17 +21,28 @@ class Network(nn.Module):
             their grid (H, W), such as :class:`~sarlp.models.clip_resnet.CLIPResNet`.
         head: see :mod:`sarlp.models.heads`.
         size_divisor: both sides of an image must be a multiple of it: the stride of the backbone.
+        token_norm: takes tokens (N, D), those of all places of a batch, before the head does; None leaves them.
     """
 
-    def __init__(self, backbone: nn.Module, head: MultiLabelHead, size_divisor: int):
+    def __init__(
+        self, backbone: nn.Module, head: MultiLabelHead, size_divisor: int, token_norm: nn.Module | None = None
+    ):
         super().__init__()
         if size_divisor < 1:
             raise ValueError(f'size_divisor must be at least 1, got {size_divisor}')
         self.backbone = backbone
         self.head = head
         self.size_divisor = size_divisor
+        self.token_norm = token_norm
 
     def extract_tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """What the head takes: :meth:`backbone_tokens`, and ``token_norm``."""
+        tokens, grid = self.backbone_tokens(images)
+        if self.token_norm is not None:
+            tokens = self.token_norm(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
+        return tokens, grid
+
+    def backbone_tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Args: images (B, 3, h, w), normalised. Returns tokens (B, P, D), row-major, and their grid (H, W).
 
         P = H * W, and one more where the backbone puts a token of the whole image in front. In place of images there
@@ -67,7 +78,7 @@ class Network(nn.Module):
             )
 
     def forward(self, images: Tensor, **given: Tensor) -> dict[str, Any]:
-        """Args: images, see :meth:`extract_tokens`; given: what else the head takes, such as C-Tran's ``states``.
+        """Args: images, see :meth:`backbone_tokens`; given: what else the head takes, such as C-Tran's ``states``.
 
         Returns the named outputs of the head, and ``grid`` (H, W).
         """

@@ -87,15 +87,15 @@ def state(runner):
     return {**runner.model.state_dict(), **{f'ema.{k}': v for k, v in ema.ema_model.module.state_dict().items()}}
 
 
-def test_training_equals_the_frozen_training_to_the_bit(frozen, tmp_path):
+@pytest.mark.parametrize('standardize', [False, True])
+def test_training_equals_the_frozen_training_to_the_bit(frozen, tmp_path, standardize):
     """24 images in batches of 7: the last batch has another size. The second run finds what the first has kept."""
     from sarlp.engine import build_runner
 
     states, scores = [], []
+    common = {'train_dataloader.batch_size': 7, 'model.standardize_tokens': standardize}
     for number, tokens in enumerate([{}, *[{'tokens.dir': str(tmp_path / 'tokens')}] * 2]):
-        runner = build_runner(
-            frozen(**{'work_dir': str(tmp_path / f'{number}'), 'train_dataloader.batch_size': 7, **tokens})
-        )
+        runner = build_runner(frozen(**{'work_dir': str(tmp_path / f'{number}'), **common, **tokens}))
         runner.train()
         assert isinstance(runner.train_dataloader.dataset.pipeline, KeptTokens) == bool(tokens)
         states.append(state(runner))
@@ -251,8 +251,8 @@ def test_the_same_pixels_are_computed_once(frozen, keeper, tmp_path, monkeypatch
     images = len(keeper().loader.dataset)
     seen = []
     one = keeper(frozen([TEST_STEPS[0], FLIP, TEST_STEPS[1]]))
-    forward = one.model.network.extract_tokens
-    monkeypatch.setattr(one.model.network, 'extract_tokens', lambda x: seen.extend(map(digest, x)) or forward(x))
+    forward = one.model.network.backbone_tokens
+    monkeypatch.setattr(one.model.network, 'backbone_tokens', lambda x: seen.extend(map(digest, x)) or forward(x))
     number, same = made(one)
     assert number + same == VARIANTS * images and number == len({*seen}) == len(seen) < 2 * images
 

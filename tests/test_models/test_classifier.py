@@ -3,6 +3,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
+from torch import nn
 
 from sarlp.errors import UserError
 from sarlp.methods import LabelStore
@@ -13,14 +14,14 @@ from sarlp.registry import MODELS
 CLASSES, WIDTH = 11, 64
 
 
-def build(name='sarlp_r18_narrow', **head):
+def build(name='sarlp_r18_narrow', standardize_tokens=False, **head):
     init_default_scope('sarlp')
     cfg = Config.fromfile(shipped('configs') / '_base_' / 'models' / f'{name}.py').model
     cfg.head.update(num_classes=CLASSES, **head)
     if 'recovery' in head:
         cfg.method.recovery_loss = None
     torch.manual_seed(0)
-    return MODELS.build(cfg)
+    return MODELS.build({**cfg, 'standardize_tokens': standardize_tokens})
 
 
 def samples(count, seed=0):
@@ -57,6 +58,23 @@ class TestModes:
         assert grid == (5, 7)
         for row, column in ((0, 0), (1, 0), (0, 1), (4, 6), (3, 2)):
             assert torch.equal(tokens[:, row * 7 + column], features[:, :, row, column])
+
+    def test_standardized_tokens(self, model, inputs):
+        """In training each channel by its mean and deviation over all places, in evaluation by those that were seen."""
+        ours = build(standardize_tokens=True)
+        ours.load_state_dict(model.state_dict(), strict=False)
+        ours.backbone.eval()
+        ours.token_norm.momentum = None  # the mean of what was seen, of one batch
+        plain = model.network.extract_tokens(inputs)[0].detach()
+        found = ours.network.extract_tokens(inputs)[0].detach()
+        centred, eps = plain - plain.mean((0, 1)), ours.token_norm.eps
+        for actual, correction in ((found, 0), (ours.eval().network.extract_tokens(inputs)[0], 1)):  # torch's habit
+            expected = centred / (plain.var((0, 1), correction=correction) + eps).sqrt()
+            torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours(inputs)['logits'], ours.head(*ours.network.extract_tokens(inputs))['logits'])
+        assert {*ours.state_dict()} - {*model.state_dict()} == {
+            f'token_norm.{name}' for name in nn.BatchNorm1d(1).state_dict()
+        }
 
     def test_loss(self, model, inputs):
         data_samples = samples(3)
