@@ -7,4 +7,5 @@ model = dict(
     backbone=dict(_delete_=True, type='TransformersBackbone', name_or_folder='facebook/dinov2-small'),
     head=dict(in_channels=None),
     frozen_backbone=True,
+    standardize_tokens=True,
 )

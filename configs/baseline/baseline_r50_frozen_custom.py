@@ -4,4 +4,5 @@ _base_ = ['../_base_/models/baseline_r101.py', '../_base_/recipes/frozen_custom.
 model = dict(
     backbone=dict(depth=50, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')),
     frozen_backbone=True,
+    standardize_tokens=True,
 )
