@@ -78,7 +78,7 @@ class Run:
         asked = {
             'config': self.config.name,
             'seed': self.seed,
-            'options': [option for option in self.options if bears_on_training(_key(option))],
+            'options': [one for one in self.options if bears_on_training(_key(one)) or _key(one) == 'load_from'],
             'test_options': [option for option in self.options if bears_on_test(_key(option))],
         }
         before = _read(file) if file.is_file() else {}

@@ -16,6 +16,7 @@ _WHAT = {
     'threshold': 'thresholds',
     'label_mask': 'label masks',
     'test_images_trained_on': 'numbers of test images that were trained on',
+    'earlier_label_masks': 'label masks before the last one',
 }
 _OF_THE_PLACE = ('known_ratio', 'seed')  # of a label mask, by which the runs of a table are meant to differ
 

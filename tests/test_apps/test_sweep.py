@@ -203,6 +203,12 @@ class TestWhatLiesThere:
         with pytest.raises(UserError, match=r"was run with .*'a.lr=1'.* and now .*'a.lr=2'.* give another --root"):
             sweep_again('a.lr=2')
 
+    def test_begins_with_other_weights(self, sweep_again):
+        sweep_again('load_from=a.pth', then=self.TESTED)
+        sweep_again('load_from=a.pth')
+        with pytest.raises(UserError, match=r"'load_from=a\.pth'.* and now .*'load_from=b\.pth'"):
+            sweep_again('load_from=b.pth')
+
     def test_options_in_another_order_are_the_same(self, sweep_again):
         sweep_again('a.lr=1', 'b=2', then=self.TESTED)
         sweep_again('b=2', 'a.lr=1')

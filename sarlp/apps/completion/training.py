@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
-from sarlp.datasets.nesting import annotation_paths, leaves
-from sarlp.engine import build_runner
+from sarlp.datasets.nesting import annotation_paths, leaves, name_files
+from sarlp.engine import build_runner, read_checkpoint
 from sarlp.engine.custom import LOADERS
+from sarlp.engine.provenance import images_seen
 from sarlp.engine.terminal import brief
-from sarlp.engine.testing import pipeline_for_testing
+from sarlp.engine.testing import loader_for_testing, pipeline_for_testing
 from sarlp.errors import UserError
 from sarlp.io.files import atomic_write
 from sarlp.io.json_file import read_json
+from sarlp.registry import DATASETS
 
 FINISHED = 'finished.json'
 
@@ -62,6 +65,25 @@ def _training(cfg: Config, dataset: Mapping) -> Config:
     cfg.work_dir = None
     cfg.resume = 'auto'  # without a checkpoint it starts anew
     return cfg
+
+
+def require_unseen_weights(cfg: Config, dataset: Mapping) -> None:
+    """See that models of folds do not begin with what has seen the labels that they are to be held out from.
+
+    Raises:
+        UserError: ``load_from`` of the config was trained on some of the images of ``dataset``.
+    """
+    file = cfg.get('load_from')
+    if file is None:
+        return
+    init_default_scope(cfg.get('default_scope', 'sarlp'))
+    images = DATASETS.build(loader_for_testing(cfg, dataset).dataset)
+    if seen := images_seen(read_checkpoint(file).get('meta', {}), images):
+        raise UserError(
+            f'load_from={file}: was trained on {len(seen):,} of the {len(images):,} images of {name_files(dataset)}, '
+            'so that no fold would be without the labels by which its model is judged; leave it out, or begin with the '
+            'weights of a model of other images'
+        )
 
 
 def digest_of_settings(cfg: Config) -> str:
