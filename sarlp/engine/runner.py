@@ -319,7 +319,7 @@ class MultiLabelRunner(SingleTrainingRunner):
             self._without_average(checkpoint)
             self._resumed = checkpoint
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        load_weights(model, checkpoint, filename)
+        load_weights(model, checkpoint, filename, begins=self._train_loop is not None and not self._resume)
         self._has_loaded = True
         if self._train_loop is None:  # a test has named it
             note(self.logger, f'loaded {filename}')

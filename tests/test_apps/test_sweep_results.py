@@ -55,6 +55,34 @@ def test_markdown_has_mean_spread_and_average_over_the_ratios(root):
     assert lines[2].rstrip().endswith('| - | - |')
 
 
+def test_metrics_of_ones_own(root):
+    values = (0.25, 0.5, 0.375)
+    for seed, value in enumerate(values):
+        file = root / 'sarlp_r18_digits_p0.1' / f'seed{seed}' / 'results' / 'metrics.json'
+        content = json.loads(file.read_text())
+        content |= {
+            'hamming': value,
+            'lrap': None if seed else 0.7,
+            'by_class': [1, 2],
+            'named': 'good',
+            'AP': {'a': 1},
+        }
+        file.write_text(json.dumps(content))
+    table = collect(root)
+    assert table['sarlp_r18_digits', 0.1].values['hamming'] == list(values)
+    assert list(table['sarlp_r18_digits', 0.1].own) == ['hamming', 'lrap']
+    text = markdown(table)
+    row = (
+        f'| sarlp_r18_digits | 0.1 | 3 | {statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} | 0.70 (of 1) |'
+    )
+    assert (
+        f"| model, metrics of one's own | p | runs | hamming | lrap |\n| --- | --- | --- | --- | --- |\n{row}\n\n"
+        in (text + '\n\n')
+    )
+    rows = csv.DictReader(comma_separated(table).splitlines())
+    assert [row['mean'] for row in rows if row['metric'] == 'hamming'] == [f'{statistics.mean(values):.4f}']
+
+
 def test_comma_separated(root):
     rows = list(csv.DictReader(comma_separated(collect(root)).splitlines()))
     row = next(row for row in rows if row['model'] == 'sarlp_r18_digits' and row['metric'] == 'mAP')
