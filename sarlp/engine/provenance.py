@@ -13,6 +13,7 @@ from os import PathLike
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_gather_object
@@ -96,6 +97,24 @@ def seen_labels(dataset: Any) -> str:
         image, observed, *_ = dataset.get_labels(index)
         digest.update(image.encode() + b'\0' + observed.tobytes())
     return digest.hexdigest()
+
+
+def contents_of(dataset: Any) -> str:
+    """Digest of images and labels of a data set, by name: the same in another order of either, in any folder."""
+    order = np.argsort(dataset.classes)
+    lines = [' '.join(sorted(dataset.classes)).encode()]
+    for index in range(len(dataset)):
+        image, observed, _, ignored = dataset.get_labels(index)
+        lines.append(image.encode() + b'\0' + observed[order].tobytes() + ignored[order].tobytes())
+    return hashlib.blake2b(b'\n'.join(sorted(lines)), digest_size=8).hexdigest()
+
+
+def images_of_training(meta: Mapping) -> str | None:
+    """Number and digest of the images that a checkpoint was trained on; None where it does not say."""
+    seen = meta.get(TRAINED_ON)
+    if not isinstance(seen, torch.Tensor):
+        return None
+    return f'{len(seen):,} images, {hashlib.blake2b(seen.numpy().tobytes(), digest_size=8).hexdigest()}'
 
 
 def require_same_labels(labels: str) -> None:

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 
 from sarlp.datasets.annotation import dump_annotation
@@ -11,6 +12,8 @@ from sarlp.datasets.wrappers import ConcatDataset, RepeatDataset
 from sarlp.engine.provenance import (
     EARLIER_MASKS,
     TRAINED_ON,
+    contents_of,
+    images_of_training,
     images_seen,
     mask_changes,
     origin_of,
@@ -57,6 +60,34 @@ class TestImages:
     @pytest.mark.parametrize('meta', [{}, {TRAINED_ON: 'all'}])
     def test_a_checkpoint_that_does_not_say(self, meta, tmp_path):
         assert images_seen(meta, data_set(tmp_path / 'one', ['a.png'])) == []
+
+
+class TestContents:
+    CLASSES = ('cat', 'dog', 'elk')
+
+    def digest(self, root, classes=CLASSES, last='1.jpg', **changes):
+        entries = [{'img_path': f'{name}.jpg', 'positive': ['dog'], 'negative': ['cat'], 'ignore': []} for name in 'ba']
+        entries.append({'img_path': last, 'positive': ['elk'], 'negative': [], 'ignore': ['cat'], **changes})
+        for entry in entries:
+            entry |= {kind: sorted(map(classes.index, entry[kind])) for kind in ('positive', 'negative', 'ignore')}
+            (root / entry['img_path']).touch()
+        ordered = sorted(entries, key=lambda entry: entry['img_path'], reverse=classes != self.CLASSES)
+        dump_annotation(root / 'a.json', classes, ordered)
+        return contents_of(MultiLabelDataset('a.json', data_root=str(root)))
+
+    def test_are_the_same_in_another_order(self, tmp_path):
+        assert self.digest(tmp_path) == self.digest(tmp_path, ('elk', 'cat', 'dog'))
+
+    @pytest.mark.parametrize(
+        'changes', [dict(last='2.jpg'), dict(positive=['dog']), dict(negative=['dog']), dict(ignore=[])]
+    )
+    def test_others(self, tmp_path, changes):
+        assert self.digest(tmp_path) != self.digest(tmp_path, **changes)
+
+    def test_images_of_a_training(self):
+        found = [images_of_training({TRAINED_ON: torch.tensor(keys)}) for keys in ([3, 5], [3, 5], [3, 7], [3, 5, 7])]
+        assert found[0] == found[1] and len(set(found)) == 3
+        assert found[0].startswith('2 images, ') and images_of_training({}) is None
 
 
 def config(*masks, **others):
