@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +43,14 @@ def variant_of(path: str | Path) -> Variant | None:
     - A ``<name>_p0.3.py`` beside a ``<name>_p0.1.py`` is that config with ``known_ratio=0.3``; with ``p1.0`` no label
       is hidden.
     - A ``<method>_<setting>.py``, where ``configs/_base_/methods`` has the method, is the ``baseline_<setting>.py`` of
-      a neighbouring folder with that method; or the ``sarlp_<setting>.py``, if the method's file begins with
-      ``over = 'sarlp'``.
+      its folder, of a neighbouring one, or of sarlp's, with that method; or the ``sarlp_<setting>.py``, if the method's
+      file begins with ``over = 'sarlp'``.
 
     Returns:
         None where the config is there, or nothing that it could stand for.
+
+    Raises:
+        UserError: it could stand for several.
     """
     path = Path(path)
     if path.is_file():
@@ -65,16 +69,33 @@ def _with_method(path: Path, ratio: float | None) -> Variant | None:
     words = path.stem.split('_')
     for number in range(len(words) - 1, 0, -1):  # the longest name of a method goes first
         method, setting = '_'.join(words[:number]), '_'.join(words[number:])
-        for configs in (path.absolute().parents[1], shipped('configs')):
+        for configs in (path.absolute().parent.parent, shipped('configs')):
             overlay = configs / METHODS / f'{method}.py'
             if not overlay.is_file():
                 continue
             over = _OVER.search(overlay.read_text(encoding='utf-8'))
-            base = f'{"baseline" if over is None else over[1]}_{setting}.py'
-            found = sorted({*path.absolute().parents[1].glob(f'*/{base}'), *shipped('configs').glob(f'*/{base}')})
-            if found:
-                return Variant(found[0], None if ratio == 0.1 else ratio, overlay)
+            base = _beside(path, f'{"baseline" if over is None else over[1]}_{setting}.py')
+            if base is not None:
+                return Variant(base, None if ratio == 0.1 else ratio, overlay)
     return None
+
+
+def _beside(path: Path, name: str) -> Path | None:
+    """A config in the folder of ``path``, else in a neighbouring one, else a shipped one: what is nearest is meant.
+
+    Raises:
+        UserError: several neighbouring folders have it.
+    """
+    own = path.absolute().with_name(name)
+    if own.is_file():
+        return own
+    near = sorted(own.parent.parent.glob(f'*/{name}'))
+    if len(near) > 1:
+        raise UserError(
+            f'{path}: is not there, and may be made of any of {", ".join(map(str, near))}; put a copy of the one that '
+            'is meant into its folder'
+        )
+    return next(iter(near or sorted(shipped('configs').glob(f'*/{name}'))), None)
 
 
 def _is_config(path: Path) -> bool:
@@ -85,14 +106,52 @@ def find_config(name: str | os.PathLike) -> Path:
     """Find a config by path, or by the path or bare name it has in the shipped ``configs``.
 
     ``sarlp_r101_voc_p0.1``, ``sarlp/sarlp_r101_voc_p0.1.py`` and ``configs/sarlp/sarlp_r101_voc_p0.1.py`` all work
-    outside a checkout. The path returned may be one of :func:`variant_of`, for
+    outside a checkout. A config of one's own goes before a shipped one, and has a bare name too, in this folder and in
+    those of its ``configs``. The path returned may be one of :func:`variant_of`, for
     :func:`~sarlp.engine.load_config` to read.
 
     Raises:
-        UserError: there is no such config; near names are listed.
+        UserError: there is no such config, and near names are listed; or several of one's own have the name.
     """
     path = Path(name)
-    return path if _is_config(path) else find_shipped_config(path, 'neither here nor')
+    if _is_config(path):
+        return path
+    own = _find_own(path)
+    return find_shipped_config(path, 'neither here nor') if own is None else own
+
+
+def _find_own(path: Path) -> Path | None:
+    """A config of one's own that is named without ``.py``, or only by that name in a folder of ``configs`` here.
+
+    One that need not be written down is one's own where what it is made of lies in one of these folders.
+
+    Raises:
+        UserError: there are several.
+    """
+    if not path.name:
+        return None
+    wanted = path.with_name(f'{path.name.removesuffix(".py")}.py')
+    folders = [wanted.parent]
+    if len(path.parts) == 1:
+        folders += [folder for folder in sorted(Path('configs').glob('*/')) if folder.name != '_base_']
+    root = shipped('configs').resolve()
+    folders = [folder for folder in folders if folder.is_dir() and root not in folder.resolve().parents]
+    written = [folder / wanted.name for folder in folders if (folder / wanted.name).is_file()]
+    made = {} if written else {_base_in(folders, folder / wanted.name): folder / wanted.name for folder in folders}
+    found = written or [place for base, place in made.items() if base is not None]
+    if len(found) > 1 and wanted not in found:
+        raise UserError(f'{path}: there are several, {", ".join(map(str, found))}; give the path of one')
+    return wanted if wanted in found else next(iter(found), None)
+
+
+def _base_in(folders: Sequence[Path], path: Path) -> Path | None:
+    """What a config that is not there is made of, where that lies in one of the folders and not just near it."""
+    try:
+        variant = variant_of(path)
+    except UserError:  # of several neighbours
+        return None
+    base = None if variant is None else variant.base.resolve()
+    return base if base is not None and base.parent in [folder.resolve() for folder in folders] else None
 
 
 def find_shipped_config(name: str | Path, where: str = 'not') -> Path:

@@ -56,6 +56,48 @@ class TestFindConfig:
         own.write_text('a = 1\n')
         assert find_config(f'configs/sarlp/{NAME}.py').resolve() == own
 
+    @pytest.mark.parametrize('folder', ['.', 'configs/mine'])
+    def test_own_ones_have_bare_names(self, elsewhere, folder):
+        """As those have that the sweep asks for; also over a shipped one, which would be trained in their place."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        for name in ('baseline_mine_p0.1', NAME):
+            (place / f'{name}.py').write_text('a = 1\n')
+            assert find_config(name) == place / f'{name}.py'
+        assert find_config('baseline_mine_p0.7') == place / 'baseline_mine_p0.7.py'
+        assert find_config('hill_mine_p0.7') == place / 'hill_mine_p0.7.py'
+        variant = paths.variant_of(place / 'hill_mine_p0.7.py')
+        assert (variant.base.resolve(), variant.ratio) == ((place / 'baseline_mine_p0.1.py').resolve(), 0.7)
+        assert find_config('baseline_r101_voc_p0.7').parent == REPOSITORY / 'configs' / 'baseline'
+
+    def test_own_ones_of_one_name(self, elsewhere):
+        for folder in ('configs/a', 'configs/b'):
+            Path(folder).mkdir(parents=True)
+            Path(folder, 'mine_p0.1.py').write_text('a = 1\n')
+        with pytest.raises(UserError, match=r'mine_p0.3: there are several, configs/a/mine_p0\.3\.py, configs/b/'):
+            find_config('mine_p0.3')
+        with pytest.raises(UserError, match=r'mine_p0.1: there are several, configs/a/mine_p0\.1\.py, configs/b/'):
+            find_config('mine_p0.1')
+        Path('mine_p0.1.py').write_text('a = 1\n')  # nearest
+        assert find_config('mine_p0.1') == Path('mine_p0.1.py')
+
+    def test_a_method_goes_over_the_nearest_setting(self, elsewhere, monkeypatch):
+        """Not over the one of another experiment whose folder happens to come before in the alphabet."""
+        for folder in ('exp1', 'exp2', 'exp3', 'exp4'):
+            Path(folder).mkdir()
+        for folder in ('exp1', 'exp3'):
+            Path(folder, 'baseline_r18_digits_p0.1.py').write_text('a = 1\n')
+            Path(folder, 'baseline_mine_p0.1.py').write_text('a = 1\n')
+        assert paths.variant_of('exp3/hill_r18_digits_p0.1.py').base == elsewhere / 'exp3/baseline_r18_digits_p0.1.py'
+        with pytest.raises(UserError, match=r'exp4/hill_mine_p0.1.py: is not there, .* any of .*exp1/.*exp3/'):
+            find_config('exp4/hill_mine_p0.1.py')
+        monkeypatch.chdir('exp4')
+        assert find_config('hill_r18_digits_p0.1').parent.parent == REPOSITORY / 'configs'
+
+    def test_at_the_root_of_the_disk(self, monkeypatch):
+        monkeypatch.chdir('/')
+        assert find_config('hill_r18_digits_p0.3').parent.parent == REPOSITORY / 'configs'
+
     @pytest.mark.parametrize(
         'name', ['sarlp_r101_voc_p0.0', 'sarlp_r101_voc_p1.5', 'sarlp_r101_voc_0.1', 'sarlp_r18_digit']
     )
@@ -150,6 +192,7 @@ class TestShipped:
         (package / '.mim' / 'configs' / 'sarlp').mkdir(parents=True)
         (package / '.mim' / 'configs' / 'sarlp' / f'{NAME}.py').write_text('')
         monkeypatch.setattr(paths, '__file__', str(package / 'paths.py'))
+        monkeypatch.chdir(tmp_path)  # where there are no configs, which would go before
         assert shipped('configs') == package / '.mim' / 'configs'
         assert find_config(NAME) == package / '.mim' / 'configs' / 'sarlp' / f'{NAME}.py'
 

@@ -78,7 +78,7 @@ class Run:
         asked = {
             'config': self.config.name,
             'seed': self.seed,
-            'options': [option for option in self.options if bears_on_training(_key(option))],
+            'options': [one for one in self.options if bears_on_training(_key(one)) or _key(one) == 'load_from'],
             'test_options': [option for option in self.options if bears_on_test(_key(option))],
         }
         before = _read(file) if file.is_file() else {}
@@ -184,8 +184,14 @@ def plan(
     for model, setting, ratio, (mask, seed) in product(models, settings, known_ratios, pairs):
         name = f'{model}_{setting}_p{ratio:g}'
         seeded = [f'train_dataloader.dataset.label_mask.seed={mask}'] if ratio < 1 else []  # nothing is hidden at 1
-        work_dir = Path(root) / name / (f'seed{seed}' if masks is None else f'mask{mask}_seed{seed}')
-        runs[work_dir] = Run(find_config(name), work_dir, (*seeded, *options), seed, folds if ratio < 1 else None)
+        config = find_config(name)
+        work_dir = Path(root) / config.stem / (f'seed{seed}' if masks is None else f'mask{mask}_seed{seed}')
+        run = Run(config, work_dir, (*seeded, *options), seed, folds if ratio < 1 else None)
+        if runs.setdefault(work_dir, run) != run:
+            both = f'{runs[work_dir].config} and {config}'
+            raise UserError(
+                f'{both} would share the folder {work_dir}; sweep them apart, each with a --root of its own'
+            )
     return list(runs.values())
 
 

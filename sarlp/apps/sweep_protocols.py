@@ -11,11 +11,14 @@ from sarlp.io.json_file import show
 _WHAT = {
     'test_annotations': 'test sets',
     'test_images': 'numbers of test images',
+    'test_contents': 'contents of the test set',
+    'training_images': 'training images',
     'epoch_selection': 'ways to select the epoch',
     'difficult': 'ways to count difficult objects',
     'threshold': 'thresholds',
     'label_mask': 'label masks',
     'test_images_trained_on': 'numbers of test images that were trained on',
+    'earlier_label_masks': 'label masks before the last one',
 }
 _OF_THE_PLACE = ('known_ratio', 'seed')  # of a label mask, by which the runs of a table are meant to differ
 
@@ -33,7 +36,7 @@ def differing_protocols(protocols: Mapping[tuple[str, float], list[Mapping]]) ->
         for protocol in runs:
             for key, values in by_data[data_set(series)].items():
                 hides_nothing = key == 'label_mask' and ratio == 1 and not protocol.get(key)  # as it is meant to
-                if key in protocol and not hides_nothing:
+                if protocol.get(key) is not None and not hides_nothing:
                     values.setdefault(_shown(key, protocol[key]), []).append(series)
         masks = [protocol.get('label_mask') for protocol in runs]
         found = {mask['known_ratio'] for mask in masks if isinstance(mask, Mapping) and 'known_ratio' in mask}
@@ -48,6 +51,8 @@ def differing_protocols(protocols: Mapping[tuple[str, float], list[Mapping]]) ->
                 + (f'for {shorten(epochs)} epochs' if len(epochs) > 1 else 'see the configs in their work directories')
             )
     for differing in by_data.values():
+        if any(len(differing[key]) > 1 for key in ('test_annotations', 'test_images')):
+            del differing['test_contents']  # are others then
         for key, values in differing.items():
             if len(values) > 1:
                 parts = [f'{value} ({shorten([*dict.fromkeys(names)])})' for value, names in values.items()]

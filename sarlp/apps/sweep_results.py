@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sarlp.apps.completion.record import Record, record_path
 from sarlp.apps.sweep import COMPLETED, RESULTS
 from sarlp.errors import UserError, shorten
+from sarlp.evaluation.report import own_numbers
 from sarlp.io.image_files import walk_files
 from sarlp.io.json_file import read_json
 
@@ -18,6 +19,7 @@ METRICS = ('mAP', 'mAP_plain', 'CF1', 'OF1', 'CF1_top3', 'OF1_top3', 'recovery A
 CALIBRATION = 'calibration error'
 PEEKING = ('mAP selected without the test set', 'best on test', 'gain of peeking')
 _FILE = 'metrics.json'
+_PARTS = ('AP', 'recovery', 'protocol')  # of it, which are no metrics
 _NAME = re.compile(r'(?P<series>.+)_p(?P<ratio>\d+(?:\.\d+)?)')
 _RUN = re.compile(r'(?:mask(?P<mask>\d+)_)?seed(?P<seed>\d+)')
 _NO_RUN = (-1, -1)
@@ -31,11 +33,13 @@ class Row:
         runs: mask and seed of each; one that lies in no folder of a sweep has -1 for both.
         values: metric to one value a run, in percent; NaN where a run did not measure it.
         protocols: what the numbers of each run depend on.
+        own: names in ``values`` of metrics of one's own, in the unit that they have.
     """
 
     runs: list[tuple[int, int]] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     protocols: list[Mapping] = field(default_factory=list)
+    own: dict[str, None] = field(default_factory=dict)
 
     def measured(self, metric: str) -> list[float]:
         """The values of the runs that measured it."""
@@ -156,7 +160,9 @@ def _add(row: Row, run: tuple[int, int], content: Mapping, work_dir: Path) -> No
     row.protocols.append(content.get('protocol') or {})
     recovery = {f'recovery {key}': value for key, value in (content.get('recovery') or {}).items()}
     flat = {**content, **recovery}
-    values = {metric: flat.get(metric) for metric in METRICS} | _peeked(content) | _completed(work_dir)
+    own = own_numbers({name: value for name, value in content.items() if name not in _PARTS})
+    row.own |= dict.fromkeys(own)
+    values = {metric: flat.get(metric) for metric in METRICS} | own | _peeked(content) | _completed(work_dir)
     for metric in {**row.values, **values}:
         value = values.get(metric)
         filled = row.values[metric]

@@ -22,14 +22,14 @@ from sarlp.visualization.figure_files import is_figure, save_named
 _MARK = 'results'
 
 
-def _cell(row: Row, metric: str, of: int | None = None) -> str:
+def _cell(row: Row, metric: str, of: int | None = None, digits: int = 1) -> str:
     """Mean and spread over the runs that measured it; how many did, where that is not ``of``, which is all of them."""
     values = row.measured(metric)
     if not values:
         return '-'
-    spread = f' ± {_sd(values):.1f}' if len(values) > 1 else ''
+    spread = f' ± {_sd(values):.{digits}f}' if len(values) > 1 else ''
     fewer = f' (of {len(values)})' if len(values) < (len(row.runs) if of is None else of) else ''
-    return f'{_mean(values):.1f}{spread}{fewer}'
+    return f'{_mean(values):.{digits}f}{spread}{fewer}'
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -57,7 +57,8 @@ def markdown(table: Table, against: str | None = None) -> str:
 
     The first has one row a config and known ratio, mean and sample standard deviation over its runs, and, over several
     ratios, one row of their average. Others follow where there is something to say: the spreads over masks and over
-    seeds apart; the epoch selected without the test set against the best one on it; what was recovered. With
+    seeds apart; the epoch selected without the test set against the best one on it; metrics of one's own;
+    what was recovered. With
     ``against``, a last one has the differences in mAP to that config on the same masks and seeds, with their standard
     error.
 
@@ -69,6 +70,8 @@ def markdown(table: Table, against: str | None = None) -> str:
         blocks.append(_noise(table))
     if any(PEEKING[0] in row.values for row in table.values()):
         blocks.append(_columns(table, 'model', PEEKING))
+    if own := list(dict.fromkeys(name for row in table.values() for name in row.own)):
+        blocks.append(_own(table, own))
     if any(CALIBRATION in row.values for row in table.values()):
         blocks.append(_recovered(table))
     if against is not None:
@@ -122,9 +125,17 @@ def _noise(table: Table) -> str:
     return _grid(['model', 'p', 'runs', 'mAP: s.d. over masks', 's.d. over seeds'], _rows(table, cells))
 
 
+def _own(table: Table, names: Sequence[str]) -> str:
+    """Metrics of one's own, of which there may be any for any model."""
+    having = {place: row for place, row in table.items() if any(row.measured(name) for name in names)}
+    lines = _rows(having, lambda row: [_cell(row, name, digits=2) for name in names])
+    return _grid(["model, metrics of one's own", 'p', 'runs', *names], lines)
+
+
 def _recovered(table: Table) -> str:
     names = dict.fromkeys(name for row in table.values() for name in row.values)
-    return _columns(table, 'model, out of fold', [name for name in names if name not in (*METRICS, *PEEKING)])
+    own = {name for row in table.values() for name in row.own}
+    return _columns(table, 'model, out of fold', [name for name in names if name not in {*METRICS, *PEEKING, *own}])
 
 
 def _columns(table: Table, title: str, metrics: Sequence[str]) -> str:

@@ -47,6 +47,11 @@ def read_config(file: str | Path) -> Config:
         place = _place(error)
         if place is None and not _is_of_mmengine(error):
             raise
+        if 'is already registered in' in first_line(error):
+            raise UserError(
+                f'{place or file}: {first_line(error)}. Give the class another name, or say that it takes the place of '
+                'that one: @MODELS.register_module(force=True), or the registry that it is in'
+            ) from error
         reason = error.msg if isinstance(error, SyntaxError) else first_line(error)
         raise UserError(f'{place or file}: {type(error).__name__}: {reason}; correct the config') from error
 

@@ -7,12 +7,13 @@ model was trained on.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from os import PathLike
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_gather_object
@@ -23,6 +24,8 @@ from sarlp.io.json_file import show
 
 TRAINED_ON = 'trained_on'  # key of the meta
 LABELS = 'labels'  # likewise
+EARLIER_MASKS = 'earlier_masks'  # likewise
+_NESTED = ('RandomKnownLabels', 'HCPKnownLabels')  # masks of which what is known at 0.1 is known at 0.2
 
 
 class Origin(NamedTuple):
@@ -56,12 +59,35 @@ def training_of(meta: Mapping) -> dict[str, Any] | None:
     """
     values = trained_values(meta)
     alike = {key: value for key, value in values.items() if bears_on_training(key) and not key.endswith('.seed')}
+    if values.get('load_from') is not None:  # None is left out, as by versions that did not look at it
+        alike['load_from'] = values['load_from']
     return {'epochs': values.get('train_cfg.max_epochs'), 'digest': _digest(alike)} if values else None
 
 
 def trained_images(dataset: Any) -> torch.Tensor:
     """Keys of the images of a data set, for the meta of a checkpoint: (N,) int64, rising, once each."""
     return torch.tensor(sorted(set(_keys(dataset))), dtype=torch.int64)
+
+
+def seen_before(dataset: Any, meta: Mapping) -> dict[str, Any]:
+    """What the weights of a training will have seen, for the meta of its checkpoints.
+
+    Args:
+        dataset: that it trains on.
+        meta: of the checkpoint that it goes on from or begins with; {} for none.
+
+    Returns:
+        By :data:`TRAINED_ON` the keys of the images of both, as :func:`trained_images` has them; by
+        :data:`EARLIER_MASKS` the label masks that images of ``dataset`` were seen under before, each once.
+    """
+    images, before = trained_images(dataset), meta.get(TRAINED_ON)
+    if not isinstance(before, torch.Tensor):
+        return {TRAINED_ON: images, EARLIER_MASKS: []}
+    values = trained_values(meta)
+    masks = _earlier(meta)
+    if any(key.startswith('train_dataloader.') for key in values) and torch.isin(images, before).any():
+        masks += [found for found in [_masks(values)] if found not in masks]
+    return {TRAINED_ON: torch.cat([images, before]).unique(), EARLIER_MASKS: masks}
 
 
 def seen_labels(dataset: Any) -> str:
@@ -71,6 +97,24 @@ def seen_labels(dataset: Any) -> str:
         image, observed, *_ = dataset.get_labels(index)
         digest.update(image.encode() + b'\0' + observed.tobytes())
     return digest.hexdigest()
+
+
+def contents_of(dataset: Any) -> str:
+    """Digest of images and labels of a data set, by name: the same in another order of either, in any folder."""
+    order = np.argsort(dataset.classes)
+    lines = [' '.join(sorted(dataset.classes)).encode()]
+    for index in range(len(dataset)):
+        image, observed, _, ignored = dataset.get_labels(index)
+        lines.append(image.encode() + b'\0' + observed[order].tobytes() + ignored[order].tobytes())
+    return hashlib.blake2b(b'\n'.join(sorted(lines)), digest_size=8).hexdigest()
+
+
+def images_of_training(meta: Mapping) -> str | None:
+    """Number and digest of the images that a checkpoint was trained on; None where it does not say."""
+    seen = meta.get(TRAINED_ON)
+    if not isinstance(seen, torch.Tensor):
+        return None
+    return f'{len(seen):,} images, {hashlib.blake2b(seen.numpy().tobytes(), digest_size=8).hexdigest()}'
 
 
 def require_same_labels(labels: str) -> None:
@@ -115,6 +159,10 @@ def mask_changes(meta: Mapping, cfg: Config) -> list[str]:
     old, new = _masks(values), _masks(config_values(cfg))
     if not values or not new or not any(key.startswith('train_dataloader.') for key in values):
         return []
+    return _differences(old, new)
+
+
+def _differences(old: Sequence[Mapping], new: Sequence[Mapping]) -> list[str]:
     if not old:
         return ['none -> one']
     if len(old) != len(new):
@@ -125,6 +173,42 @@ def mask_changes(meta: Mapping, cfg: Config) -> list[str]:
         for name in before
         if name in now and _portable(before[name]) != _portable(now[name])
     ]
+
+
+def revealed(meta: Mapping, cfg: Config) -> str:
+    """How the label masks that weights were trained under before the last one differ from that of a config.
+
+    Args:
+        meta: of the checkpoint, or what :func:`seen_before` gives.
+        cfg: the present config.
+
+    Returns:
+        ``''`` where they showed nothing that is hidden now, or the config hides nothing; else what they had otherwise,
+        ``known_ratio 0.9 -> 0.1``.
+    """
+    new = _masks(config_values(cfg))
+    found = [_differences(old, new) for old in _earlier(meta) if new and not _are_parts(old, new)]
+    return ', '.join(dict.fromkeys('; '.join(changes) for changes in found if changes))
+
+
+def _earlier(meta: Mapping) -> list[list[dict[str, Any]]]:
+    found = meta.get(EARLIER_MASKS)
+    whole = isinstance(found, list) and all(
+        isinstance(masks, list) and all(isinstance(mask, dict) for mask in masks) for masks in found
+    )
+    return list(found) if found is not None and whole else []
+
+
+def _are_parts(old: Sequence[Mapping], new: Sequence[Mapping]) -> bool:
+    """Whether the older masks show only what the newer ones do."""
+
+    def is_part(mask: Mapping, of: Mapping) -> bool:
+        less = {**mask, 'known_ratio': of.get('known_ratio')}
+        return (
+            mask.get('type') in _NESTED and not _differences([less], [of]) and mask['known_ratio'] <= of['known_ratio']
+        )
+
+    return len(old) == len(new) and all(is_part(*pair) for pair in zip(old, new, strict=True))
 
 
 def require_masks_of(meta: Mapping, cfg: Config, checkpoint: str | PathLike) -> None:
@@ -138,6 +222,20 @@ def require_masks_of(meta: Mapping, cfg: Config, checkpoint: str | PathLike) -> 
             f'{checkpoint}: was trained with another label mask than the config has ({"; ".join(changes)}), so that '
             'labels that count as hidden may be what it was trained on. Take the config that lies in its work '
             'directory, or the known ratio and the --cfg-options of its training'
+        )
+
+
+def require_hidden(meta: Mapping, cfg: Config, checkpoint: str | PathLike) -> None:
+    """See that what a config hides was hidden in all of the trainings that weights come from; see :func:`revealed`.
+
+    Raises:
+        UserError: it was not, before the run was resumed, or in that whose weights it began with.
+    """
+    require_masks_of(meta, cfg, checkpoint)
+    if change := revealed(meta, cfg):
+        raise UserError(
+            f'{checkpoint}: its weights were trained under another label mask before ({change}), so that labels that '
+            'count as hidden may be what they were trained on; train anew, without --resume or load_from'
         )
 
 

@@ -29,7 +29,7 @@ from sarlp.engine.loaders import fit_loader, require_batches, share_of_batch
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.progress import ProgressHook
-from sarlp.engine.provenance import LABELS, TRAINED_ON, require_same_labels, seen_labels, trained_images
+from sarlp.engine.provenance import LABELS, require_same_labels, revealed, seen_before, seen_labels
 from sarlp.engine.rank_statistics import RankStatisticsHook, gather_statistics
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
 from sarlp.engine.run_options import check_clipping, check_parameter_options, check_run
@@ -68,7 +68,7 @@ class MultiLabelRunner(SingleTrainingRunner):
     _start: Start | None = None
     _alone: Any = contextlib.nullcontext()  # of one that trains from its beginning on: no other process does here
     _resumed: dict = {}
-    _seen_before: torch.Tensor | None = None  # images, by the run that this one resumes
+    _before: dict = {}  # meta of the checkpoint that this run goes on from or begins with
     _train_dataloader: DataLoader | Mapping | None  # of MMEngine's Runner, as _has_loaded
     _has_loaded: bool
 
@@ -237,7 +237,6 @@ class MultiLabelRunner(SingleTrainingRunner):
         seed = self.seed
         super().resume(filename, resume_optimizer=False, resume_param_scheduler=False)
         checkpoint, self._resumed = self._resumed, {}
-        self._seen_before = checkpoint['meta'].get(TRAINED_ON)
         name = checkpoint['meta'].get('run')
         ours = self.record
         listed = [] if ours is None else [saved.file for saved in ours.resumable]
@@ -256,9 +255,8 @@ class MultiLabelRunner(SingleTrainingRunner):
         return ', '.join(type(hook).__name__ for hook in self._hooks)
 
     @cached_property
-    def _trained_on(self) -> torch.Tensor:
-        now = trained_images(self.train_dataloader.dataset)
-        return now if self._seen_before is None else torch.cat([now, self._seen_before]).unique()
+    def _seen(self) -> dict:
+        return seen_before(self.train_dataloader.dataset, self._before)
 
     @cached_property
     def labels(self) -> str:
@@ -275,7 +273,7 @@ class MultiLabelRunner(SingleTrainingRunner):
         kwargs['meta'] = {
             **(kwargs.get('meta') or {}),
             'sampling': sampling_of(self),
-            TRAINED_ON: self._trained_on,
+            **self._seen,
             LABELS: self.labels,
             'optimizer': type(getattr(self.optim_wrapper, 'optimizer', self.optim_wrapper)).__name__,
             **({} if self.record is None else {'run': self.record.run}),
@@ -321,12 +319,18 @@ class MultiLabelRunner(SingleTrainingRunner):
             self._without_average(checkpoint)
             self._resumed = checkpoint
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        load_weights(model, checkpoint, filename)
+        load_weights(model, checkpoint, filename, begins=self._train_loop is not None and not self._resume)
         self._has_loaded = True
         if self._train_loop is None:  # a test has named it
             note(self.logger, f'loaded {filename}')
         else:
             self.logger.info(f'loaded {filename}')
+            self._before = checkpoint['meta']
+            if change := revealed(self._seen, self.cfg):
+                self.logger.warning(
+                    f'{filename}: was trained on labels of these images that the label mask hides now ({change}), so '
+                    'what is measured on hidden labels is no recovery'
+                )
             if not self._resume:
                 for line in changes_since_training(checkpoint['meta'], self.cfg).of_weights():
                     self.logger.warning(f'{filename}: {line}')

@@ -23,7 +23,14 @@ from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.image_sizes import ImageSizesHook, trained_sizes
 from sarlp.engine.preparation import UNSAID
 from sarlp.engine.progress import describe_runner
-from sarlp.engine.provenance import images_seen, require_masks_of, training_of
+from sarlp.engine.provenance import (
+    contents_of,
+    images_of_training,
+    images_seen,
+    require_masks_of,
+    revealed,
+    training_of,
+)
 from sarlp.engine.run_record import BEST, SELECTION
 from sarlp.engine.selection import format_peeking
 from sarlp.engine.unlike_training import changes_since_training
@@ -219,13 +226,20 @@ def test(
     if report is not None:  # on rank 0
         print(f'\n{format_table({**metrics, "AP": report["AP"]})}')
         protocol = describe_protocol(protocol_cfg, checkpoint, meta.get('meta', {}), images.metainfo)
-        protocol['test_images'] = len(images)
+        protocol['test_images'], protocol['test_contents'] = len(images), contents_of(images)
+        protocol['training_images'] = images_of_training(meta.get('meta', {}))
         if seen := len(images_seen(meta.get('meta', {}), images)):
             print(
                 f'\nnote: {seen:,} of these images are among those that the model was trained on, so the numbers say '
                 'little of new ones'
             )
             protocol['test_images_trained_on'] = seen
+        if change := revealed(meta.get('meta', {}), protocol_cfg):
+            print(
+                f'\nnote: before, these weights were trained under another label mask ({change}), so labels that count '
+                'as hidden may be what they were trained on, and their recovery is none'
+            )
+            protocol['earlier_label_masks'] = change
         changes = changes_since_training(meta.get('meta', {}), protocol_cfg)
         if any(changes := replace(changes, steps=(*changes.steps, *size_change))):
             print(f'\n{changes.kind}: {changes.text(checkpoint)}')

@@ -28,6 +28,12 @@ _RECOVERY = 'recovery_'
 _OURS = re.compile(rf'mAP(_plain)?|classes_left_out|AP|{_RECOVERY}.*|({"|".join(F1_NAMES)})(_top\d+)?')
 
 
+def own_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Those of metrics of one's own, by name: neither of sarlp's, nor texts or lists. NaN where one is not defined."""
+    found = {name: math.nan if value is None else value for name, value in metrics.items() if not _OURS.fullmatch(name)}
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+
 def format_table(metrics: Mapping[str, Any], digits: int = 2) -> str:
     """A table of metrics for the terminal.
 
@@ -68,11 +74,7 @@ def format_table(metrics: Mapping[str, Any], digits: int = 2) -> str:
         lines = [f'recovery of {hidden} hidden labels, {positive} of them positive']
         blocks.append(lines + _columns([list(recovery), [number(value) for value in recovery.values()]], left=0))
 
-    others = [
-        [name, number(value)]
-        for name, value in metrics.items()
-        if isinstance(value, int | float) and not _OURS.fullmatch(name)
-    ]
+    others = [[name, number(value)] for name, value in own_numbers(metrics).items()]
     if others:  # of metrics of one's own
         blocks.append(_columns(others))
 

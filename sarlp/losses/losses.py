@@ -1,6 +1,7 @@
 """Registered adapters of the functions in :mod:`sarlp.losses.functional`."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from mmengine.dist import get_world_size
@@ -106,12 +107,40 @@ def computes_with_unknown(loss: nn.Module) -> bool:
     Args:
         loss: of logits (B, C) against targets (B, C); it is left as it was.
     """
-    logits = torch.tensor([[0.3, -1.2, 2.0]], requires_grad=True)
-    target = torch.tensor([[1.0, 0.0, float(UNKNOWN)]], requires_grad=True)
+    found = _slopes(loss, [0.3, -1.2, 2.0], [1, 0, UNKNOWN])
+    return found is not None and bool(found[1][2] != 0)
+
+
+def learns_unknown(loss: nn.Module) -> str:
+    """What a loss takes unknown labels for: ``'positive'``, ``'negative'``, or ``''`` where it leaves them out.
+
+    Args:
+        loss: as of :func:`computes_with_unknown`; ``''`` where it can not be asked.
+    """
+    found = _slopes(loss, [0.3, -1.2, 2.0, -0.7], [1, 0, UNKNOWN, UNKNOWN])
+    if found is None or not found[0][2:].any():
+        return ''
+    return 'positive' if found[0][2:].sum() < 0 else 'negative'
+
+
+def is_turned_round(loss: nn.Module) -> bool:
+    """Whether a loss rises with the score of a positive label and falls with that of a negative one, whatever they are.
+
+    Args:
+        loss: as of :func:`computes_with_unknown`; False where it can not be asked.
+    """
+    found = _slopes(loss, [-1.2, 0.3, 2.0, -1.2, 0.3, 2.0], [1, 1, 1, 0, 0, 0])
+    return found is not None and bool((found[0][:3] > 0).all() and (found[0][3:] < 0).all())
+
+
+def _slopes(loss: nn.Module, logits: Sequence[float], target: Sequence[float]) -> tuple[Tensor, Tensor] | None:
+    """How a loss changes with each logit and each target of an image, (C,) each; None where it can not be asked."""
+    given = [torch.tensor([values], dtype=torch.float32, requires_grad=True) for values in (logits, target)]
     try:
         with torch.enable_grad():
-            value = copy.deepcopy(loss)(logits, target.clone()).sum()
-        (change,) = torch.autograd.grad(value, target, allow_unused=True)
+            value = copy.deepcopy(loss)(*(values.clone() for values in given)).sum()
+        slopes = torch.autograd.grad(value, given, allow_unused=True)
     except Exception:  # of a loss of other arguments or so many classes, whatever it is
-        return False
-    return change is not None and bool(change[0, 2] != 0)
+        return None
+    one, other = (torch.zeros_like(v) if slope is None else slope for v, slope in zip(given, slopes, strict=True))
+    return one[0], other[0]

@@ -97,5 +97,37 @@ def check_losses(losses: Any, method: nn.Module) -> dict[str, Tensor]:
     return dict(losses)
 
 
+def check_graph(losses: Mapping[str, Tensor], network: nn.Module, method: nn.Module) -> None:
+    """See that what is minimised depends on the network at all; by the graph of autograd, before the backward pass.
+
+    Args:
+        losses: of :func:`check_losses`.
+        network: that is trained, in part at least.
+        method: whose losses they are; one with parameters of its own may begin with these, which is only told.
+
+    Raises:
+        UserError: nothing would be learnt.
+    """
+    trained = {id(parameter) for parameter in network.parameters() if parameter.requires_grad}
+    if not torch.is_grad_enabled() or not trained:
+        return
+    nodes = [value.grad_fn for name, value in losses.items() if 'loss' in name and value.grad_fn is not None]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        if id(getattr(node, 'variable', None)) in trained:
+            return
+        more = {one for one, _ in node.next_functions if one is not None} - seen
+        seen |= more
+        nodes += more
+    text = (
+        f'{type(method).__name__}.loss does not depend on the network, so that it learns nothing; look for detach(), '
+        'item(), numpy() or torch.tensor(...) between the outputs of the network and the loss'
+    )
+    if not any(parameter.requires_grad for parameter in method.parameters()):
+        raise UserError(text)
+    warnings.warn(f'in the first step {text}', GraveWarning, stacklevel=1)
+
+
 def _kind(value: Any) -> str:
     return f'a tensor of the shape {tuple(value.shape)}' if isinstance(value, Tensor) else type(value).__name__

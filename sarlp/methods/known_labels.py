@@ -1,11 +1,12 @@
 """Training on the known labels alone."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from sarlp.errors import UserError
-from sarlp.losses.losses import computes_with_unknown
+from sarlp.errors import GraveWarning, UserError
+from sarlp.losses.losses import computes_with_unknown, is_turned_round, learns_unknown
 from sarlp.methods.base import Batch, Method, TaskInfo
 from sarlp.methods.class_stats import class_prior
 from sarlp.registry import METHODS, MODELS
@@ -30,6 +31,19 @@ def build_loss(config: dict, where: str) -> nn.Module:
             f'{where}: {type(loss).__name__} computes with the -1 of unknown labels as with any number, and what it '
             'would teach of them is nonsense. Take a loss of sarlp (sarlp list --parts), or write one that leaves them '
             'out (CONTRIBUTING.md, "A loss")'
+        )
+    if taken := learns_unknown(loss):
+        warnings.warn(
+            f'{where}: {type(loss).__name__} takes unknown labels for {taken} ones. If that is not meant, leave them '
+            'out: sarlp.losses.functional.read_target says which are known, and reduce_known takes these alone',
+            stacklevel=2,
+        )
+    if is_turned_round(loss):
+        warnings.warn(
+            f'{where}: {type(loss).__name__} rises as positive labels get higher scores and negative ones lower ones, '
+            'so that the opposite is learnt; look for a minus too many or too few',
+            GraveWarning,
+            stacklevel=2,
         )
     return loss
 

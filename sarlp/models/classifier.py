@@ -1,5 +1,6 @@
 """The multi-label classifier: wires network and method into MMEngine's model, computes nothing itself."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -7,9 +8,9 @@ from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from sarlp.errors import UserError
+from sarlp.errors import GraveWarning, UserError
 from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
-from sarlp.methods.contract import check_losses, stack_labels
+from sarlp.methods.contract import check_graph, check_losses, stack_labels
 from sarlp.methods.label_store import require_places
 from sarlp.models.frozen import freeze
 from sarlp.models.network import Network, measure
@@ -69,6 +70,7 @@ class MultiLabelClassifier(BaseModel):
     """
 
     look = staticmethod(require_finite)
+    _is_looked_at = False  # what the method did in its first step
 
     def __init__(
         self,
@@ -155,7 +157,18 @@ class MultiLabelClassifier(BaseModel):
             progress=self.progress,
         )
         trains = self.head.training
+        version = batch.observed._version
         losses = check_losses(self.method.loss(self.network, batch), self.method)
+        if not self._is_looked_at:
+            self._is_looked_at = True
+            check_graph(losses, self.network, self.method)
+            if batch.observed._version != version:
+                warnings.warn(
+                    f'{type(self.method).__name__}.loss changes the labels that it is given in place, and so those of '
+                    'every loss of the same step; look for target[...] = or clamp_(), and change target.clone()',
+                    GraveWarning,
+                    stacklevel=1,
+                )
         if trains and not self.head.training:
             raise UserError(
                 f'{type(self.method).__name__}.loss left the network in evaluation mode, in which dropout and the '

@@ -37,6 +37,20 @@ def test_plan_refuses_an_unknown_model():
         plan(['sarp'], ['r18_digits'], [0.1], [0], 'root')
 
 
+def test_plan_of_configs_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ('a', 'b'):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'baseline_mine_p0.1.py').write_text(
+            "_base_ = 'configs/baseline/baseline_r18_digits_p0.1.py'\n"
+        )
+    runs = plan(['a/baseline', 'a/hill'], ['mine'], [0.3], [5], 'root')
+    assert [str(run.config) for run in runs] == ['a/baseline_mine_p0.3.py', 'a/hill_mine_p0.3.py']
+    assert [str(run.work_dir) for run in runs] == ['root/baseline_mine_p0.3/seed5', 'root/hill_mine_p0.3/seed5']
+    with pytest.raises(UserError, match=r'a/baseline_mine_p0\.3\.py and b/.* would share the folder root/baseline'):
+        plan(['a/baseline', 'b/baseline'], ['mine'], [0.3], [5], 'root')
+
+
 def test_masks_and_seeds_apart():
     runs = plan(['few'], ['r18_digits'], [0.1], [3, 5], 'root', masks=[7, 11])
     assert [run.work_dir.name for run in runs] == ['mask7_seed3', 'mask7_seed5', 'mask11_seed3', 'mask11_seed5']
@@ -188,6 +202,12 @@ class TestWhatLiesThere:
         sweep_again('a.lr=1', 'b.num_workers=4')
         with pytest.raises(UserError, match=r"was run with .*'a.lr=1'.* and now .*'a.lr=2'.* give another --root"):
             sweep_again('a.lr=2')
+
+    def test_begins_with_other_weights(self, sweep_again):
+        sweep_again('load_from=a.pth', then=self.TESTED)
+        sweep_again('load_from=a.pth')
+        with pytest.raises(UserError, match=r"'load_from=a\.pth'.* and now .*'load_from=b\.pth'"):
+            sweep_again('load_from=b.pth')
 
     def test_options_in_another_order_are_the_same(self, sweep_again):
         sweep_again('a.lr=1', 'b=2', then=self.TESTED)

@@ -55,6 +55,34 @@ def test_markdown_has_mean_spread_and_average_over_the_ratios(root):
     assert lines[2].rstrip().endswith('| - | - |')
 
 
+def test_metrics_of_ones_own(root):
+    values = (0.25, 0.5, 0.375)
+    for seed, value in enumerate(values):
+        file = root / 'sarlp_r18_digits_p0.1' / f'seed{seed}' / 'results' / 'metrics.json'
+        content = json.loads(file.read_text())
+        content |= {
+            'hamming': value,
+            'lrap': None if seed else 0.7,
+            'by_class': [1, 2],
+            'named': 'good',
+            'AP': {'a': 1},
+        }
+        file.write_text(json.dumps(content))
+    table = collect(root)
+    assert table['sarlp_r18_digits', 0.1].values['hamming'] == list(values)
+    assert list(table['sarlp_r18_digits', 0.1].own) == ['hamming', 'lrap']
+    text = markdown(table)
+    row = (
+        f'| sarlp_r18_digits | 0.1 | 3 | {statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} | 0.70 (of 1) |'
+    )
+    assert (
+        f"| model, metrics of one's own | p | runs | hamming | lrap |\n| --- | --- | --- | --- | --- |\n{row}\n\n"
+        in (text + '\n\n')
+    )
+    rows = csv.DictReader(comma_separated(table).splitlines())
+    assert [row['mean'] for row in rows if row['metric'] == 'hamming'] == [f'{statistics.mean(values):.4f}']
+
+
 def test_comma_separated(root):
     rows = list(csv.DictReader(comma_separated(collect(root)).splitlines()))
     row = next(row for row in rows if row['model'] == 'sarlp_r18_digits' and row['metric'] == 'mAP')
@@ -298,6 +326,7 @@ class TestProtocols:
     def write(self, root, name, seed=0, **protocol):
         mask = dict(type='RandomKnownLabels', known_ratio=float(name.rpartition('_p')[2]), seed=seed)
         alike = dict(test_annotations='/data/digits/labels/test.json', test_images=13, label_mask=mask, threshold=0.5)
+        alike |= dict(test_contents='1a', training_images='11 images, 3d')
         write(root, name, seed, 50.0, **(alike | protocol))
 
     def notes(self, root):
@@ -309,7 +338,8 @@ class TestProtocols:
             self.write(tmp_path, 'sarlp_r18_digits_p0.3', seed)
         self.write(tmp_path, 'few_r18_digits_p0.1', test_annotations='D:\\digits\\labels\\test.json')  # elsewhere
         self.write(tmp_path, 'other_r18_digits_p1', label_mask={})  # all labels are known
-        self.write(tmp_path, 'few_r18_voc_p0.1', test_annotations='/data/voc/labels/test.json', test_images=17)
+        voc = dict(test_annotations='/data/voc/labels/test.json', test_images=17)
+        self.write(tmp_path, 'few_r18_voc_p0.1', **voc, test_contents='2b', training_images=None)  # another data set
         write(tmp_path, 'old_r18_digits_p0.1', 0, 50.0)  # of an earlier version
         assert self.notes(tmp_path) == []
 
@@ -322,6 +352,15 @@ class TestProtocols:
             ),
             (dict(threshold=0.9), 'they are of different thresholds: 0.5 (a_r18_digits), 0.9 (b_r18_digits)'),
             (dict(label_mask={}), 'different label masks: '),
+            (
+                dict(test_contents='2b'),
+                'different contents of the test set: 1a (a_r18_digits), 2b (b_r18_digits)',
+            ),
+            (dict(test_images=11, test_contents='2b'), 'different numbers of test images: 13 (a_r18_digits), 11 '),
+            (
+                dict(training_images='7 images, 5c'),
+                'different training images: 11 images, 3d (a_r18_digits), 7 images, 5c (b_r18_digits)',
+            ),
             (dict(test_images=11), 'different numbers of test images: 13 (a_r18_digits), 11 (b_r18_digits)'),
             (
                 dict(label_mask=dict(type='HCPKnownLabels', known_ratio=0.1, seed=5)),

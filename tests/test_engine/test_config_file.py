@@ -50,6 +50,19 @@ def test_a_base_is_named(tmp_path):
     assert message.startswith(f"{tmp_path / 'base.py'}, line 2: AttributeError: 'int' object has no attribute 'c'")
 
 
+def test_a_name_that_is_taken(tmp_path, monkeypatch):
+    (tmp_path / 'taken_name.py').write_text(
+        'from sarlp.registry import MODELS\n@MODELS.register_module()\nclass BinaryCrossEntropy: pass\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / 'mine.py'
+    file.write_text("custom_imports = dict(imports=['taken_name'])\n")
+    with pytest.raises(
+        UserError, match=r'BinaryCrossEntropy is already registered in .*\. Give the class another name'
+    ):
+        load_config(file)
+
+
 @pytest.mark.parametrize('line', ["custom_imports = dict(imports=['no_such_module'])", 'import no_such_module'])
 def test_what_can_not_be_imported(tmp_path, line):
     message = said(tmp_path, f'{"" if line.startswith("import") else BASE}{line}\n')

@@ -3,17 +3,24 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 
 from sarlp.datasets.annotation import dump_annotation
 from sarlp.datasets.multilabel import MultiLabelDataset
 from sarlp.datasets.wrappers import ConcatDataset, RepeatDataset
 from sarlp.engine.provenance import (
+    EARLIER_MASKS,
     TRAINED_ON,
+    contents_of,
+    images_of_training,
     images_seen,
     mask_changes,
     origin_of,
+    require_hidden,
     require_masks_of,
+    revealed,
+    seen_before,
     trained_images,
     training_of,
 )
@@ -53,6 +60,34 @@ class TestImages:
     @pytest.mark.parametrize('meta', [{}, {TRAINED_ON: 'all'}])
     def test_a_checkpoint_that_does_not_say(self, meta, tmp_path):
         assert images_seen(meta, data_set(tmp_path / 'one', ['a.png'])) == []
+
+
+class TestContents:
+    CLASSES = ('cat', 'dog', 'elk')
+
+    def digest(self, root, classes=CLASSES, last='1.jpg', **changes):
+        entries = [{'img_path': f'{name}.jpg', 'positive': ['dog'], 'negative': ['cat'], 'ignore': []} for name in 'ba']
+        entries.append({'img_path': last, 'positive': ['elk'], 'negative': [], 'ignore': ['cat'], **changes})
+        for entry in entries:
+            entry |= {kind: sorted(map(classes.index, entry[kind])) for kind in ('positive', 'negative', 'ignore')}
+            (root / entry['img_path']).touch()
+        ordered = sorted(entries, key=lambda entry: entry['img_path'], reverse=classes != self.CLASSES)
+        dump_annotation(root / 'a.json', classes, ordered)
+        return contents_of(MultiLabelDataset('a.json', data_root=str(root)))
+
+    def test_are_the_same_in_another_order(self, tmp_path):
+        assert self.digest(tmp_path) == self.digest(tmp_path, ('elk', 'cat', 'dog'))
+
+    @pytest.mark.parametrize(
+        'changes', [dict(last='2.jpg'), dict(positive=['dog']), dict(negative=['dog']), dict(ignore=[])]
+    )
+    def test_others(self, tmp_path, changes):
+        assert self.digest(tmp_path) != self.digest(tmp_path, **changes)
+
+    def test_images_of_a_training(self):
+        found = [images_of_training({TRAINED_ON: torch.tensor(keys)}) for keys in ([3, 5], [3, 5], [3, 7], [3, 5, 7])]
+        assert found[0] == found[1] and len(set(found)) == 3
+        assert found[0].startswith('2 images, ') and images_of_training({}) is None
 
 
 def config(*masks, **others):
@@ -95,6 +130,45 @@ class TestMasks:
         assert mask_changes(meta, config(mask())) == []
 
 
+class TestEarlierMasks:
+    @pytest.mark.parametrize(
+        ('before', 'now', 'change'),
+        [
+            ([mask(known_ratio=0.9)], [mask()], 'known_ratio 0.9 -> 0.1'),
+            ([mask(known_ratio=0.05)], [mask()], ''),  # is known now as well
+            ([mask(known_ratio=0.05, seed=3)], [mask()], 'known_ratio 0.05 -> 0.1; seed 3 -> 0'),
+            ([mask(known_ratio=0.05, type='Own')], [mask(type='Own')], 'known_ratio 0.05 -> 0.1'),  # who knows
+            ([], [mask()], 'none -> one'),
+            ([mask()], [mask()], ''),
+            ([mask(known_ratio=0.9)], [None], ''),  # hides nothing
+        ],
+    )
+    def test_what_they_showed(self, before, now, change):
+        cfg = config(*now)
+        meta = {'cfg': cfg.pretty_text, EARLIER_MASKS: [before]}
+        assert revealed(meta, cfg) == change
+        if change:
+            with pytest.raises(UserError, match=r'x\.pth: its weights were trained under another label mask before \('):
+                require_hidden(meta, cfg, 'x.pth')
+        else:
+            require_hidden(meta, cfg, 'x.pth')
+
+    @pytest.mark.parametrize('found', [3, 'all', [3], [[3]], None])
+    def test_what_is_none(self, found):
+        assert revealed({EARLIER_MASKS: found}, config(mask())) == ''
+
+    def test_one_training_after_another(self, tmp_path):
+        names = [f'{number}.png' for number in range(7)]
+        ours, others = data_set(tmp_path / 'ours', names), data_set(tmp_path / 'others', names[:5], seed=1)
+        meta: dict = {}
+        kept = []
+        for dataset, ratio in ((others, 0.7), (ours, 0.5), (ours, 0.3), (ours, 0.3), (ours, 0.1)):
+            meta = {'cfg': config(mask(known_ratio=ratio)).pretty_text} | seen_before(dataset, meta)
+            kept.append([one[0]['known_ratio'] for one in meta[EARLIER_MASKS]])
+        assert kept == [[], [], [0.5], [0.5, 0.3], [0.5, 0.3]]  # of 0.7 no image of ours was seen
+        assert len(meta[TRAINED_ON]) == 7 + 5
+
+
 class TestOrigin:
     def test_a_run_and_where_it_was(self):
         meta = {'run': 'r', 'epoch': 3, 'iter': 30}
@@ -119,6 +193,7 @@ def test_how_a_model_was_trained_is_the_same_for_other_seeds_and_places():
 
     first = training_of(meta())
     assert first['epochs'] == 13
+    assert training_of(meta(load_from='runs/epoch_5.pth')) != first
     same = {
         'randomness': dict(seed=3),
         'train_dataloader.dataset.label_mask.seed': 3,

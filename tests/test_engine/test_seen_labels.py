@@ -1,10 +1,12 @@
 """The labels that a training sees are the same in each of its processes and after each resume, or that is said."""
 
+from pathlib import Path
+
 import pytest
 
 from sarlp.datasets.label_masks import LabelMask
 from sarlp.engine import provenance, read_checkpoint
-from sarlp.engine.provenance import LABELS, require_same_labels, seen_labels
+from sarlp.engine.provenance import LABELS, require_hidden, require_same_labels, seen_labels
 from sarlp.errors import UserError
 from sarlp.labels import class_keys, uniform_numbers
 from sarlp.registry import LABEL_MASKS
@@ -38,6 +40,27 @@ def test_a_resumed_run_says_that_its_labels_are_others(make_runner, monkeypatch,
     found = [line for line in said if line.startswith('other than before, from now on: the labels that the training')]
     assert len(found) == salt
     assert (seen_labels(again.train_dataloader.dataset) == digest) == (not salt)
+
+
+@pytest.mark.parametrize('how', ['resume', 'load_from'])
+def test_labels_that_were_seen_before_are_not_hidden(make_runner, tmp_path, how):
+    """Neither by the mask of a resumed run, nor by that of one that begins with the weights of another."""
+    ratio = 'train_dataloader.dataset.label_mask.known_ratio'
+    first = tmp_path / 'work' / 'epoch_1.pth'
+    make_runner('baseline', **{ratio: 0.7, 'train_cfg.max_epochs': 1}).train()
+    go_on: dict = {'resume': True} if how == 'resume' else {'load_from': str(first), 'work_dir': str(tmp_path / 'b')}
+    again = make_runner('baseline', **{ratio: 0.3, 'train_cfg.max_epochs': 2}, **go_on)
+    said: list[str] = []
+    again.logger.warning = said.append
+    again.train()
+    assert sum('that the label mask hides now (known_ratio 0.7 -> 0.3)' in line for line in said) == 1
+    checkpoint = str(Path(again.work_dir) / 'epoch_2.pth')
+    cfg = again.cfg
+    with pytest.raises(
+        UserError, match=r'its weights were trained under another label mask before \(known_ratio 0\.7 -> 0\.3\)'
+    ):
+        require_hidden(read_checkpoint(checkpoint)['meta'], cfg, checkpoint)
+    require_hidden(read_checkpoint(first)['meta'], make_runner('baseline', False, **{ratio: 0.7}).cfg, first)
 
 
 def test_processes_that_see_other_labels(monkeypatch):

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from sarlp.engine import load_config
-from sarlp.errors import UserError
-from sarlp.losses.losses import computes_with_unknown
+from sarlp.errors import GraveWarning, UserError
+from sarlp.losses.losses import MultiLabelLoss, computes_with_unknown, is_turned_round, learns_unknown
 from sarlp.registry import METHODS, MODELS
 
 
@@ -80,3 +80,42 @@ def test_ours():
     for name in ('asl', 'bce_sum', 'durand', 'focal', 'hill', 'an_ls'):
         loss = load_config(f'{name}_r18_digits_p0.1').model.method.loss
         assert not computes_with_unknown(MODELS.build(loss)), name
+
+
+@pytest.mark.parametrize(
+    ('value', 'taken'),
+    [
+        (written_over, 'negative'),
+        (lambda logits, target: bce(logits, (target != 0).float()), 'positive'),
+        (lambda logits, target: bce(logits, target.clamp(min=0), weight=(target >= 0).float()), ''),
+        (lambda logits, target: bce(logits, target.clamp(min=0), weight=torch.ones(7)), ''),  # can not be asked
+    ],
+)
+def test_what_unknown_labels_are_taken_for(value, taken):
+    assert learns_unknown(Of(value)) == taken
+    assert not is_turned_round(Of(value))
+
+
+def test_a_loss_that_is_turned_round():
+    assert is_turned_round(Of(lambda logits, target: -bce(logits, target)))
+    assert is_turned_round(Of(lambda logits, target: bce(-logits, target)))
+    assert not is_turned_round(Of(lambda logits, target: -bce(logits, target).detach()))
+
+
+def test_what_is_told(monkeypatch):
+    monkeypatch.setitem(MODELS.module_dict, 'Over', lambda: Of(written_over))
+    monkeypatch.setitem(MODELS.module_dict, 'Minus', lambda: Of(lambda logits, target: -written_over(logits, target)))
+    with pytest.warns(UserWarning, match=r'model\.method\.loss: Of takes unknown labels for negative ones'):
+        METHODS.build(dict(type='KnownLabels', loss=dict(type='Over')))
+    with pytest.warns(UserWarning) as told:
+        METHODS.build(dict(type='KnownLabels', loss=dict(type='Minus')))
+    unknown, turned = told
+    assert 'takes unknown labels for positive ones' in str(unknown.message)
+    assert 'Of rises as positive labels get higher scores' in str(turned.message) and turned.category is GraveWarning
+
+
+def test_ours_leave_them_out_and_the_right_way_round():
+    for name, part in MODELS.module_dict.items():
+        if isinstance(part, type) and issubclass(part, MultiLabelLoss):
+            loss = MODELS.build(dict(type=name))
+            assert learns_unknown(loss) == '' and not is_turned_round(loss), name

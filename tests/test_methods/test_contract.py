@@ -8,7 +8,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from sarlp.errors import GraveWarning, UserError
-from sarlp.methods.contract import check_losses, stack_labels
+from sarlp.methods.contract import check_graph, check_losses, stack_labels
 
 
 class Mine(nn.Module):
@@ -51,6 +51,37 @@ def test_what_can_be_is_left_as_it_is(loss):
 def test_one_of_several_that_teaches_nothing(loss):
     with pytest.warns(GraveWarning, match=r'Mine\.loss returned loss_b without a gradient: it teaches nothing'):
         check_losses({'loss_a': loss, 'loss_b': loss.detach()}, Mine())
+
+
+class TestGraph:
+    def losses(self, value):
+        return {'loss_a': value, 'share': torch.ones(())}
+
+    def test_a_loss_that_is_made_of_the_network(self):
+        network = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
+        network[0].requires_grad_(False)  # as a frozen backbone
+        value = network(torch.ones(7, 3)).sum()
+        for one in (value, 0 * value, value * 2 + torch.ones((), requires_grad=True)):
+            check_graph(self.losses(one), network, Mine())
+
+    def test_one_that_is_made_of_nothing(self):
+        network = nn.Linear(3, 2)
+        for one in (torch.ones((), requires_grad=True), torch.ones((), requires_grad=True) * 3):
+            with pytest.raises(UserError, match=r'Mine\.loss does not depend on the network'):
+                check_graph(self.losses(one), network, Mine())
+        logged = {'loss_a': torch.ones((), requires_grad=True), 'share': network(torch.ones(7, 3)).sum()}
+        with pytest.raises(UserError, match='does not depend on the network'):
+            check_graph(logged, network, Mine())
+        with torch.no_grad():
+            check_graph(self.losses(torch.ones(())), network, Mine())
+        network.requires_grad_(False)  # nothing of it is to be learnt
+        check_graph(self.losses(torch.ones((), requires_grad=True)), network, Mine())
+
+    def test_a_method_that_begins_with_parameters_of_its_own(self):
+        method = Mine()
+        method.own = nn.Linear(3, 2)
+        with pytest.warns(GraveWarning, match=r'in the first step Mine\.loss does not depend on the network'):
+            check_graph(self.losses(method.own(torch.ones(7, 3)).sum()), nn.Linear(3, 2), method)
 
 
 def sample(labels, name='a.jpg'):

@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -5,8 +7,9 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from sarlp.errors import UserError
+from sarlp.errors import GraveWarning, UserError
 from sarlp.methods import LabelStore
+from sarlp.methods.known_labels import KnownLabels
 from sarlp.models.classifier import require_finite
 from sarlp.paths import shipped
 from sarlp.registry import MODELS
@@ -167,6 +170,26 @@ class TestMessages:
         model = build('baseline_r18_narrow', in_channels=32)
         with pytest.raises(ValueError, match=r'BaselineHead expects tokens \(B, 5 \* 7, 32\), got \(3, 35, 64\)'):
             model(inputs)
+
+
+class Altered(KnownLabels):
+    def loss(self, network, batch):
+        batch.observed.clamp_(min=0)
+        return super().loss(network, batch)
+
+
+def test_labels_that_a_method_changes_in_place(inputs):
+    model = build()
+    model.method = Altered(dict(type='BinaryCrossEntropy'))
+    with pytest.warns(GraveWarning, match=r'Altered\.loss changes the labels that it is given in place'):
+        model(inputs, samples(3), mode='loss')
+    with warnings.catch_warnings():  # once is enough
+        warnings.simplefilter('error')
+        model(inputs, samples(3), mode='loss')
+    model.method, model._is_looked_at = KnownLabels(dict(type='BinaryCrossEntropy')), False
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        model(inputs, samples(3), mode='loss')
 
 
 def test_batch_without_a_known_label(inputs):

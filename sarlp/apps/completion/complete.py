@@ -45,7 +45,7 @@ from sarlp.datasets.nesting import (
 from sarlp.engine import load_config, read_checkpoint
 from sarlp.engine.devices import AUTO, choose_device
 from sarlp.engine.options import read_options
-from sarlp.engine.provenance import images_seen, origin_of, require_masks_of
+from sarlp.engine.provenance import images_seen, origin_of, require_hidden
 from sarlp.engine.testing import loader_for_testing, require_test_loader
 from sarlp.errors import UserError, shorten
 from sarlp.evaluation.quality import decision_quality
@@ -252,7 +252,7 @@ def complete_labels(
 
 def _require_unseen(cfg: Config, checkpoint: str | Path, meta: Mapping, dataset: Mapping) -> None:
     """See that a model was not trained on what its scores are calibrated on, or its decisions measured on."""
-    require_masks_of(meta, cfg, checkpoint)
+    require_hidden(meta, cfg, checkpoint)
     images = DATASETS.build(loader_for_testing(cfg, dataset).dataset)
     if seen := images_seen(meta, images):
         raise UserError(

@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
-from sarlp.datasets.nesting import annotation_paths, leaves
-from sarlp.engine import build_runner
+from sarlp.datasets.nesting import annotation_paths, leaves, name_files
+from sarlp.engine import build_runner, read_checkpoint
+from sarlp.engine.config_changes import config_values
 from sarlp.engine.custom import LOADERS
+from sarlp.engine.provenance import images_seen
 from sarlp.engine.terminal import brief
-from sarlp.engine.testing import pipeline_for_testing
+from sarlp.engine.testing import loader_for_testing, pipeline_for_testing
 from sarlp.errors import UserError
 from sarlp.io.files import atomic_write
 from sarlp.io.json_file import read_json
+from sarlp.registry import DATASETS
 
 FINISHED = 'finished.json'
 
@@ -62,6 +66,37 @@ def _training(cfg: Config, dataset: Mapping) -> Config:
     cfg.work_dir = None
     cfg.resume = 'auto'  # without a checkpoint it starts anew
     return cfg
+
+
+def require_unseen_weights(cfg: Config, dataset: Mapping) -> None:
+    """See that models of folds do not begin with what has seen the labels that they are to be held out from.
+
+    Raises:
+        UserError: ``load_from`` of the config, or a checkpoint of sarlp that a part of it begins with, was trained on
+            some of the images of ``dataset``.
+    """
+    beginnings = {key: file for key, file in config_values(cfg).items() if isinstance(file, str) and _begins(key, file)}
+    if not beginnings:
+        return
+    init_default_scope(cfg.get('default_scope', 'sarlp'))
+    images = DATASETS.build(loader_for_testing(cfg, dataset).dataset)
+    for key, file in beginnings.items():
+        try:
+            meta = read_checkpoint(file).get('meta')
+        except UserError:
+            if key == 'load_from':
+                raise
+            continue  # weights of some other kind, which do not say; what reads them tells what is wrong
+        if seen := images_seen(meta if isinstance(meta, Mapping) else {}, images):
+            raise UserError(
+                f'{key}={file}: was trained on {len(seen):,} of the {len(images):,} images of {name_files(dataset)}, '
+                'so that no fold would be without the labels by which its model is judged; leave it out, or begin with '
+                'the weights of a model of other images'
+            )
+
+
+def _begins(key: str, file: str) -> bool:
+    return key == 'load_from' or (key.endswith('.init_cfg.checkpoint') and Path(file).is_file())
 
 
 def digest_of_settings(cfg: Config) -> str:

@@ -16,7 +16,7 @@ from sarlp.apps.refit.row import fit_row, objective
 from sarlp.engine import load_config, read_checkpoint
 from sarlp.engine.checkpoint_file import read_file
 from sarlp.engine.devices import AUTO
-from sarlp.engine.provenance import TRAINED_ON
+from sarlp.engine.provenance import EARLIER_MASKS, TRAINED_ON
 from sarlp.engine.testing import loader_for_testing
 from sarlp.errors import UserError, shorten
 from sarlp.inference import init_model
@@ -26,7 +26,7 @@ from sarlp.labels import NEGATIVE, POSITIVE
 from sarlp.models.classifier import MultiLabelClassifier
 
 _MARK = 'refitted_from'  # entry of the meta of a checkpoint that was written here
-_KEPT = ('cfg', 'dataset_meta', 'run', 'epoch', 'seed', 'selected_by', TRAINED_ON)  # of the meta, what is still true
+_KEPT = ('cfg', 'dataset_meta', 'run', 'epoch', 'seed', 'selected_by', TRAINED_ON, EARLIER_MASKS)  # what is still true
 _SETTLED = 1e-6  # the cross entropy that one more pass must win
 
 

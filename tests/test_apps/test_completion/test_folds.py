@@ -1,5 +1,6 @@
 """Folds that are trained at the same time are those that are trained one after another."""
 
+import copy
 import os
 import re
 import signal
@@ -13,9 +14,12 @@ import torch
 
 from sarlp.apps.completion import folds
 from sarlp.apps.completion.folds import score_out_of_fold
+from sarlp.apps.completion.training import require_unseen_weights
 from sarlp.apps.spreadsheets.csv_labels import read_csv_labels, write_annotations
 from sarlp.engine import load_config, read_checkpoint
+from sarlp.engine.provenance import TRAINED_ON, trained_images
 from sarlp.errors import UserError
+from sarlp.registry import DATASETS
 
 from .test_complete_spreadsheet import REPOSITORY, TINY
 
@@ -65,6 +69,30 @@ def test_the_same_scores_and_models(cfg, tmp_path, one_thread, capfd):
     )
     np.testing.assert_array_equal(again[0].scores, scored.scores)
     assert again[1:] == (others, other_model) and when() == before  # nothing is trained twice
+
+
+@pytest.mark.parametrize('key', ['load_from', 'model.backbone.init_cfg.checkpoint'])
+def test_weights_that_have_seen_what_is_held_out(cfg, tmp_path, key):
+    """A model of a fold that began with them would be judged by labels that it was trained on."""
+    dataset = cfg.train_dataloader.dataset
+    images = DATASETS.build({**dataset, 'pipeline': []})
+    weights, begun = tmp_path / 'weights.pth', copy.deepcopy(cfg)
+    torch.save({'meta': {TRAINED_ON: trained_images(images)[3:]}, 'state_dict': {}}, weights)
+    if key == 'load_from':
+        begun.load_from = str(weights)
+    else:
+        begun.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(weights), prefix='backbone.')
+    seen = rf'{re.escape(key)}=.*weights\.pth: was trained on {len(images) - 3} of the {len(images)} images of .*json'
+    with pytest.raises(UserError, match=seen):
+        score_out_of_fold(begun, dataset, FOLDS, tmp_path / 'folds', 'cpu')
+    assert not (tmp_path / 'folds').exists()
+    torch.save({'meta': {TRAINED_ON: torch.tensor([3, 5])}, 'state_dict': {}}, weights)  # of other images
+    require_unseen_weights(begun, dataset)
+    if key != 'load_from':
+        torch.save({'conv1.weight': torch.ones(3)}, weights)  # which does not say
+        require_unseen_weights(begun, dataset)
+        weights.write_bytes(b'of some other format')
+        require_unseen_weights(begun, dataset)
 
 
 def test_what_one_refuses_ends_the_others(cfg, tmp_path, one_thread):
