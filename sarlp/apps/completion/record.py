@@ -214,7 +214,7 @@ def check_outputs(csv_file: str | os.PathLike, inputs: Iterable[str | os.PathLik
     check_output(record_path(csv_file), inputs, has_keys('version', 'calibration'))
 
 
-def write_table(path: str | os.PathLike, header: Sequence[str], rows: Sequence[tuple]) -> None:
+def write_table(path: str | os.PathLike, header: Sequence[str], rows: Iterable[tuple]) -> None:
     """Write rows as CSV; probabilities to six significant digits."""
     with atomic_write(path, newline='') as file:
         writer = csv.writer(file)

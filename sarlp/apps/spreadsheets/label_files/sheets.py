@@ -116,7 +116,8 @@ class CSVSheet:
         records = [self._head, *rows]
         if max(map(len, records)) > len(self._head):
             records[0] = [*self._head, FILLED]
-            records = [record + [''] * (len(records[0]) - len(record)) for record in records]
+            for record in records:
+                record += [''] * (len(records[0]) - len(record))
         text = self.csv.format(records)
         return encode(text, self.path, self.encoding, self._mark)
 
