@@ -41,7 +41,7 @@ class Item(NamedTuple):
         return self.image, self.cls
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # of arrays
 class Items(Sequence[Item]):
     """M items. It does not change; :meth:`renewed` is another.
 
