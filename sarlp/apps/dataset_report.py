@@ -3,6 +3,7 @@
 No state of pyplot is read or changed.
 """
 
+import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +15,16 @@ from matplotlib.figure import Figure
 
 from sarlp.datasets.annotation import load_annotation, put_in_order
 from sarlp.datasets.statistics import LabelCounts, co_occurrences, count_labels, summary
-from sarlp.io.outputs import check_output
+from sarlp.errors import shorten
+from sarlp.io.files import atomic_write
+from sarlp.io.outputs import check_output, is_table
 from sarlp.visualization.attention import font_families
 from sarlp.visualization.figure_files import is_figure, save_named
 
 MOST_CLASSES = 40  # that a figure shows: those with the most known positives
 _FIGURES = ('classes', 'co_occurrence', 'known')
 _MARK = 'data set'
+_HEADER = ('class', 'positive', 'negative', 'unknown', 'ignored')
 # told apart with any colour vision, and in grey
 _COLOURS = {'positive': '#0072B2', 'negative': '#E69F00', 'unknown': '#D9D9D9'}
 
@@ -33,7 +37,8 @@ def write_dataset_report(ann_files: Sequence[str | os.PathLike], out: str | os.P
         out: folder for the figures.
 
     Returns:
-        ``'classes'``, ``'co_occurrence'`` and ``'known'``: the PNG files.
+        ``'classes'``, ``'co_occurrence'`` and ``'known'``: the PNG files. Beside them goes ``classes.csv``, with the
+        counts of all classes.
 
     Raises:
         UserError: a file is not as it must be, the files have different classes, or a file would be replaced that is
@@ -42,6 +47,8 @@ def write_dataset_report(ann_files: Sequence[str | os.PathLike], out: str | os.P
     files = {name: Path(out) / f'{name}.png' for name in _FIGURES}
     for file in files.values():
         check_output(file, (), is_figure(_MARK))
+    table = Path(out) / 'classes.csv'
+    check_output(table, (), is_table(_HEADER))
     read = [load_annotation(file) for file in ann_files]
     classes = read[0][0]['classes']
     data_list: list[dict] = []
@@ -53,7 +60,7 @@ def write_dataset_report(ann_files: Sequence[str | os.PathLike], out: str | os.P
     print('known labels of an image, minimum to maximum by quarters: ' + ', '.join(f'{share:.1%}' for share in shares))
     for kind in ('positive', 'negative'):
         if counts.without(kind):
-            print(f'classes without a known {kind}, which cannot be learnt: {", ".join(counts.without(kind))}')
+            print(f'classes without a known {kind}, which cannot be learnt: {shorten(counts.without(kind))}')
 
     chosen = most_positive(counts)
     drawn = (
@@ -63,7 +70,12 @@ def write_dataset_report(ann_files: Sequence[str | os.PathLike], out: str | os.P
     )
     for file, figure in zip(files.values(), drawn, strict=True):
         save_named(figure, file, _MARK)
-    print(f'\nwritten to {out}: {", ".join(file.name for file in files.values())}')
+    with atomic_write(table, newline='') as written:
+        writer = csv.writer(written)
+        writer.writerow(_HEADER)
+        columns = (getattr(counts, kind).tolist() for kind in _HEADER[1:])
+        writer.writerows(zip(counts.classes, *columns, strict=True))
+    print(f'\nwritten to {out}: {", ".join(file.name for file in (*files.values(), table))}')
     return files
 
 

@@ -6,19 +6,17 @@ in one with others.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from sarlp.datasets.alike import alike_pairs
 from sarlp.datasets.annotation import AnnotationError, load_annotation
 
 GROUPS = 'groups'
 _SIDE = 8  # of the grid whose neighbours are compared: 64 bits
-_BITS = 4  # that may differ
-_ALIKE = 0.95  # least correlation of two thumbnails
 _THUMBNAIL = 32  # px
 # grey values by which a pixel of a thumbnail may differ in a copy: of photographs in half the size or poor quality they
 # differ by 6; where the camera moved by a hundredth of the picture, or a thing of a pixel's size came into it, by 50
@@ -75,6 +73,7 @@ def near_duplicates(root: str | os.PathLike, images: Sequence[str]) -> list[tupl
 
     Such a pair has nearly the same difference hash, 64 bits that say where an image gets brighter from left to right
     (by N. Krawetz, 2013), and thumbnails that correlate. Images that do not decode, or are of one colour, are in none.
+    In a crowd of more than 64 images not every pair is there, see :func:`~sarlp.datasets.alike.alike_pairs`.
 
     Args:
         root: folder.
@@ -86,24 +85,11 @@ def near_duplicates(root: str | os.PathLike, images: Sequence[str]) -> list[tupl
         if small is not None and small.std() >= _FLAT:
             grid = cv2.resize(small, (_SIDE + 1, _SIDE), interpolation=cv2.INTER_AREA)
             hashes.append((grid[:, 1:] > grid[:, :-1]).ravel())
-            values = small.ravel() - small.mean()
-            thumbnails.append(values / np.linalg.norm(values))
+            thumbnails.append(small.ravel().astype(np.uint8))  # whole numbers, and of a million images a GB of them
             names.append(name)
     if not names:
         return []
-    bits = np.array(hashes)
-    found: set[tuple[int, int]] = set()
-    for part in np.array_split(np.arange(bits.shape[1]), _BITS + 1):  # of which one is the same in both
-        buckets: dict[bytes, list[int]] = {}
-        for index, key in enumerate(np.packbits(bits[:, part], axis=1)):
-            buckets.setdefault(key.tobytes(), []).append(index)
-        for bucket in buckets.values():
-            found |= {
-                (i, j)
-                for i, j in combinations(bucket, 2)
-                if (bits[i] != bits[j]).sum() <= _BITS and thumbnails[i] @ thumbnails[j] >= _ALIKE
-            }
-    return [(names[i], names[j]) for i, j in sorted(found)]
+    return [(names[i], names[j]) for i, j in alike_pairs(np.array(hashes), np.array(thumbnails))]
 
 
 def copies(root: str | os.PathLike, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -10,6 +10,8 @@ import numpy as np
 from sarlp.datasets.annotation import labels_of
 from sarlp.labels import POSITIVE, UNKNOWN
 
+MOST_ROWS = 100  # of a table of classes on a terminal
+
 
 @dataclass(frozen=True)
 class LabelCounts:
@@ -94,7 +96,8 @@ def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]], by_cl
 
     Args:
         metainfo, data_list: as :func:`load_annotation` returns them.
-        by_class: in a table; if not, a line about all classes together.
+        by_class: in a table, of many classes those with the most and with the fewest positives; if not, a line about
+            all classes together.
 
     Returns:
         The table has a line for each class: the images where it is positive, negative, unknown and ignored, and the
@@ -107,12 +110,25 @@ def summary(metainfo: dict[str, Any], data_list: Sequence[dict[str, Any]], by_cl
         positives, negatives, unknown, _ = table.sum(0)
         return f'{size}, {positives:,} positive, {negatives:,} negative and {unknown:,} unknown labels'
     names = (*found.classes, f'all {len(table)} classes')
-    width = max(5, *map(len, names))
+    rows = list(zip(names, np.vstack([table, table.sum(0)]).tolist(), strict=True))
+    between: list[str] = []
+    if len(table) > MOST_ROWS:
+        order = np.argsort(-found.positive, kind='stable').tolist()
+        first, last = order[: MOST_ROWS // 2], order[-(MOST_ROWS // 2) :]
+        ends = (found.positive[order[place]] for place in (MOST_ROWS // 2, -MOST_ROWS // 2 - 1))
+        between = [
+            f'... {len(order) - MOST_ROWS:,} more classes, of {" to ".join(f"{end:,}" for end in ends)} positive ...'
+        ]
+        size += ', those with the most and with the fewest positives'
+        rows = [*(rows[index] for index in (*first, *last)), rows[-1]]
+    width = max(5, *(len(name) for name, _ in rows))
     lines = [
         size,
         f'{"class":<{width}}{"positive":>12}{"negative":>12}{"unknown":>12}{"ignored":>12}{"known":>9}',
     ]
-    for name, counts in zip(names, np.vstack([table, table.sum(0)]).tolist(), strict=True):
+    for place, (name, counts) in enumerate(rows):
+        if place == MOST_ROWS // 2:
+            lines += between
         known = (counts[0] + counts[1]) / max(sum(counts[:3]), 1)
         lines.append(f'{name:<{width}}' + ''.join(f'{count:>12,}' for count in counts) + f'{known:>9.1%}')
     return '\n'.join(lines)

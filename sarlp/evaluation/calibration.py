@@ -64,7 +64,8 @@ class Calibration:
         object.__setattr__(self, 'thresholds', np.where(self._is_undecided(), np.inf, self.thresholds))
 
     def _is_undecided(self) -> np.ndarray:
-        return np.array([name in self.undecided for name in self.classes], bool)
+        undecided = {*self.undecided}
+        return np.array([name in undecided for name in self.classes], bool)
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Args: (N, C) sigmoid scores in [0, 1]. Returns (N, C) float64."""

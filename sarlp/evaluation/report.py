@@ -25,6 +25,7 @@ METRICS, PREDICTIONS, RECOVERED = 'metrics.json', 'predictions.csv', 'recovered_
 _RECOVERED_HEADER = ('image', 'class', 'probability', 'decision', 'truth')
 F1_NAMES = ('CP', 'CR', 'CF1', 'OP', 'OR', 'OF1')
 _RECOVERY = 'recovery_'
+_MOST_CLASSES = 120  # whose AP is listed on a terminal
 _OURS = re.compile(rf'mAP(_plain)?|classes_left_out|AP|{_RECOVERY}.*|({"|".join(F1_NAMES)})(_top\d+)?')
 
 
@@ -40,7 +41,8 @@ def format_table(metrics: Mapping[str, Any], digits: int = 2) -> str:
     Args:
         metrics: flat dict of :class:`~sarlp.evaluation.MultiLabelMetric` and
             :class:`~sarlp.evaluation.LabelRecoveryMetric`, in percent; whatever is absent is left out of the table.
-            May also hold ``AP``, a dict from class name to percent, listed from the best class down.
+            May also hold ``AP``, a dict from class name to percent, listed from the best class down; of many classes
+            the best and the worst.
         digits: decimals of each number.
 
     Returns:
@@ -81,7 +83,14 @@ def format_table(metrics: Mapping[str, Any], digits: int = 2) -> str:
     ap = metrics.get('AP')
     if ap:
         by_value = sorted(ap, key=lambda name: -math.inf if math.isnan(ap[name]) else ap[name], reverse=True)
-        blocks.append(_side_by_side(_columns([['class', 'AP'], *([name, number(ap[name])] for name in by_value)])))
+        left_out = len(by_value) - _MOST_CLASSES
+        lines = []
+        if left_out > 0:  # they were thousands of lines
+            half = _MOST_CLASSES // 2
+            lines = ['', f'(the best and the worst classes; {METRICS} has the {left_out:,} between as well)']
+            by_value = by_value[:half] + by_value[-half:]
+        table = _columns([['class', 'AP'], *([name, number(ap[name])] for name in by_value)])
+        blocks.append(_side_by_side(table) + lines)
     return '\n\n'.join('\n'.join(lines) for lines in blocks)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sarlp.evaluation.calibration import METHODS, Calibration, fit_calibration, require_enough
 from sarlp.evaluation.quality import decision_quality
 from sarlp.evaluation.selection import estimate_selection, shift_odds
-from sarlp.labels import POSITIVE, UNKNOWN
+from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 FOLDS = 5
 STRENGTH = 100.0  # how many known labels the calibrated probabilities of a class weigh as much as
@@ -50,28 +50,54 @@ def choose_thresholds(
         (C,) float64; infinite for a class that never reaches it, or of which fewer than :data:`LEAST_NEGATIVE` labels
         are known to be negative.
     """
-    thresholds = np.full(labels.shape[1], np.inf)
-    for c in range(labels.shape[1]):
-        known = labels[:, c] != UNKNOWN
-        p, positive = probabilities[known, c], labels[known, c] == POSITIVE
-        if (~positive).sum() < LEAST_NEGATIVE:
-            continue
-        own = pool[~np.isnan(pool[:, c]), c]
-        candidates = np.unique(np.concatenate([p, own]))
-        candidates = candidates[candidates >= 0.5]
-        weight = np.ones(len(p)) if weights is None else weights[known, c]
-        hits, number = (_sums_from(p, values, candidates) for values in (weight * positive, weight))
-        belief, size = (_sums_from(own, values, candidates) for values in (own, np.ones(len(own))))
-        mean = np.divide(belief, size, out=candidates.copy(), where=size > 0)
-        enough = (hits + strength * mean) / (number + strength) >= precision
-        if enough.any():
-            thresholds[c] = candidates[enough.argmax()]
-    return thresholds
+    return _Precisions(probabilities, labels, pool, strength, weights).thresholds(precision)
+
+
+class _Precisions:
+    """The estimated precision at each possible threshold of each class, from which any precision asked for is read.
+
+    Of a million labels hardly any have a probability of half or more. Only those are kept, and put in order once.
+
+    Args:
+        probabilities, labels, pool, strength, weights: of :func:`choose_thresholds`.
+    """
+
+    def __init__(
+        self,
+        probabilities: np.ndarray,
+        labels: np.ndarray,
+        pool: np.ndarray,
+        strength: float = STRENGTH,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        self._of_class: list[tuple[np.ndarray, np.ndarray] | None] = []
+        for c in range(labels.shape[1]):
+            of_class = labels[:, c]
+            if (of_class == NEGATIVE).sum() < LEAST_NEGATIVE:
+                self._of_class.append(None)
+                continue
+            known = np.flatnonzero((of_class != UNKNOWN) & (probabilities[:, c] >= 0.5))
+            p, positive = probabilities[known, c], of_class[known] == POSITIVE
+            own = pool[pool[:, c] >= 0.5, c]  # not NaN
+            candidates = np.unique(np.concatenate([p, own]))
+            weight = np.ones(len(p)) if weights is None else weights[known, c]
+            hits, number = (_sums_from(p, values, candidates) for values in (weight * positive, weight))
+            belief, size = (_sums_from(own, values, candidates) for values in (own, np.ones(len(own))))
+            mean = np.divide(belief, size, out=candidates.copy(), where=size > 0)
+            self._of_class.append((candidates, (hits + strength * mean) / (number + strength)))
+
+    def thresholds(self, precision: float) -> np.ndarray:
+        """See :func:`choose_thresholds`."""
+        thresholds = np.full(len(self._of_class), np.inf)
+        for c, of_class in enumerate(self._of_class):
+            if of_class is not None and (enough := of_class[1] >= precision).any():
+                thresholds[c] = of_class[0][enough.argmax()]
+        return thresholds
 
 
 def _sums_from(p: np.ndarray, values: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """Sum of ``values`` over p >= t, for each candidate t."""
-    order = np.argsort(p)
+    order = np.argsort(p, kind='stable')
     sums = np.concatenate([np.cumsum(values[order][::-1])[::-1], [0.0]])
     return sums[np.searchsorted(p[order], candidates, side='left')]
 
@@ -144,22 +170,27 @@ def calibrate(
     if selection is not None and selection.shift:
         shift, weights = selection.shift, selection.weights(labels)
     fit, outside = replace(fit, shift=shift), shift_odds(outside, shift)
-    parts = [
-        (part, part.probabilities(scores[fold != k]), part.probabilities(pool))
-        for k, part in enumerate(replace(part, shift=shift) for part in fits)
+    parts = [replace(part, shift=shift) for part in fits]
+    of_parts = [
+        _Precisions(
+            part.probabilities(scores[fold != k]),
+            labels[fold != k],
+            part.probabilities(pool),
+            weights=weights[fold != k],
+        )
+        for k, part in enumerate(parts)
     ]
-    p, p_known = fit.probabilities(pool), fit.probabilities(scores)
+    p = fit.probabilities(pool)
+    of_all = _Precisions(fit.probabilities(scores), labels, p, weights=weights)
     best: _Choice | None = None
     for step in range(_STEPS):
         aim = precision + (1 - precision) * step / _STEPS
         decisions = np.empty(labels.shape, np.int8)
-        for k, (part, inside, own) in enumerate(parts):
-            thresholds = choose_thresholds(inside, labels[fold != k], own, aim, weights=weights[fold != k])
-            decided = replace(part, thresholds=thresholds, precision=precision).decide(outside[fold == k])
-            decisions[fold == k] = decided
+        for k, (part, precisions) in enumerate(zip(parts, of_parts, strict=True)):
+            decided = replace(part, thresholds=precisions.thresholds(aim), precision=precision)
+            decisions[fold == k] = decided.decide(outside[fold == k])
         quality = decision_quality(outside, decisions, labels, weights)
-        thresholds = choose_thresholds(p_known, labels, p, aim, weights=weights)
-        fitted = replace(fit, thresholds=thresholds, precision=precision)
+        fitted = replace(fit, thresholds=of_all.thresholds(aim), precision=precision)
         filled = p[(fitted.decide(p) == POSITIVE) & ~np.isnan(p)]
         number = quality['positive']['effective']
         right = number * np.nan_to_num(quality['positive']['precision'])

@@ -65,13 +65,18 @@ def _groups(names: Iterable[str], key) -> list[list[str]]:
 class Spellings(dict):
     """Clean name by how it is written; ``spellings['dining  table']`` cleans, and remembers what it was asked."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._first: dict[str, str] = {}  # by clean name: of ten thousand classes it is asked once a label
+
     def __missing__(self, written: str) -> str:
         name = self[written] = clean_name(written)
+        self._first.setdefault(name, written.strip())
         return name
 
     def written(self, name: str) -> str:
         """How the name was written first; itself if it was not."""
-        return next((written.strip() for written, clean in self.items() if clean == name), name)
+        return self._first.get(name, name)
 
     def notes(self) -> list[str]:
         """Lines for the reader: which spellings were taken for one class, and which classes differ only in capitals."""

@@ -1,3 +1,4 @@
+import csv
 import runpy
 from pathlib import Path
 
@@ -46,6 +47,14 @@ def test_files_and_text(files, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert '30 images, 5 classes' in printed
     assert 'classes without a known positive, which cannot be learnt: bee\n' in printed
+    with open(tmp_path / 'out/classes.csv', encoding='utf-8', newline='') as file:
+        header, *table = csv.reader(file)
+    assert header == ['class', 'positive', 'negative', 'unknown', 'ignored']
+    rows = {name: list(map(int, counts)) for name, *counts in table}
+    assert tuple(rows) == CLASSES and rows['bee'][0] == 0 and {sum(counts) for counts in rows.values()} == {30}
+    (tmp_path / 'out/classes.csv').write_text('of somebody else\n')
+    with pytest.raises(UserError, match=r'classes\.csv'):
+        write_dataset_report(files, tmp_path / 'out')
 
 
 def test_other_classes(files, tmp_path):

@@ -1,6 +1,7 @@
 """The page about a run: its numbers against scikit-learn, what is absent, names that would break it."""
 
 import csv
+import dataclasses
 import json
 import re
 import runpy
@@ -18,11 +19,11 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 from sarlp.apps.completion import Calibration, Record, decision_quality, record_path, suspects_path
 from sarlp.apps.completion.record import HEADER, SUSPECTS_HEADER, write_table
 from sarlp.apps.dataset_report import draw_co_occurrence
-from sarlp.apps.run_report import write_run_report
+from sarlp.apps.run_report import sections, write_run_report
 from sarlp.apps.run_report.figures import draw_training
 from sarlp.apps.run_report.images import best_and_worst
 from sarlp.apps.run_report.svg import to_svg
-from sarlp.apps.run_report.workdir import Curves, read_config, read_curves, read_hidden, read_predictions
+from sarlp.apps.run_report.workdir import Curves, HiddenLabels, read_config, read_curves, read_hidden, read_predictions
 from sarlp.datasets.annotation import dump_annotation
 from sarlp.datasets.converters.voc2007 import convert_voc2007
 from sarlp.datasets.digits import make_digits
@@ -541,3 +542,23 @@ def test_hidden_labels_without_a_truth_are_left_out(tmp_path):
     found = read_hidden(tmp_path / 'r.csv')
     assert found.classes == ('x',)
     assert (found.scores.tolist(), found.decision.tolist(), found.truth.tolist()) == ([0.7, 0.4], [1, 0], [1, 0])
+
+
+def test_hidden_labels_of_thousands_of_classes_are_parted_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    classes, number = 300, 6000
+    column = rng.integers(classes, size=number).astype(np.int32)
+    scores, truth = rng.random(number), (rng.random(number) < 0.3).astype(np.int8)
+    hidden = HiddenLabels(tuple(map(str, range(classes))), column, scores, (scores > 0.5).astype(np.int8), truth)
+    found = dict(sections.recovery_section(hidden, True, '').facts)['AP, mean over classes']
+    each = [
+        sections.average_precision(scores[column == c][:, None], truth[column == c][:, None])[0] for c in range(classes)
+    ]
+    assert found == sections.percent(float(np.nanmean(each)))
+
+    class Uncompared(np.ndarray):
+        def __eq__(self, other):
+            raise AssertionError('each class is looked for among all labels')
+
+    hidden = dataclasses.replace(hidden, column=column.view(Uncompared))
+    assert dict(sections.recovery_section(hidden, True, '').facts)['AP, mean over classes'] == found

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sarlp.datasets.annotation import REST, labels_of
-from sarlp.datasets.statistics import co_occurrences, count_labels
+from sarlp.datasets.statistics import co_occurrences, count_labels, summary
 
 CLASSES = ('ant', 'bee', 'cow', 'dog', 'elk', 'fox', 'gnu')
 
@@ -47,3 +47,21 @@ def test_co_occurrence(data_list):
             of_row = [labels_of(entry, 7)[0] for entry in data_list if row in entry['positive']]
             assert both[i, j] == sum(labels[column] == 1 for labels in of_row)
             assert known[i, j] == sum(labels[column] != -1 for labels in of_row)
+
+
+def test_of_many_classes_the_table_has_those_with_the_most_and_the_fewest_positives():
+    number = 1000
+    entries = [{'img_path': str(i), 'positive': [*range(i, number)], 'negative': []} for i in range(number)]
+    lines = summary({'classes': [f'c{index}' for index in range(number)]}, entries).splitlines()
+    shown = [line.split()[0] for line in lines[2:-1]]
+    assert shown == [
+        *(f'c{index}' for index in range(999, 949, -1)),
+        '...',
+        *(f'c{index}' for index in range(49, -1, -1)),
+    ]
+    assert lines[52] == '... 900 more classes, of 950 to 51 positive ...'
+    assert lines[-1].split()[:4] == ['all', '1000', 'classes', '500,500']
+    few = summary(
+        {'classes': [f'c{index}' for index in range(100)]}, [{'img_path': '1', 'positive': [3], 'negative': []}]
+    )
+    assert [line.split()[0] for line in few.splitlines()[2:-1]] == [f'c{index}' for index in range(100)]

@@ -106,3 +106,14 @@ def test_recovered_csv(tmp_path):
     ]
     with pytest.raises(ValueError, match='observed must have'):
         write_recovered_csv(path, IMAGES, CLASSES, SCORES, observed[:1], full, 0.5)
+
+
+def test_of_many_classes_the_best_and_the_worst_are_listed():
+    table = format_table({'mAP': 50.0, 'AP': {f'class {index}': index / 100 for index in range(9605)}})
+    assert len(table.splitlines()) < 60
+    assert table.endswith('(the best and the worst classes; metrics.json has the 9,485 between as well)')
+    listed = {name for name in table.replace('\n', '    ').split('    ') if name.strip().startswith('class ')}
+    assert len(listed) == 120
+    assert 'class 9604' in table and 'class 9545' in table and 'class 9544 ' not in table
+    assert 'class 59 ' in table and 'class 60 ' not in table
+    assert 'between' not in format_table({'AP': {f'class {index}': index / 100 for index in range(120)}})

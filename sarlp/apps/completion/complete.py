@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from sarlp.apps.completion.suspects import can_be_judged, evidence_of, find_susp
 from sarlp.apps.completion.truth import count_contradictions, read_truth
 from sarlp.apps.completion.writing import completed_files, write_completed
 from sarlp.apps.processes import BELOW_MAIN
+from sarlp.apps.spreadsheets.on_demand import OnDemand
 from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
 from sarlp.datasets.groups import GROUPS, groups_in, groups_of
 from sarlp.datasets.nesting import (
@@ -323,19 +324,27 @@ def _union(datasets: Mapping[str, Mapping], folder: Path) -> Mapping:
 
 
 def _write(record: Record, scored: Scored, probabilities, decisions, suspects, out: Path) -> dict[str, Path]:
-    rows: list[Recovered] = []
-    suggested: dict[str, dict[str, int]] = {}
-    for row, image in enumerate(scored.image_ids):
-        for column in np.flatnonzero(scored.observed[row] == UNKNOWN):
-            name, code = record.classes[column], int(decisions[row, column])
-            rows.append(Recovered(image, name, float(probabilities[row, column]), DECISIONS[code]))
-            if code != UNKNOWN:
-                suggested.setdefault(image, {})[name] = code
+    unknown = scored.observed == UNKNOWN
+    decided = unknown & (decisions != UNKNOWN)
+    place = {image: row for row, image in enumerate(scored.image_ids)}
+
+    def rows() -> Iterator[Recovered]:
+        for row, image in enumerate(scored.image_ids):
+            columns = np.flatnonzero(unknown[row])
+            told = probabilities[row, columns].tolist(), decisions[row, columns].tolist()
+            for column, p, code in zip(columns.tolist(), *told, strict=True):
+                yield Recovered(image, record.classes[column], p, DECISIONS[code])
+
+    def decided_of(image: str) -> dict[str, int]:
+        row = place[image]
+        return {record.classes[column]: int(decisions[row, column]) for column in np.flatnonzero(decided[row])}
+
+    suggested = OnDemand([image for image, any_ in zip(place, decided.any(axis=1), strict=True) if any_], decided_of)
     record_path(out).unlink(missing_ok=True)  # that of an earlier one, with whose thresholds this table is another
     completed = write_completed(record, {}, _labels_dir(out), suggested=suggested)
     for note in completed.notes:
         warnings.warn(note, stacklevel=2)
     write_table(suspects_path(out), (*SUSPECTS_HEADER, *EVIDENCE_HEADER), suspects)
-    write_table(out, HEADER, rows)
+    write_table(out, HEADER, rows())
     record.write(record_path(out))  # last: where it is, the others are
     return {'recovered': out, 'suspects': suspects_path(out), 'record': record_path(out), **completed.files}

@@ -214,7 +214,7 @@ def check_outputs(csv_file: str | os.PathLike, inputs: Iterable[str | os.PathLik
     check_output(record_path(csv_file), inputs, has_keys('version', 'calibration'))
 
 
-def write_table(path: str | os.PathLike, header: Sequence[str], rows: Sequence[tuple]) -> None:
+def write_table(path: str | os.PathLike, header: Sequence[str], rows: Iterable[tuple]) -> None:
     """Write rows as CSV; probabilities to six significant digits."""
     with atomic_write(path, newline='') as file:
         writer = csv.writer(file)
@@ -228,10 +228,16 @@ def read_recovered(path: str | os.PathLike) -> list[Recovered]:
     Raises:
         UserError: no such file, or a line that is not as it must be; file and line are named.
     """
-    rows = _rows(path, [HEADER])
+    words = {word: word for word in CODES}
+    once: dict[str, str] = {}  # of millions of lines each name would be a text of its own
     return [
-        Recovered(image, name, _probability(where, p), _word(where, word, CODES))
-        for where, (image, name, p, word) in rows
+        Recovered(
+            once.setdefault(image, image),
+            once.setdefault(name, name),
+            _probability(where, p),
+            words[_word(where, word, CODES)],
+        )
+        for where, (image, name, p, word) in _rows(path, [HEADER])
     ]
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sarlp.apps.completion import record_path
-from sarlp.apps.review.log_line import Pair
+from sarlp.apps.review.items import Items
 from sarlp.errors import UserError
 from sarlp.evaluation.calibration import Calibration
 from sarlp.io.files import atomic_write, sha256_of
@@ -47,14 +47,17 @@ class Kept:
     log_bytes: int
     curve: Sequence[Point]
 
-    def of(self, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Probability and decision of each, and whether there are any."""
+    def of(self, items: Items) -> tuple[np.ndarray, np.ndarray]:
+        """Probability and decision of each; those that it has where nothing was learnt of it."""
         rows = {image: row for row, image in enumerate(self.image_ids)}
         columns = {name: column for column, name in enumerate(self.calibration.classes)}
-        there = np.array([image in rows and name in columns for image, name in pairs], bool)
-        places = [(rows.get(image, 0), columns.get(name, 0)) for image, name in pairs]
-        row, column = np.array(places, np.int64).reshape(-1, 2).T
-        return self.probabilities[row, column], self.decisions[row, column], there
+        row = np.array([rows.get(image, -1) for image in items.images], np.int64)[items.image]
+        column = np.array([columns.get(name, -1) for name in items.classes], np.int64)[items.cls]
+        there = (row >= 0) & (column >= 0)
+        return (
+            np.where(there, self.probabilities[row, column], items.probability),
+            np.where(there, self.decisions[row, column], items.suggestion),
+        )
 
 
 def learned_path(csv_file: str | os.PathLike) -> Path:

@@ -8,41 +8,15 @@ import numpy as np
 
 from sarlp.apps.completion import Recovered, Suspect
 from sarlp.apps.review.filling import expected_filling
+from sarlp.apps.review.items import KINDS, Items
 from sarlp.apps.review.log_line import Pair
-from sarlp.errors import UserError, UserValueError, shorten
-from sarlp.labels import CODES, DECISIONS, NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.errors import UserValueError
+from sarlp.labels import CODES, NEGATIVE, POSITIVE, UNKNOWN
 
-KINDS = ('undecided', 'suggested', 'suspect')
 STATES = ('open', 'reviewed', *CODES)
 ORDERS = ('filling', 'informative', 'suspects', 'highest', 'lowest', 'image')
 OPEN = -2  # beside the label codes: nobody has decided
 _SPREAD = 4.0  # a class can count at most so many times as much as the middle one, or as little
-
-
-class Item(NamedTuple):
-    """A label to be reviewed.
-
-    Attributes:
-        image, cls: which.
-        probability: that the class is there, says the model.
-        kind: ``'undecided'``, a label that is unknown and stays so; ``'suggested'``, one that is unknown and that the
-            model decided; ``'suspect'``, one that is known and that the model contradicts.
-        suggestion: 1 / 0, what the model says; None where it says nothing.
-        label: 1 / 0, what is known of a suspect; None otherwise.
-        evidence: whose word it is against a suspect, see :class:`~sarlp.apps.completion.record.Suspect`; else nothing.
-    """
-
-    image: str
-    cls: str
-    probability: float
-    kind: str
-    suggestion: int | None
-    label: int | None
-    evidence: str = ''
-
-    @property
-    def pair(self) -> Pair:
-        return self.image, self.cls
 
 
 @dataclass(frozen=True)
@@ -156,40 +130,18 @@ class ReviewQueue:
         known_positives: Mapping[str, int] | None = None,
         groups: Mapping[str, str] | None = None,
     ):
-        suggestions = {**CODES, DECISIONS[UNKNOWN]: None}
-        self.items: list[Item] = []
-        for row in recovered:
-            suggestion = suggestions[row.decision]
-            kind = KINDS[suggestion is not None]
-            self.items.append(Item(row.image, row.cls, row.probability, kind, suggestion, None))
-        for suspect in suspects:
-            label = CODES[suspect.label]
-            of_label = ('suspect', 1 - label, label, suspect.evidence)
-            self.items.append(Item(suspect.image, suspect.cls, suspect.probability, *of_label))
-
+        self.items = Items.of(recovered, suspects, classes)
         self.classes = tuple(classes)
         self._class_of = {name: index for index, name in enumerate(self.classes)}
-        strange = sorted({item.cls for item in self.items} - self._class_of.keys())
-        if strange:
-            raise UserError(f'labels of classes that the record does not name: {shorten(strange)}')
-        self._index = {item.pair: index for index, item in enumerate(self.items)}
-        if len(self._index) < len(self.items):
-            repeated = next(item.pair for index, item in enumerate(self.items) if self._index[item.pair] != index)
-            raise UserError(f'the label {repeated[1]!r} of {repeated[0]} is listed twice')
-
-        number = len(self.items)
-        self._images: dict[str, list[int]] = {}
-        for index, item in enumerate(self.items):
-            self._images.setdefault(item.image, []).append(index)
-        image_of = {image: index for index, image in enumerate(self._images)}
-        image = np.fromiter((image_of[item.image] for item in self.items), np.int64, number)
+        number, image = len(self.items), self.items.image
+        self._image_of = {name: index for index, name in enumerate(self.items.images)}
+        self._of_image = np.argsort(image, kind='stable')  # the items, image by image
+        self._starts = np.searchsorted(image[self._of_image], np.arange(len(self._image_of) + 1))
         alike = groups or {}
-        names = np.array([alike.get(image, image) for image in self._images])
+        names = np.array([alike.get(name, name) for name in self.items.images])
         self._group = np.unique(names, return_inverse=True)[1][image] if number else image
-        self._cls = np.fromiter((self._class_of[item.cls] for item in self.items), np.int64, number)
+        self._cls, self._label = self.items.cls, self.items.label
         self._decision = np.full(number, OPEN, np.int8)
-        labels = (UNKNOWN if item.label is None else item.label for item in self.items)
-        self._label = np.fromiter(labels, np.int8, number)
         self._positives = {self._class_of[name]: count for name, count in (known_positives or {}).items()}
         self._by_image = image * len(self.classes) + self._cls
         self._looked_at: dict[int, None] = {}  # in this order
@@ -198,8 +150,8 @@ class ReviewQueue:
     def sort(self) -> None:
         """Put the items in order anew, by their probabilities and by what is decided and was looked at."""
         number = len(self.items)
-        self._kind = np.fromiter((KINDS.index(item.kind) for item in self.items), np.int8, number)
-        self._probability = p = np.fromiter((item.probability for item in self.items), np.float64, number)
+        self._kind, self._probability = self.items.kind, self.items.probability
+        p = self._probability
         before, looked_at = np.zeros(number), [*self._looked_at]
         before[looked_at] = np.arange(-len(looked_at), 0)
         positives = np.bincount(self._cls[self._decision == POSITIVE], minlength=len(self.classes))
@@ -224,20 +176,12 @@ class ReviewQueue:
         """Remember that a person saw an item: it and those before it keep their places when probabilities change."""
         self._looked_at.setdefault(index)
 
-    def renew(self, probabilities: Sequence[float], suggestions: Sequence[int]) -> None:
+    def renew(self, probabilities: Sequence[float] | np.ndarray, suggestions: Sequence[int] | np.ndarray) -> None:
         """Take probabilities and the decisions of the model (1 / 0 / -1) anew, item by item.
 
         What was decided stays decided. A suspect stays one: it is known, and was contradicted once.
         """
-        items = []
-        for item, p, code in zip(self.items, probabilities, suggestions, strict=True):
-            if item.kind == 'suspect':
-                items.append(item._replace(probability=float(p)))
-            else:
-                suggestion = None if code == UNKNOWN else int(code)
-                kind = KINDS[suggestion is not None]
-                items.append(item._replace(probability=float(p), kind=kind, suggestion=suggestion))
-        self.items = items
+        self.items = self.items.renewed(probabilities, suggestions)
         self.sort()
 
     def blanks(self) -> tuple[int, int]:
@@ -252,11 +196,17 @@ class ReviewQueue:
 
     def index_of(self, pair: Pair) -> int | None:
         """The item of an image and class; None if it is not to be reviewed."""
-        return self._index.get(pair)
+        image, cls = self._image_of.get(pair[0]), self._class_of.get(pair[1])
+        if image is None or cls is None:
+            return None
+        own = self._of_image[self._starts[image] : self._starts[image + 1]]
+        found = own[self._cls[own] == cls]
+        return int(found[0]) if len(found) else None
 
     def of_image(self, image: str) -> list[int]:
         """The items of an image."""
-        return self._images.get(image, [])
+        place = self._image_of.get(image)
+        return [] if place is None else self._of_image[self._starts[place] : self._starts[place + 1]].tolist()
 
     def decision(self, index: int) -> int | None:
         """1 / 0 / -1, or None where nothing is decided."""

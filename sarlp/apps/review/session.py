@@ -182,12 +182,7 @@ class Review:
         write_learned(kept, self.csv_file, self.log.path)
 
     def _renew_queue(self, kept: Kept) -> None:
-        p, decisions, there = kept.of([item.pair for item in self.queue.items])
-        old = [(item.probability, UNKNOWN if item.suggestion is None else item.suggestion) for item in self.queue.items]
-        self.queue.renew(
-            [float(new) if ok else before for new, ok, (before, _) in zip(p, there, old, strict=True)],
-            [int(new) if ok else before for new, ok, (_, before) in zip(decisions, there, old, strict=True)],
-        )
+        self.queue.renew(*kept.of(self.queue.items))
 
     def point(self) -> Point:
         """Of the curve, now."""

@@ -1,6 +1,6 @@
 """What a person reads of a completion: what was read, what is promised and why, what is left blank and why."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +8,14 @@ import numpy as np
 from sarlp.apps.completion import Completion
 from sarlp.apps.spreadsheet_completion.backbones import Backbone
 from sarlp.apps.spreadsheets.csv_labels import ReadLabels
+from sarlp.errors import shorten
 from sarlp.evaluation.quality import precision_interval
 from sarlp.evaluation.selection import say_selection
 from sarlp.evaluation.thresholds import LEAST_NEGATIVE
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 _KINDS = {'yes': 'positive', 'no': 'negative'}
+_MOST_NAMES = 50  # in a sentence
 _MUCH = 0.25  # of the missing yes of a class
 _ENOUGH = 5  # known labels of a kind below which a class is said to have few
 
@@ -160,7 +162,8 @@ def _rare(completion: Completion) -> list[str]:
     }
     if not shares:
         return []
-    shown = ', '.join(f'{_cell(name)} ({shares[name]:.0%})' for name in sorted(shares, key=shares.__getitem__)[::-1])
+    by_share = sorted(shares, key=shares.__getitem__)[::-1]
+    shown = _names([f'{name} ({shares[name]:.0%})' for name in by_share])
     return [
         '',
         'A no is filled in wherever a yes has so small a probability, and in a rare class that is nearly everywhere: '
@@ -186,18 +189,19 @@ def _one_kind(completion: Completion) -> list[str]:
     """Which classes stay blank, and what to do about it, for who reads the first lines alone."""
     known = completion.scored.observed
     lacking = {}
+    undecided = {*completion.record.calibration.undecided}
     for word, code in (('yes', POSITIVE), ('no', NEGATIVE)):
         lacking[word] = [
             name
             for column, name in enumerate(completion.record.classes)
-            if name in completion.record.calibration.undecided and not (known[:, column] == code).any()
+            if name in undecided and not (known[:, column] == code).any()
         ]
     return [
         line
         for word, names in lacking.items()
         if names
         for line in (
-            f'**Nothing is filled in of {", ".join(map(_cell, names))}: no cell is known to be {word} there, and what '
+            f'**Nothing is filled in of {_names(names)}: no cell is known to be {word} there, and what '
             f'is {word} can not be told from what is not. Fill in some {word}.**',
             '',
         )
@@ -236,10 +240,11 @@ def _left_blank(completion: Completion, unknown: np.ndarray) -> list[str]:
     never: list[str] = []
     lacking: list[str] = []
     few: list[str] = []
+    undecided = {*completion.record.calibration.undecided}
     for column, name in enumerate(completion.record.classes):
         known = completion.scored.observed[:, column]
         yes, no = int((known == POSITIVE).sum()), int((known == NEGATIVE).sum())
-        if name in completion.record.calibration.undecided:
+        if name in undecided:
             continue
         if no < LEAST_NEGATIVE:
             lacking.append(f'{name} ({no})')
@@ -251,19 +256,19 @@ def _left_blank(completion: Completion, unknown: np.ndarray) -> list[str]:
         lines += [
             '',
             f'Never filled in as yes, since no probability of theirs is expected to have {_share(asked)} right: '
-            f'{", ".join(map(_cell, never))}.',
+            f'{_names(never)}.',
         ]
     if lacking:
         lines += [
             '',
             f'Never filled in as yes, since fewer than {LEAST_NEGATIVE} cells are known to be no, and a model that is '
-            f'shown hardly one finds a thing everywhere: {", ".join(map(_cell, lacking))}. Fill in some no.',
+            f'shown hardly one finds a thing everywhere: {_names(lacking)}. Fill in some no.',
         ]
     if few:
         lines += [
             '',
             f'Little is known of, so that little is filled in or it rests on the other classes: '
-            f'{", ".join(map(_cell, few))}. To fill in a few more cells of these helps most.',
+            f'{_names(few)}. To fill in a few more cells of these helps most.',
         ]
     between = unknown & (completion.decisions == UNKNOWN)
     lines += [
@@ -276,6 +281,11 @@ def _left_blank(completion: Completion, unknown: np.ndarray) -> list[str]:
 def _share(value: float) -> str:
     """As it was asked for, to the last digit: 99.9 % are not 100 %."""
     return f'{100 * value:.10g}%'
+
+
+def _names(names: Sequence[str]) -> str:
+    """In a sentence; of hundreds the first, since the table has all of them."""
+    return shorten(list(map(_cell, names)), _MOST_NAMES)
 
 
 def _cell(text: str) -> str:

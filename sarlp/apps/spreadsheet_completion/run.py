@@ -24,6 +24,7 @@ from sarlp.apps.spreadsheet_completion.result import CompletedSpreadsheet
 from sarlp.apps.spreadsheets.csv_labels import ReadLabels, read_csv_labels, write_annotations
 from sarlp.apps.spreadsheets.label_copies import COPIES_HEADER
 from sarlp.apps.spreadsheets.label_source import write_labels_like_source
+from sarlp.apps.spreadsheets.on_demand import OnDemand
 from sarlp.datasets.multilabel import fold_of
 from sarlp.datasets.nesting import leaves
 from sarlp.engine import load_config
@@ -233,13 +234,13 @@ def _write_spreadsheet(completion: Completion, data: Path, path: Path) -> None:
     unknown = completion.scored.observed == UNKNOWN
     filled = unknown & (completion.decisions != UNKNOWN)
     classes = completion.record.classes
-    notes = {
-        image: {
-            classes[column]: f'probability {completion.probabilities[row, column]:.3g}'
-            for column in np.flatnonzero(filled[row])
-        }
-        for row, image in enumerate(completion.scored.image_ids)
-    }
+    place = {image: row for row, image in enumerate(completion.scored.image_ids)}
+
+    def notes_on(image: str) -> dict[str, str]:
+        columns, probabilities = np.flatnonzero(filled[place[image]]).tolist(), completion.probabilities[place[image]]
+        return {classes[column]: f'probability {probabilities[column]:.3g}' for column in columns}
+
+    notes = OnDemand(place, notes_on)
     decided = dict(zip(completion.scored.image_ids, completion.decisions, strict=True))
     write_labels_like_source(decided, data, path, classes, notes)
 

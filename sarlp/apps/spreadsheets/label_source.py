@@ -16,6 +16,7 @@ import numpy as np
 
 from sarlp.apps.spreadsheets.label_files import LabelFile, Merged, merge, open_labels, settings_of
 from sarlp.apps.spreadsheets.label_files.named import NamedClasses
+from sarlp.apps.spreadsheets.on_demand import Changed, OnDemand
 from sarlp.datasets.annotation import AnnotationError, labels_of, load_annotation, put_in_order
 from sarlp.datasets.source_record import RECORD, VERSION, read_source
 from sarlp.io.files import atomic_write, sha256_of_file
@@ -176,7 +177,7 @@ def write_labels_like_source(
     before = merge(file, path_of).labels
     after = dict(before)
     nothing = np.full(len(file.classes), UNKNOWN, np.int8)
-    changes: dict[str, dict[int, int]] = {}
+    changed: list[str] = []
     counts = dict.fromkeys((POSITIVE, NEGATIVE, UNKNOWN), 0)
     for path, codes in labels.items():
         codes = np.asarray(codes)
@@ -186,17 +187,20 @@ def write_labels_like_source(
                 f'found shape {codes.shape}.'
             )
         codes = after[path] = codes[columns]
-        different = np.flatnonzero(codes != before.get(path, nothing))
-        if len(different):
-            changes[path] = {int(index): int(codes[index]) for index in different}
-            for code in changes[path].values():
-                counts[code] += 1
+        new = codes[codes != before.get(path, nothing)]
+        if len(new):
+            changed.append(path)
+            for code in counts:
+                counts[code] += int(np.count_nonzero(new == code))
+    changes = OnDemand(changed, lambda path: Changed(before.get(path, nothing), after[path]))
+
+    def remarks_on(path: str) -> dict[int, str]:
+        assert notes is not None  # of an image that is in it
+        said = notes[path]
+        return {index: said[file.classes[index]] for index in changes[path] if file.classes[index] in said}
+
     habits = {int(code): cell for code, cell in record['spelling'].items()}
-    remarks = {
-        path: {index: said[file.classes[index]] for index in codes if file.classes[index] in said}
-        for path, codes in changes.items()
-        if (said := (notes or {}).get(path))
-    }
+    remarks = OnDemand([path for path in changed if path in (notes or {})], remarks_on)
     with atomic_write(out, 'wb') as written:
         written.write(file.rewrite(path_of, changes, habits, remarks))
     if isinstance(file, NamedClasses):

@@ -145,7 +145,7 @@ def learned_on(review, seed=0):
 def state_of(review):
     queue = review.queue
     return (
-        queue.items,
+        [*queue.items],
         [queue.decision(index) for index in range(len(queue))],
         queue.select(Selection(order='filling')).tolist(),
         review.curve,

@@ -272,3 +272,18 @@ def test_refusals():
     for bad in (dict(kind='x'), dict(state='x'), dict(order='x'), dict(low=0.5, high=0.4), dict(high=float('nan'))):
         with pytest.raises(UserValueError):
             Selection(**bad)
+
+
+def test_millions_of_labels_are_numbers_and_an_object_only_for_whoever_looks(monkeypatch):
+    from sarlp.apps.review import items
+
+    rows = [Recovered(f'{i // 10}.jpg', f'c{i % 10}', 0.001 * (i % 900), 'undecided') for i in range(5000)]
+    made, item = [], items.Item
+    monkeypatch.setattr(items, 'Item', lambda *given: made.append(1) or item(*given))
+    queue = ReviewQueue(rows, [], [f'c{i}' for i in range(10)])
+    queue.renew(np.full(5000, 0.25), np.where(np.arange(5000) % 2, 1, -1))
+    assert queue.index_of(('7.jpg', 'c3')) == 73 and queue.index_of(('7.jpg', 'c30')) is None
+    assert queue.of_image('499.jpg') == [*range(4990, 5000)] and queue.index_of(('500.jpg', 'c3')) is None
+    assert queue.blanks() == (2500, 5000) and queue.find(Selection(kind='suggested')).total == 2500
+    assert not made
+    assert queue.items[73] == item('7.jpg', 'c3', 0.25, 'suggested', 1, None) and len(made) == 1

@@ -261,7 +261,7 @@ class TestPictures:
         pixels = np.full((31, 17, 3), (200, 100, 50), np.uint8)
         path = made.root / 'photos' / 'a.tif'
         path.write_bytes(cv2.imencode('.tif', pixels)[1].tobytes())
-        review.queue.items[0] = review.queue.items[0]._replace(image='a.tif')
+        review.queue.items = [review.queue.items[0]._replace(image='a.tif'), *review.queue.items[1:]]
         answer = get('/image/0')
         assert answer.mimetype == 'image/jpeg'
         np.testing.assert_allclose(cv2.imdecode(np.frombuffer(answer.data, np.uint8), 1), pixels, atol=3)
@@ -274,7 +274,7 @@ class TestPictures:
         (tmp_path / 'secret.png').write_bytes(b'secret')
         (made.root / 'photos' / 'link.png').symlink_to(tmp_path / 'secret.png')
         for image in ('link.png', '../../secret.png', str(tmp_path / 'secret.png')):
-            review.queue.items[0] = review.queue.items[0]._replace(image=image)
+            review.queue.items = [review.queue.items[0]._replace(image=image), *review.queue.items[1:]]
             for kind in ('image', 'map', 'thumb'):
                 answer = get(f'/{kind}/0')
                 assert answer.status_code == 400

@@ -14,7 +14,7 @@ from openpyxl.styles import Font, PatternFill
 
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
 from sarlp.apps.spreadsheets.label_files import merge, open_labels
-from sarlp.apps.spreadsheets.label_files.workbooks import column_letters
+from sarlp.apps.spreadsheets.label_files.cells import column_letters
 from sarlp.apps.spreadsheets.label_source import label_arrays, write_labels_like_source
 from sarlp.datasets.annotation import AnnotationError
 

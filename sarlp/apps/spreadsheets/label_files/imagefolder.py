@@ -103,8 +103,8 @@ class ImageFolderMetadata(OfImages, NamedClasses):
         def changed(row: Any, before: list[str], path: str) -> Any:
             if path in changes:
                 self.sheet.change(row, self.names, self._cell(self._changed(before, changes[path])))
-                for index, note in (notes or {}).get(path, {}).items():
-                    self.sheet.annotate(row, self.names, self.classes[index], note)
+                if said := (notes or {}).get(path, {}):
+                    self.sheet.annotate(row, [(self.names, self.classes[index], note) for index, note in said.items()])
             return row
 
         return self.sheet.format(rows())

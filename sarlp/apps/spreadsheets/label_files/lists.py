@@ -89,8 +89,8 @@ class NameLists(OfImages):
                     yield changed(0, row, path)
 
         def changed(line: int, row: dict[str, Any], path: str) -> dict[str, Any]:
-            for index, note in (notes or {}).get(path, {}).items():
-                self.sheet.annotate(row, self.image, self.classes[index], note)
+            if said := (notes or {}).get(path, {}):
+                self.sheet.annotate(row, [(self.image, self.classes[index], note) for index, note in said.items()])
             return self._changed(line, row, changes.get(path, {}))
 
         return self.sheet.format(rows())

@@ -14,7 +14,9 @@ from odf.namespaces import OFFICENS, STYLENS, TABLENS, TEXTNS
 from odf.table import TableCell, TableRow
 from odf.text import P
 
-from sarlp.apps.spreadsheets.label_files.workbooks import Place, Uncomputed, Value, choose_sheet
+from sarlp.apps.spreadsheets.label_files.cells import Uncomputed, Value
+from sarlp.apps.spreadsheets.label_files.merged_cells import Place
+from sarlp.apps.spreadsheets.label_files.workbooks import choose_sheet
 from sarlp.datasets.annotation import AnnotationError
 
 _CELLS = (TABLENS, 'table-cell'), (TABLENS, 'covered-table-cell')
@@ -63,7 +65,7 @@ class OdsBook:
                     for c in range(column, column + wide):
                         self.cells[r, c] = value
 
-    def save(self, changes: Mapping[Place, Value], comments: Mapping[Place, str]) -> bytes:
+    def save(self, changes: Mapping[Place, Value], comments: Mapping[Place, str | None]) -> bytes:
         document = opendocument.load(io.BytesIO(self._content))
         table = _tables(document)[self._index]
         by_row: dict[int, dict[int, Value]] = {}
@@ -166,8 +168,7 @@ def _set(cell: Element, value: Value) -> None:
     """Style and comments stay."""
     for key in [key for key in cell.attributes if key[1] in _OF_VALUE]:
         del cell.attributes[key]
-    for child in [child for child in cell.childNodes if getattr(child, 'qname', None) == _PARAGRAPH]:
-        cell.removeChild(child)
+    _let(cell, [child for child in cell.childNodes if getattr(child, 'qname', None) != _PARAGRAPH])
     if isinstance(value, bool):
         kind, attribute, written = 'boolean', 'boolean-value', str(value).lower()
     elif isinstance(value, int | float):
@@ -207,6 +208,7 @@ def _parted(
         kind: of odfpy, to make one that lacks.
     """
     result: dict[int, Element] = {}
+    parted: dict[Element, dict[Element, list[Element]]] = {}  # by what they are in
     end = 1
     for first, times, element in found:
         end = first + times
@@ -214,13 +216,14 @@ def _parted(
         if inside and times == 1:
             result[first] = element
         elif inside:
-            around = element.parentNode
+            parts = parted.setdefault(element.parentNode, {})[element] = []
             for start, stop in pairwise(sorted({first, end, *inside, *(number + 1 for number in inside)})):
                 part = _copy(element)
                 _repeat(part, repeated, stop - start)
-                around.insertBefore(part, element)
+                parts.append(part)
                 result[start] = part
-            around.removeChild(element)
+    for around, of_element in parted.items():
+        _let(around, [part for child in around.childNodes for part in of_element.get(child, [child])])
     for number in wanted[bisect_left(wanted, end) :]:
         if number > end:
             filler = kind()
@@ -230,6 +233,14 @@ def _parted(
         parent.addElement(result[number], check_grammar=False)
         end = number + 1
     return result
+
+
+def _let(parent: Element, children: Sequence[Any]) -> None:
+    """Give an element other children at once: odfpy looks for each that goes or comes among all of the document."""
+    parent.childNodes = []
+    for child in children:
+        child.parentNode = child.previousSibling = child.nextSibling = None
+        parent.appendChild(child)
 
 
 def _repeat(element: Element, repeated: str, times: int) -> None:

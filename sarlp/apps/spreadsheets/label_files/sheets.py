@@ -18,6 +18,7 @@ from sarlp.names.clean_names import clean_name, show_spellings
 
 Row = Any  # list[str] of a CSVSheet, dict[str, Any] of a JSONLinesSheet; whoever has a sheet only hands rows back to it
 NESTED = 'labels'  # the key of JSON lines that may hold the labels as an object of their own
+Note = tuple[int, str, str]  # of a label that was filled in: column, name of the class, and what there is to say
 FILLED = 'filled by sarlp'  # name of the column, or key, that says which labels a completion filled in
 
 
@@ -53,6 +54,7 @@ class CSVSheet:
         self._head = head
         self.spellings = [(name,) for name in self._head]
         self.header = [clean_name(name) for name in self._head]
+        self._aside = self.header.index(FILLED) if FILLED in self.header else len(self.header)
         if next(self.rows(), None) is None:
             raise AnnotationError(f'{path}: there is no row below the line of column names.')
 
@@ -91,18 +93,17 @@ class CSVSheet:
     def change(self, row: Row, column: int, cell: str) -> None:
         row[column] = cell
 
-    def annotate(self, row: Row, column: int, name: str, note: str) -> None:
-        """Note beside a row that a label was filled in: ``name`` of the class, and what there is to say."""
-        aside = self.header.index(FILLED) if FILLED in self.header else len(self.header)
-        row += [''] * (aside + 1 - len(row))
-        row[aside] += f'{"; " if row[aside] else ""}{name} {note}'
+    def annotate(self, row: Row, notes: Sequence[Note]) -> None:
+        """Note beside a row which labels were filled in, all at once: of thousands each would copy those before."""
+        row += [''] * (self._aside + 1 - len(row))
+        said = [row[self._aside]] * bool(row[self._aside]) + [f'{name} {note}' for _, name, note in notes]
+        row[self._aside] = '; '.join(said)
 
     def filled(self) -> int:
         """Rows with such notes."""
         if FILLED not in self.header:
             return 0
-        column = self.header.index(FILLED)
-        return sum(bool(row[column].strip()) for _, row in self.rows())
+        return sum(bool(row[self._aside].strip()) for _, row in self.rows())
 
     def cell(self, text: str) -> str:
         """The cell that holds a text."""
@@ -115,7 +116,8 @@ class CSVSheet:
         records = [self._head, *rows]
         if max(map(len, records)) > len(self._head):
             records[0] = [*self._head, FILLED]
-            records = [record + [''] * (len(records[0]) - len(record)) for record in records]
+            for record in records:
+                record += [''] * (len(records[0]) - len(record))
         text = self.csv.format(records)
         return encode(text, self.path, self.encoding, self._mark)
 
@@ -192,9 +194,9 @@ class JSONLinesSheet:
         part = row.setdefault(NESTED, {}) if self._nested[column] else row
         part[self._key(part, column)] = json.loads(cell)
 
-    def annotate(self, row: Row, column: int, name: str, note: str) -> None:
-        notes = row.setdefault(FILLED, {})
-        row[FILLED] = {**(notes if isinstance(notes, dict) else {}), name: note}
+    def annotate(self, row: Row, notes: Sequence[Note]) -> None:
+        said = row.get(FILLED)
+        row[FILLED] = {**(said if isinstance(said, dict) else {}), **{name: note for _, name, note in notes}}
 
     def filled(self) -> int:
         return sum(bool(row.get(FILLED)) for _, row in self.rows())

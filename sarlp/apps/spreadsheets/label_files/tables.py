@@ -107,11 +107,6 @@ class _Table(OfImages):
         self.sheet.change(row, self.image, self.sheet.cell(image))
         return row
 
-    def _change(self, row: Any, column: int, cell: str, index: int, notes: Mapping[int, str]) -> None:
-        self.sheet.change(row, column, cell)
-        if index in notes:
-            self.sheet.annotate(row, column, self.classes[index], notes[index])
-
     def _start(self) -> None:
         self.used, self._bad = Counter(), {}
 
@@ -244,8 +239,11 @@ class Wide(_Table):
                     yield changed(self._new_row(path), path)
 
         def changed(row: Any, path: str) -> Any:
-            for index, code in changes.get(path, {}).items():
-                self._change(row, self.columns[index], habits[code], index, (notes or {}).get(path, {}))
+            codes, said = changes.get(path, {}), (notes or {}).get(path, {})
+            for index, code in codes.items():
+                self.sheet.change(row, self.columns[index], habits[code])
+            if of_row := [(self.columns[i], self.classes[i], said[i]) for i in codes if i in said]:
+                self.sheet.annotate(row, of_row)
             return row
 
         return self.sheet.format(rows())
@@ -295,7 +293,9 @@ class Long(_Table):
 
     def _answer(self, row: Any, cells: Mapping[int, str], code: int, index: int, notes: Mapping[int, str]) -> bool:
         """Put a label into a row; returns whether the row stays."""
-        self._change(row, self.value, cells[code], index, notes)
+        self.sheet.change(row, self.value, cells[code])
+        if index in notes:
+            self.sheet.annotate(row, [(self.value, self.classes[index], notes[index])])
         return True
 
     def statements(self) -> Iterator[Statement]:

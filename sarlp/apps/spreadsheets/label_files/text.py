@@ -14,6 +14,7 @@ from sarlp.io.json_file import show
 from sarlp.names.clean_names import clean_name
 
 DELIMITERS = (',', ';', '\t', '|')
+_LONGEST = 1 << 24  # characters of a cell: what was filled in of thousands of classes is more than csv's 131,072
 _WESTERN = ('cp1252', 'latin-1')
 _ACCENTED = re.compile(r'(?<![^\W\d_])[^\W\d_A-Za-z]{3,}(?![^\W\d_])')  # a whole word of three letters or more
 # UTF-32 first: its little-endian mark begins with that of UTF-16
@@ -152,6 +153,7 @@ class CSVText:
             AnnotationError: a quotation mark is not closed, or stands where none may.
         """
         before = 1 if self.preamble else 0
+        csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
         reader = csv.reader(io.StringIO(self._text, newline=''), delimiter=self.delimiter, strict=True)
         line = before + 1
         try:

@@ -11,24 +11,21 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
 from typing import Any, Protocol
 
+from sarlp.apps.spreadsheets.label_files.cells import Uncomputed, Value, cell_name, column_letters, fitting, text_of
 from sarlp.apps.spreadsheets.label_files.merged_cells import Area, MergedCells, Place
-from sarlp.apps.spreadsheets.label_files.sheets import FILLED
+from sarlp.apps.spreadsheets.label_files.sheets import FILLED, Note
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import first_line, shorten
 from sarlp.names.clean_names import clean_name
 
 ZIP, OLE = b'PK\x03\x04', b'\xd0\xcf\x11\xe0'
 _MAX_BYTES = 2 << 30  # unpacked
+# each takes 6 kB of memory to write, and a program of spreadsheets as much to show: more of them go into a column
+MOST_COMMENTS = 20_000
 _MODULES = {'xlsx': 'openpyxl', 'ods': 'odf'}
 _ODS = b'application/vnd.oasis.opendocument.spreadsheet'
-Value = str | bool | int | float | date | time
-
-
-class Uncomputed:
-    """In place of a value: the formula of a cell whose value was not saved with it."""
 
 
 class Book(Protocol):
@@ -54,8 +51,13 @@ class Book(Protocol):
     comments: bool
     filled: int
 
-    def save(self, changes: Mapping[Place, Value], comments: Mapping[Place, str]) -> bytes:
-        """The workbook with some cells changed, and everything else as it is."""
+    def save(self, changes: Mapping[Place, Value], comments: Mapping[Place, str | None]) -> bytes:
+        """The workbook with some cells changed, and everything else as it is.
+
+        Args:
+            changes: values by place.
+            comments: of those that were filled in, if the kind has any; None for a mark without words.
+        """
         ...
 
 
@@ -133,30 +135,6 @@ def choose_sheet(path: str | os.PathLike, titles: Sequence[str], shown: Sequence
     return titles.index(sheet)
 
 
-def column_letters(column: int) -> str:
-    """``A`` of 1, ``AB`` of 28."""
-    letters = ''
-    while column:
-        column, rest = divmod(column - 1, 26)
-        letters = chr(65 + rest) + letters
-    return letters
-
-
-def cell_name(place: Place) -> str:
-    return f'{column_letters(place[1])}{place[0]}'
-
-
-def text_of(value: Value) -> str:
-    """What a CSV file would have: ``1`` for 1.0, ``TRUE`` or ``FALSE`` for a truth value, dates as in ISO 8601."""
-    if isinstance(value, bool):
-        return str(value).upper()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    if isinstance(value, datetime) and value.time() == time():
-        value = value.date()
-    return value.isoformat() if isinstance(value, date | time) else str(value)
-
-
 @dataclass
 class WorkbookRow:
     """A row of a sheet.
@@ -165,13 +143,13 @@ class WorkbookRow:
         number: from 1; None for one that is new.
         texts: of its cells, by column.
         changes: values by column.
-        comments: by column.
+        notes: names of classes with what there is to say of them, by column.
     """
 
     number: int | None
     texts: list[str]
     changes: dict[int, Value] = field(default_factory=dict)
-    comments: dict[int, str] = field(default_factory=dict)
+    notes: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
 
 
 class WorkbookSheet:
@@ -254,8 +232,9 @@ class WorkbookSheet:
     def change(self, row: WorkbookRow, column: int, cell: str) -> None:
         row.changes[column] = self._value(cell)
 
-    def annotate(self, row: WorkbookRow, column: int, name: str, note: str) -> None:
-        row.comments[column] = note if self.book.comments else f'{name} {note}'
+    def annotate(self, row: WorkbookRow, notes: Sequence[Note]) -> None:
+        for column, name, note in notes:
+            row.notes.setdefault(column, []).append((name, note))
 
     def cell(self, text: str) -> str:
         """The cell that holds a text."""
@@ -268,16 +247,22 @@ class WorkbookSheet:
         last = self._rows[-1][0]
         changes: dict[Place, Value] = {}
         comments: dict[Place, str] = {}
+        beside: dict[Place, str] = {}
         aside = self._aside()
         for row in rows:
             if row.number is None:
                 row.number = last = last + 1
             changes |= {(row.number, self._columns[column]): value for column, value in row.changes.items()}
-            if self.book.comments:
-                comments |= {(row.number, self._columns[column]): note for column, note in row.comments.items()}
-            elif row.comments:
-                changes[self._head, aside] = FILLED
-                changes[row.number, aside] = '; '.join(row.comments.values())
+            for column, notes in row.notes.items():
+                alone = len(notes) == 1 and self.book.comments
+                said = [note if alone else f'{name} {note}' for name, note in notes]
+                comments[row.number, self._columns[column]] = '; '.join(said)
+            if row.notes:
+                said = [f'{name} {note}' for notes in row.notes.values() for name, note in notes]
+                beside[row.number, aside] = fitting(said)
+        if beside and (not self.book.comments or len(comments) > MOST_COMMENTS):
+            changes |= {(self._head, aside): FILLED, **beside}
+            return self.book.save(changes, dict.fromkeys(comments))
         return self.book.save(changes, comments)
 
     def notes(self) -> list[str]:
