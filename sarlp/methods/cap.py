@@ -29,6 +29,7 @@ class CAP(KnownLabels):
         positive_share, negative_share: factors on the number of positives, and of negatives, in [0, 1].
         pseudo_weight: factor of the loss on the pseudo-labels.
         strength: of the shrinkage of the frequencies, see :func:`~sarlp.methods.class_stats.class_prior`.
+        start_from_prior: see :class:`~sarlp.methods.KnownLabels`.
     """
 
     views = ('weak', 'strong')
@@ -45,8 +46,9 @@ class CAP(KnownLabels):
         negative_share: float = 1.0,
         pseudo_weight: float = 1.0,
         strength: float = 10.0,
+        start_from_prior: bool = False,
     ):
-        super().__init__(loss)
+        super().__init__(loss, start_from_prior)
         for name, share in (('positive_share', positive_share), ('negative_share', negative_share)):
             if not 0 <= share <= 1:
                 raise UserValueError(f'model.method.{name} must be in [0, 1], got {share}')
@@ -58,6 +60,7 @@ class CAP(KnownLabels):
         self.teacher = Teacher()
 
     def before_train(self, task: TaskInfo) -> None:
+        super().before_train(task)
         self.register_buffer('prior', class_prior(task, self.strength))
         self.register_buffer('upper', torch.full((task.num_classes,), float('inf')))
         self.register_buffer('lower', torch.full((task.num_classes,), -float('inf')))

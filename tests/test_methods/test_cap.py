@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from sarlp.engine import load_config
 from sarlp.errors import UserError
 from sarlp.methods import Progress
 from sarlp.methods.cap import CAP
+from sarlp.models.token_head import TokenHead
 
 from .steps import Echo, batch, entropy, labels, mean, numbers, task
 
@@ -97,6 +99,20 @@ def test_the_warm_up_takes_half_of_a_short_run_at_most(epochs, first):
     assert method.warmup == 12 and method.first_epoch(epochs) == first
     found = [epoch(method, observed, weak, strong, i, of=epochs)['loss_pseudo'].item() > 0 for i in range(first + 2)]
     assert found == [False] * first + [True] * 2
+
+
+def test_it_may_start_from_the_prior():
+    observed, head = labels(0, N, C), TokenHead(C, 11, None)
+    method = CAP(LOSS, start_from_prior=True)
+    method.meet(SimpleNamespace(head=head))
+    method.before_train(task(observed))
+    torch.testing.assert_close(head.score.bias.sigmoid(), method.prior)
+    assert head.score.bias.std() > 0.1
+    head.expect(torch.full((C,), 0.5))
+    method = CAP(LOSS)
+    method.meet(SimpleNamespace(head=head))
+    method.before_train(task(observed))
+    assert (head.score.bias == 0).all()
 
 
 def test_its_loss_is_that_of_its_code():
