@@ -25,7 +25,7 @@ def problem():
 class Run:
     """As much of a Runner as the hook asks of it."""
 
-    epoch, iter, max_iters = 0, 0, 100
+    epoch, max_epochs, iter, max_iters = 0, 1, 0, 100
 
     def __init__(self, reduction, parts, steps):
         torch.manual_seed(0)
