@@ -48,7 +48,9 @@ class TokenHead(MultiLabelHead):
         if places is not None and places < 1:
             raise UserValueError(f'TokenHead: places must be at least 1, got {places!r}')
         self.sharpness, self.places = sharpness, places
-        self.norm = nn.BatchNorm1d(in_channels) if normalize else nn.Identity()
+        # scale and shift stay 1 and 0: the layer behind has as much, and of a frozen backbone they alone would call for
+        # the gradients of all tokens, a third of a step; not affine=False, since earlier checkpoints have trained ones
+        self.norm = nn.BatchNorm1d(in_channels).requires_grad_(False) if normalize else nn.Identity()
         self.dropout = Dropout(dropout)
         self.hidden = None if hidden_dim is None else nn.Linear(in_channels, hidden_dim)
         self.score = nn.Linear(in_channels if hidden_dim is None else hidden_dim, num_classes)

@@ -29,6 +29,25 @@ def test_equals_its_formula(sharpness, hidden_dim):
             assert outputs['logits'][b, c].item() == pytest.approx(expected)
 
 
+def test_no_gradient_of_the_tokens_of_a_frozen_backbone_is_computed():
+    torch.manual_seed(0)
+    head, reached = TokenHead(C, D, 17), []
+    head.hidden.register_full_backward_pre_hook(lambda module, gradients: reached.append(gradients[0].shape))
+    features = []
+    head.norm.register_forward_hook(lambda module, inputs, output: features.append(output))
+    head(40 * torch.randn(B, H * W, D) + 7, (H, W))['logits'].sum().backward()
+    assert reached == [(B, H * W, 17)] and not features[0].requires_grad
+    assert {name for name, one in head.named_parameters() if one.grad is None} == {'norm.weight', 'norm.bias'}
+    # earlier checkpoints have trained ones, and give the scores that they gave
+    state = head.state_dict()
+    state['norm.weight'], state['norm.bias'] = 1 + torch.rand(D), torch.randn(D)
+    head.load_state_dict(state)
+    tokens = 40 * torch.randn(B * H * W, D) + 7
+    norm = head.norm.eval()
+    scaled = (tokens - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+    assert torch.allclose(norm(tokens), scaled * state['norm.weight'] + state['norm.bias'], atol=1e-4)
+
+
 def test_with_everything_off_it_is_the_baseline():
     torch.manual_seed(0)
     baseline, head = BaselineHead(C, D), TokenHead(C, D, None, normalize=False, dropout=0, sharpness=1)
