@@ -261,7 +261,15 @@ class TokenKeeper:
                     f'tokens: {type(self.model.backbone).__name__} gives no feature map (D, H, W) with D other than '
                     f'{CHANNELS}, so its tokens can not be kept; leave tokens out'
                 )
-            yield from tokens.transpose(1, 2).unflatten(2, grid).cpu().numpy().astype(self.options.dtype)
+            maps = tokens.transpose(1, 2).unflatten(2, grid).cpu().numpy()
+            with np.errstate(over='ignore'):  # told below
+                kept = maps.astype(self.options.dtype)
+            if kept.dtype != maps.dtype and np.isinf(kept).any() and not np.isinf(maps).any():
+                raise UserError(
+                    f'tokens: {type(self.model.backbone).__name__} gives features up to {np.abs(maps).max():,.0f}, '
+                    'and float16 ends at 65,504; set tokens.dtype=float32'
+                )
+            yield from kept
 
     def _write(self, store: TokenStore, block: dict[str, np.ndarray], inputs: Mapping[str, str]) -> None:
         there, more = sum(file.stat().st_size for file in self._root.glob('*/*.npy')), _size(block)

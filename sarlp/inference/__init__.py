@@ -1,3 +1,4 @@
-from sarlp.inference.model import PRECISIONS, Predictor, init_model, prepare_for_inference
+from sarlp.inference.model import Predictor, init_model, prepare_for_inference
+from sarlp.models.precision import PRECISIONS
 
 __all__ = ['PRECISIONS', 'Predictor', 'init_model', 'prepare_for_inference']

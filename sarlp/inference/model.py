@@ -12,7 +12,6 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
-from torch import nn
 
 from sarlp.engine import compile_parts, load_config, load_weights, read_checkpoint
 from sarlp.engine.build import set_num_classes
@@ -29,10 +28,9 @@ from sarlp.io.quiet import quiet_mmengine
 from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.fold import fold_batch_norm
 from sarlp.models.lora import merge_adapters
+from sarlp.models.precision import PRECISIONS, lower
 from sarlp.registry import MODELS
 from sarlp.transforms import LoadImage, LoadResizedImage
-
-PRECISIONS = ('float32', 'bfloat16', 'float16')
 
 
 def init_model(config: str | Path | Config, checkpoint: str | Path, device: str | torch.device = AUTO):
@@ -104,9 +102,7 @@ def prepare_for_inference(
         model.to(memory_format=torch.channels_last)
     if precision != 'float32':
         dtype = getattr(torch, precision)
-        for module in model.backbone.modules():  # for good; the head keeps float32, which parts of it compute in
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.to(dtype)
+        lower(model.backbone, precision)  # the head keeps float32, which parts of it compute in
         autocast = torch.autocast(next(model.parameters()).device.type, dtype)
         model.forward = autocast(model.forward)  # type: ignore[method-assign]  # of this one model
     if compile:

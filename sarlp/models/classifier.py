@@ -8,13 +8,14 @@ from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from sarlp.errors import GraveWarning, UserError
+from sarlp.errors import GraveWarning, UserError, UserValueError
 from sarlp.methods.base import IMAGE, Batch, Progress, TaskInfo, check_views
 from sarlp.methods.contract import check_graph, check_losses, stack_labels
 from sarlp.methods.label_store import require_places
 from sarlp.models.frozen import freeze
 from sarlp.models.network import Network, measure
 from sarlp.models.normalization import Normalization, asks_backbone, normalization_of
+from sarlp.models.precision import PRECISIONS
 from sarlp.models.recompute import recompute
 from sarlp.registry import METHODS, MODELS
 
@@ -54,6 +55,8 @@ class MultiLabelClassifier(BaseModel):
         size_divisor: both sides of an image must be a multiple of it: the stride of the backbone, which None measures.
         frozen_backbone: train the head only. The backbone stays in evaluation mode (:mod:`sarlp.models.frozen`), and
             its feature maps can be kept (:mod:`sarlp.engine.kept_tokens`).
+        frozen_precision: of the convolutions and matrix products of a frozen backbone, in training and ever after, one
+            of :data:`~sarlp.models.precision.PRECISIONS`.
         recompute_backbone: save memory in training, at the price of one more forward pass of the backbone
             (:mod:`sarlp.models.recompute`).
         standardize_tokens: scale each channel of the tokens to mean 0 and variance 1, those of all places of a batch
@@ -80,11 +83,17 @@ class MultiLabelClassifier(BaseModel):
         data_preprocessor: dict | None = None,
         size_divisor: int | None = 32,
         frozen_backbone: bool = False,
+        frozen_precision: str = 'float32',
         recompute_backbone: bool = False,
         standardize_tokens: bool = False,
         task: TaskInfo | None = None,
         init_cfg: dict | None = None,
     ):
+        if frozen_precision not in PRECISIONS or (frozen_precision != PRECISIONS[0] and not frozen_backbone):
+            raise UserValueError(
+                f'model.frozen_precision must be one of {", ".join(PRECISIONS)}, and of a backbone that is trained '
+                f'{PRECISIONS[0]}; got {frozen_precision!r} with model.frozen_backbone={frozen_backbone}'
+            )
         encoder = MODELS.build(backbone)
         if asks := asks_backbone(data_preprocessor):
             data_preprocessor = {**data_preprocessor, **normalization_of(encoder)._asdict()}
@@ -98,7 +107,7 @@ class MultiLabelClassifier(BaseModel):
             size_divisor = stride if size_divisor is None else size_divisor
             head = {**head, 'in_channels': width if head.get('in_channels', 0) is None else head['in_channels']}
         if frozen_backbone:
-            freeze(self.backbone)
+            freeze(self.backbone, frozen_precision)
         elif recompute_backbone:
             recompute(self.backbone)
         self.head = MODELS.build(head)

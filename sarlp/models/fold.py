@@ -16,6 +16,7 @@ def fold_batch_norm(model: nn.Module) -> int:
     In evaluation BatchNorm is a factor and a summand for each channel. It is paired with the convolution that its
     parent lists right before it, which is where networks apply it. With anything in between, as an activation, it
     stays, and so does a subclass that may do more; but of timm's, which also activates, the activation is what stays.
+    Behind a convolution of half of the bits it stays, too, since the product would be rounded once more.
 
     Args:
         model: in evaluation mode, adapters merged; on any device.
@@ -38,7 +39,7 @@ def fold_batch_norm(model: nn.Module) -> int:
         for (name, child), (norm_name, norm) in zip(children, children[1:], strict=False):
             rest = _after(norm) if type(child) is nn.Conv2d else None
             watched = child._forward_hooks or norm._forward_hooks  # its output is asked for, by LayersBackbone
-            if rest is not None and not watched:
+            if rest is not None and not watched and child.weight.dtype == norm.weight.dtype:
                 setattr(module, name, fuse_conv_bn_eval(child, norm))
                 setattr(module, norm_name, rest)
                 folded += 1

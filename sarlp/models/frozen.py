@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from sarlp.models.precision import autocast_as_lowered, lower, precision_of
+
 
 class Frozen(nn.Module):
     """What :func:`freeze` puts before the class of a backbone."""
@@ -16,9 +18,13 @@ class Frozen(nn.Module):
         Convolutions are computed in another order for another size of the batch. Small batches also stay in the cache
         of the processor, so that this is no slower.
         """
-        if images.device.type != 'cpu' or len(images) < 2 or torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return super().forward(images)
-        return _join([super(Frozen, self).forward(image) for image in images.split(1)])
+        with autocast_as_lowered(self, images.device):
+            whole = torch.compiler.is_compiling() or torch.jit.is_tracing()
+            if images.device.type != 'cpu' or len(images) < 2 or whole:
+                features = super().forward(images)
+            else:
+                features = _join([super(Frozen, self).forward(image) for image in images.split(1)])
+        return features if precision_of(self) == torch.float32 else _to_float(features)
 
 
 def _join(parts: list | tuple):
@@ -29,12 +35,23 @@ def _join(parts: list | tuple):
     return parts[0]  # a side of the grid
 
 
-def freeze(backbone: nn.Module) -> nn.Module:
+def _to_float(features):
+    if isinstance(features, tuple | list):
+        return type(features)(map(_to_float, features))
+    return features.float() if isinstance(features, Tensor) else features
+
+
+def freeze(backbone: nn.Module, precision: str = 'float32') -> nn.Module:
     """Let a backbone stay as it is in training, in place: no gradient, evaluation mode throughout.
 
     Its parameters keep their names, so that a checkpoint fits a model that trains the same backbone.
+
+    Args:
+        precision: of convolutions and matrix products, one of :data:`~sarlp.models.precision.PRECISIONS`; the features
+            come out as float32.
     """
     backbone.requires_grad_(False).eval()
+    lower(backbone, precision)
     kind = type(backbone)
     backbone.__class__ = type(f'Frozen{kind.__name__}', (Frozen, kind), {})  # as torch's parametrizations do
     return backbone
@@ -45,4 +62,6 @@ def is_same_frozen(backbone: nn.Module, other: nn.Module) -> bool:
     if not (isinstance(backbone, Frozen) and isinstance(other, Frozen)):
         return False
     state, others = backbone.state_dict(), other.state_dict()
-    return state.keys() == others.keys() and all(torch.equal(value, others[name]) for name, value in state.items())
+    return state.keys() == others.keys() and all(
+        value.dtype == others[name].dtype and torch.equal(value, others[name]) for name, value in state.items()
+    )

@@ -87,13 +87,14 @@ def state(runner):
     return {**runner.model.state_dict(), **{f'ema.{k}': v for k, v in ema.ema_model.module.state_dict().items()}}
 
 
-@pytest.mark.parametrize('standardize', [False, True])
-def test_training_equals_the_frozen_training_to_the_bit(frozen, tmp_path, standardize):
+@pytest.mark.parametrize(('standardize', 'precision'), [(False, 'float32'), (True, 'float32'), (False, 'bfloat16')])
+def test_training_equals_the_frozen_training_to_the_bit(frozen, tmp_path, standardize, precision):
     """24 images in batches of 7: the last batch has another size. The second run finds what the first has kept."""
     from sarlp.engine import build_runner
 
     states, scores = [], []
     common = {'train_dataloader.batch_size': 7, 'model.standardize_tokens': standardize}
+    common['model.frozen_precision'] = precision
     for number, tokens in enumerate([{}, *[{'tokens.dir': str(tmp_path / 'tokens')}] * 2]):
         runner = build_runner(frozen(**{'work_dir': str(tmp_path / f'{number}'), **common, **tokens}))
         runner.train()
@@ -300,6 +301,13 @@ def test_half_the_room(keeper):
     assert rounded.dtype == torch.float16 and torch.equal(exact.half(), rounded)
     batch = half.model.data_preprocessor({'inputs': [rounded, rounded]})['inputs']
     assert batch.dtype == torch.float32 and torch.equal(batch[1], rounded.float())
+
+
+def test_features_that_float16_has_no_room_for(keeper):
+    half = keeper(dtype='float16')
+    half.model.backbone.register_forward_hook(lambda module, inputs, output: tuple(1e6 * one for one in output))
+    with pytest.raises(UserError, match=r'gives features up to [\d,]+, and float16 ends at 65,504; set tokens.dtype'):
+        half.keep(half.loader)
 
 
 @pytest.mark.parametrize('place', ['entry', 'header', 'cut'])

@@ -207,6 +207,18 @@ def test_half(place, exported, tmp_path, capsys):
     assert onnx.TensorProto.FLOAT16 in kinds
 
 
+def test_a_backbone_frozen_in_half_of_the_bits(place, exported, tmp_path, capsys):
+    """The file has rounded weights and computes in float32: near the model of all bits, and not it."""
+    lowered = tmp_path / 'lowered.onnx'
+    place.run(
+        *arguments(place, lowered, '--cfg-options', 'model.frozen_backbone=True', 'model.frozen_precision=bfloat16')
+    )
+    assert 'the exported model computes it in float32' in capsys.readouterr().out
+    images = {'images': check.scenes(7, SIZE, np.random.default_rng(0))}
+    scores, exact = (onnxruntime.InferenceSession(file).run(['scores'], images)[0] for file in (lowered, exported))
+    assert 0 < np.abs(scores - exact).max() < 0.05
+
+
 def test_halved_weights():
     values = np.random.default_rng(0).standard_normal((61, 97), np.float32)
 

@@ -18,6 +18,7 @@ from sarlp.inference.onnx.graph import Deployed, halve_weights, to_onnx
 from sarlp.inference.onnx.size import set_image_size, warn_of_size
 from sarlp.io.files import atomic_write
 from sarlp.io.outputs import check_output
+from sarlp.models.precision import precision_of
 
 OPSET = 18  # the oldest that torch exports to without converting, which most runtimes know
 TOLERANCE = {False: 1e-4, True: 1e-2}  # of scores, maps and probabilities, with weights in float32 and in float16
@@ -95,6 +96,9 @@ def export_onnx(
     size = preprocessing['width'], preprocessing['height']
     # where onnxruntime computes here, too: a GPU rounds otherwise, and its times would compare with nothing
     model = init_model(cfg, checkpoint, 'cpu')
+    if precision_of(model.backbone) != torch.float32:
+        print('the backbone was frozen in half of the bits; the exported model computes it in float32')
+        model.float()
     Predictor(model)  # refuses a test pipeline that reads no image
     unlike = (*model.unlike_training, *(() if image_size is None else warn_of_size(cfg, image_size, model.meta)))
     fitted = read_calibration(calibration, model, checkpoint)
