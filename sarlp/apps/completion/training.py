@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 
 from sarlp.datasets.nesting import annotation_paths, leaves, name_files
 from sarlp.engine import build_runner, read_checkpoint
-from sarlp.engine.config_changes import config_values
+from sarlp.engine.beginnings import beginnings_of_parts
 from sarlp.engine.custom import LOADERS
 from sarlp.engine.provenance import images_seen
 from sarlp.engine.terminal import brief
@@ -75,28 +75,21 @@ def require_unseen_weights(cfg: Config, dataset: Mapping) -> None:
         UserError: ``load_from`` of the config, or a checkpoint of sarlp that a part of it begins with, was trained on
             some of the images of ``dataset``.
     """
-    beginnings = {key: file for key, file in config_values(cfg).items() if isinstance(file, str) and _begins(key, file)}
-    if not beginnings:
+    begun = beginnings_of_parts(cfg)
+    if isinstance(file := cfg.get('load_from'), str):
+        begun['load_from'] = file, read_checkpoint(file)
+    if not begun:
         return
     init_default_scope(cfg.get('default_scope', 'sarlp'))
     images = DATASETS.build(loader_for_testing(cfg, dataset).dataset)
-    for key, file in beginnings.items():
-        try:
-            meta = read_checkpoint(file).get('meta')
-        except UserError:
-            if key == 'load_from':
-                raise
-            continue  # weights of some other kind, which do not say; what reads them tells what is wrong
+    for key, (file, checkpoint) in begun.items():
+        meta = checkpoint.get('meta')
         if seen := images_seen(meta if isinstance(meta, Mapping) else {}, images):
             raise UserError(
                 f'{key}={file}: was trained on {len(seen):,} of the {len(images):,} images of {name_files(dataset)}, '
                 'so that no fold would be without the labels by which its model is judged; leave it out, or begin with '
                 'the weights of a model of other images'
             )
-
-
-def _begins(key: str, file: str) -> bool:
-    return key == 'load_from' or (key.endswith('.init_cfg.checkpoint') and Path(file).is_file())
 
 
 def digest_of_settings(cfg: Config) -> str:
