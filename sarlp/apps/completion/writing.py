@@ -62,7 +62,7 @@ def write_completed(
     kept = 0
     for split, file in record.annotations.items():
         metainfo, data_list = load_annotation(file)
-        dataset = _dataset(record, split, file)
+        dataset = dataset_of(record, split, file)
         advice = 'Complete the labels anew'
         columns = columns_by_name(metainfo['classes'], record.classes, file, 'the record', advice)
         place = {name: index for index, name in enumerate(metainfo['classes'])}
@@ -142,7 +142,7 @@ def _is_completed(file: Path) -> bool:
     return file.is_file() and loads(load_annotation)(file) and load_annotation(file)[0].get('completed') is True
 
 
-def _dataset(record: Record, split: str, file: Path):
+def dataset_of(record: Record, split: str, file: Path):
     """The data set of an annotation file, with the label mask of the config; no image is read."""
     (leaf,) = leaves(record.load_config()[f'{split}_dataloader'].dataset)
     return DATASETS.build(

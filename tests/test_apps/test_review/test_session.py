@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sarlp.apps.completion import suspects_path
+from sarlp.apps.completion import record_path, suspects_path
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.engine import load_config
@@ -91,13 +91,18 @@ def test_suspect_made_unknown(review, made):
 
 
 def test_undecided_keeps_what_a_mask_hid(review, made):
-    """Where the labels were hidden by a simulated mask, the spreadsheet has them, and keeps them."""
+    """Where the labels were hidden by a label mask, the spreadsheet has them, and keeps them."""
     image = name_of(1)
     assert known(1, 1) and truth(1, 1)
     rows = lines(made.table)
     quoted = CLASSES[1].replace('"', '""')
     review.close()
     made.table.write_text('\n'.join([*rows, f'{image},"{quoted}",0.5,undecided', '']), encoding='utf-8')
+    record = json.loads(record_path(made.table).read_text('utf-8'))
+    mask = dict(type='RandomKnownLabels', known_ratio=1e-9)
+    masks = {'train': {'_delete_': True, **mask}, 'test': mask}
+    record['cfg_options'] = {f'{split}_dataloader.dataset.label_mask': one for split, one in masks.items()}
+    record_path(made.table).write_text(json.dumps(record), 'utf-8')
     again = Review(made.table)
     again.decide(again.queue.index_of((image, CLASSES[1])), -1)
     assert all(entry.cls != CLASSES[1] for entry in again.known(again.queue.of_image(image)[0]))
