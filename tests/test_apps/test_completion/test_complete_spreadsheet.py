@@ -633,7 +633,7 @@ def test_the_time_left_is_of_the_last_model_too(monkeypatch, tmp_path):
     monkeypatch.setattr('sarlp.apps.completion.folds.init_model', lambda *_: None)
     monkeypatch.setattr('sarlp.apps.completion.folds.loader_for_testing', lambda *_: None)
     monkeypatch.setattr('sarlp.apps.completion.folds.score', lambda *_: None)
-    monkeypatch.setattr('sarlp.apps.completion.folds.digest_of_images', lambda _: '')
+    monkeypatch.setattr('sarlp.apps.completion.folds.digest_of_inputs', lambda *_: '')
     said = []
 
     def train(cfg, dataset, images, work_dir, name, more=''):
