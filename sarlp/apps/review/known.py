@@ -1,6 +1,6 @@
 """What is known beside what is in question, and what of that came to be known since the completion."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +61,7 @@ def beside(
 
 
 def answered_since(
-    record: Record, labels: Mapping[str, np.ndarray], questions: Iterable[Recovered | Suspect]
+    record: Record, labels: Mapping[str, np.ndarray], questions: Sequence[Recovered | Suspect]
 ) -> Answered:
     """What of the labels in question has an answer by now.
 
@@ -71,8 +71,14 @@ def answered_since(
         questions: recovered labels and suspects.
     """
     place = {name: index for index, name in enumerate(record.classes)}
-    asked = [(row.image, row.cls, _before(row)) for row in questions if row.image in labels and row.cls in place]
-    other = [(image, name, was) for image, name, was in asked if labels[image][place[name]] != was]
+
+    def asked() -> Iterator[tuple[str, str, int, int]]:  # of millions a list would take gigabytes
+        for row in questions:
+            codes, index = labels.get(row.image), place.get(row.cls)
+            if codes is not None and index is not None:
+                yield row.image, row.cls, _before(row), int(codes[index])
+
+    other = [(image, name, was) for image, name, was, is_ in asked() if is_ != was]
     hidden = _hidden(record, {image for image, _, was in other if was == UNKNOWN})
     in_annotations = {
         (image, name) for image, name, was in other if was != UNKNOWN or not hidden.get(image, {}).get(name, False)
@@ -87,8 +93,8 @@ def answered_since(
         now, path = _of_source(record)
         in_source = {
             (image, name)
-            for image, name, was in asked
-            if labels[image][place[name]] == was and now.get(image, {}).get(name, UNKNOWN) not in (was, UNKNOWN)
+            for image, name, was, is_ in asked()
+            if is_ == was and now.get(image, {}).get(name, UNKNOWN) not in (was, UNKNOWN)
         }
         notes.append(
             f'{path} was saved since it was read: {len(in_source):,} labels that are answered there are not asked, and '
