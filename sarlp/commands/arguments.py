@@ -2,15 +2,57 @@
 
 import argparse
 import ast
+import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 
-def new_parser(command: str, doc: str | None, **options: Any) -> argparse.ArgumentParser:
-    """The parser of ``sarlp COMMAND``, explained by the docstring of its module as it stands."""
-    return argparse.ArgumentParser(
+def new_parser(command: str, doc: str | None, together: bool = False, **options: Any) -> argparse.ArgumentParser:
+    """The parser of ``sarlp COMMAND``, explained by the docstring of its module as it stands.
+
+    Args:
+        command, doc: see above.
+        together: whether processes that were begun together, as by torchrun, share the work, or may each do it. Those
+            of other commands are refused, unless they have a launcher.
+        **options: of the parser.
+    """
+    kind = argparse.ArgumentParser if together else _AloneParser
+    return kind(
         prog=f'sarlp {command}', description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, **options
     )
+
+
+class _AloneParser(argparse.ArgumentParser):
+    def parse_args(self, *args: Any, **options: Any) -> Any:
+        found = super().parse_args(*args, **options)
+        if getattr(found, 'launcher', 'none') == 'none':
+            require_alone(self.prog, hasattr(found, 'launcher'))
+        return found
+
+
+def begun_together(environment: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
+    """Rank and number of processes that were begun together, as torchrun says it; None where this is the only one."""
+    rank, number = (environment.get(name, '') for name in ('RANK', 'WORLD_SIZE'))
+    if not (rank.isdecimal() and number.isdecimal() and int(rank) < int(number)):
+        return None
+    return None if int(number) == 1 else (int(rank), int(number))
+
+
+def require_alone(prog: str, has_launcher: bool = False) -> None:
+    """End this process where it is one of several that would all do the same, and write the same files."""
+    begun = begun_together()
+    if begun is None:
+        return
+    rank, number = begun
+    way = 'give --launcher pytorch, by which they share it, or begin one' if has_launcher else 'begin one'
+    print(
+        f'error: {prog}: {number} processes were begun together, as torchrun does (RANK={rank}, WORLD_SIZE={number}), '
+        f'and each would do all of it and write the same files; {way}. If it is alone, unset RANK and WORLD_SIZE',
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 
 def default_of(where: str, function: str, argument: str) -> Any:

@@ -16,7 +16,7 @@ from sarlp.commands.arguments import new_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = new_parser('list', __doc__)
+    parser = new_parser('list', __doc__, together=True)
     parser.add_argument('word', nargs='?', default='', help='only names that hold this word')
     parser.add_argument('--methods', action='store_true', help='methods, of which <method>_<setting> is a config')
     parser.add_argument('--parts', action='store_true', help='types that a config may name, instead of configs')

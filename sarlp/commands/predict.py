@@ -14,20 +14,30 @@ each class. .jsonl: an object an image. .json: one object, with the thresholds, 
 
 --shard 3/16 predicts the third of sixteen parts, photos.03-of-16.csv, and goes on where it was stopped if started
 again. Images that can not be read are named in photos.03-of-16.csv.json and stop nothing. --shard auto takes the part
-of this process in an array of SLURM or under torchrun. Parts are .csv, or .parquet where pyarrow is installed.
+of this process in an array of SLURM or under torchrun; of several processes of torchrun each takes its part without
+that, too. Parts are .csv, or .parquet where pyarrow is installed.
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
-from sarlp.commands.arguments import add_cfg_options, add_config, add_device, default_of, new_parser
+from sarlp.commands.arguments import (
+    add_cfg_options,
+    add_config,
+    add_device,
+    begun_together,
+    default_of,
+    new_parser,
+    require_alone,
+)
 
 
 def parse_args() -> argparse.Namespace:
     merging = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     merging.add_argument('--merge', metavar='FILE', help='put the parts of this file together; goes with nothing else')
-    parser = new_parser('predict', __doc__, parents=[merging])
+    parser = new_parser('predict', __doc__, together=True, parents=[merging])
     add_config(parser)
     parser.add_argument('checkpoint', help='file, or a work directory, whose best checkpoint is taken')
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help='images and folders of images')
@@ -68,6 +78,7 @@ def parse_args() -> argparse.Namespace:
     given, others = merging.parse_known_args()
     if given.merge is None:
         return parser.parse_args()
+    require_alone('sarlp predict --merge')
     if others and not {'-h', '--help'} & {*others}:
         parser.error(f'--merge goes with nothing else than the file, got also {" ".join(others)}')
     return given if not others else parser.parse_args()
@@ -91,15 +102,24 @@ def predict(args: argparse.Namespace) -> None:
     from sarlp.engine.devices import announce_device
     from sarlp.errors import UserError
     from sarlp.inference.inferencer import MultiLabelInferencer
-    from sarlp.inference.parts import predict_part
+    from sarlp.inference.parts import FORMS, predict_part
     from sarlp.inference.prediction_files import write_predictions
-    from sarlp.inference.shards import AUTO, device_of_rank, parse_shard
+    from sarlp.inference.shards import AUTO, Shard, device_of_rank, parse_shard
     from sarlp.io.files import sha256_of
 
     shard = None if args.shard is None else parse_shard(args.shard)
+    begun = begun_together() if shard is None else None
+    if begun is not None:
+        if args.annotated is not None or Path(args.out).suffix not in FORMS:
+            raise UserError(
+                f'{begun[1]} processes were begun together, as torchrun does (RANK, WORLD_SIZE), and each predicts '
+                f'a part: that takes an --out that ends in {" or ".join(FORMS)}, and no --annotated. Or begin one'
+            )
+        shard = Shard(begun[0] + 1, begun[1])
+        print(f'{begun[1]} processes were begun together: this one predicts part {shard}, as --shard {AUTO} would')
     if shard is not None and args.annotated is not None:
         raise UserError('--annotated draws no parts; leave out one of --annotated and --shard')
-    device = announce_device(device_of_rank(args.device) if args.shard == AUTO else args.device)
+    device = announce_device(device_of_rank(args.device) if args.shard == AUTO or begun else args.device)
     checkpoint = find_checkpoint(args.checkpoint)
     prepare = dict(precision=args.precision, channels_last=args.channels_last, compile=args.compile)
     config = load_config(args.config, args.cfg_options)
@@ -109,7 +129,8 @@ def predict(args: argparse.Namespace) -> None:
         with open(checkpoint, 'rb') as file:
             asked = dict(prepare, checkpoint_sha256=sha256_of(file))
         part = predict_part(inferencer, args.inputs, args.out, shard, asked, **options)
-        print(f'part {shard} is finished: {part.rows:,} images in {shard.file(Path(args.out))}')
+        after = f'; when all are: sarlp predict --merge {shlex.quote(args.out)}' if begun else ''
+        print(f'part {shard} is finished: {part.rows:,} images in {shard.file(Path(args.out))}{after}')
         return
     number = write_predictions(
         inferencer,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserValueError
+from sarlp.io.state_dicts import differences
 from sarlp.models.frozen import Frozen
 from sarlp.registry import HOOKS, MODELS
 
@@ -151,6 +152,13 @@ class EMAFromStartHook(EMAHook):
             super().before_train(runner)
         if self.ema_model.steps == 0:
             self.ema_model.update_parameters(self.src_model)  # the first update copies
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Weights of another model are left to the runner, which refuses them in a few lines; MMEngine takes those of
+        them that fit, and prints the names of all others."""
+        state = {key.removeprefix('module.'): value for key, value in checkpoint['state_dict'].items()}
+        if runner._resume or not differences(state, self.src_model.state_dict()):
+            super().after_load_checkpoint(runner, checkpoint)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Frozen parts are the same in both states, and :func:`torch.save` writes a tensor of both once."""

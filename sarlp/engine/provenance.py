@@ -69,25 +69,30 @@ def trained_images(dataset: Any) -> torch.Tensor:
     return torch.tensor(sorted(set(_keys(dataset))), dtype=torch.int64)
 
 
-def seen_before(dataset: Any, meta: Mapping) -> dict[str, Any]:
+def seen_before(dataset: Any, *metas: Mapping) -> dict[str, Any]:
     """What the weights of a training will have seen, for the meta of its checkpoints.
 
     Args:
         dataset: that it trains on.
-        meta: of the checkpoint that it goes on from or begins with; {} for none.
+        metas: of the checkpoints that it goes on from or begins with.
 
     Returns:
-        By :data:`TRAINED_ON` the keys of the images of both, as :func:`trained_images` has them; by
+        By :data:`TRAINED_ON` the keys of the images of all, as :func:`trained_images` has them; by
         :data:`EARLIER_MASKS` the label masks that images of ``dataset`` were seen under before, each once.
     """
-    images, before = trained_images(dataset), meta.get(TRAINED_ON)
-    if not isinstance(before, torch.Tensor):
-        return {TRAINED_ON: images, EARLIER_MASKS: []}
-    values = trained_values(meta)
-    masks = _earlier(meta)
-    if any(key.startswith('train_dataloader.') for key in values) and torch.isin(images, before).any():
-        masks += [found for found in [_masks(values)] if found not in masks]
-    return {TRAINED_ON: torch.cat([images, before]).unique(), EARLIER_MASKS: masks}
+    images = seen = trained_images(dataset)
+    masks: list[list[dict[str, Any]]] = []
+    for meta in metas:
+        before = meta.get(TRAINED_ON)
+        if not isinstance(before, torch.Tensor):
+            continue
+        values = trained_values(meta)
+        earlier = _earlier(meta)
+        if any(key.startswith('train_dataloader.') for key in values) and torch.isin(images, before).any():
+            earlier.append(_masks(values))
+        masks += [found for place, found in enumerate(earlier) if found not in [*masks, *earlier[:place]]]
+        seen = torch.cat([seen, before]).unique()
+    return {TRAINED_ON: seen, EARLIER_MASKS: masks}
 
 
 def seen_labels(dataset: Any) -> str:

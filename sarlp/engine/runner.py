@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from sarlp.engine.accumulation import AccumulationHook
+from sarlp.engine.beginnings import look_at_parts, told_of
 from sarlp.engine.building import options_of
 from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.compiling import compile_parts, has_graphs
@@ -29,7 +30,7 @@ from sarlp.engine.loaders import fit_loader, require_batches, share_of_batch
 from sarlp.engine.loop import ResumableTrainLoop
 from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.progress import ProgressHook
-from sarlp.engine.provenance import LABELS, require_same_labels, revealed, seen_before, seen_labels
+from sarlp.engine.provenance import LABELS, require_same_labels, seen_before, seen_labels
 from sarlp.engine.rank_statistics import RankStatisticsHook, gather_statistics
 from sarlp.engine.resuming import check_resumable, sampling_of, take_over
 from sarlp.engine.run_options import check_clipping, check_parameter_options, check_run
@@ -41,7 +42,6 @@ from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.task import task_of
 from sarlp.engine.terminal import note, set_up_terminal
 from sarlp.engine.trainable import restore_frozen
-from sarlp.engine.unlike_training import changes_since_training
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.weights import load_weights, require_fitting
 from sarlp.engine.workers import shield_workers
@@ -68,7 +68,7 @@ class MultiLabelRunner(SingleTrainingRunner):
     _start: Start | None = None
     _alone: Any = contextlib.nullcontext()  # of one that trains from its beginning on: no other process does here
     _resumed: dict = {}
-    _before: dict = {}  # meta of the checkpoint that this run goes on from or begins with
+    _before: tuple[Mapping, ...] = ()  # meta of the checkpoints that this run goes on from or begins with
     _train_dataloader: DataLoader | Mapping | None  # of MMEngine's Runner, as _has_loaded
     _has_loaded: bool
 
@@ -200,6 +200,9 @@ class MultiLabelRunner(SingleTrainingRunner):
         elif start.resume:
             self.logger.info(f'{self.work_dir} holds no checkpoint to resume from; the run starts at its beginning')
         super().load_or_resume()
+        if not self._has_loaded:
+            dataset, warn = self.train_dataloader.dataset, self.logger.warning
+            self._before = look_at_parts(self.cfg, dataset, self._check_classes, warn)
         if start.fresh:
             target = by_main_process(lambda: set_aside(self.work_dir, start.folder, self.timestamp, name))
             if target is not None:
@@ -256,7 +259,7 @@ class MultiLabelRunner(SingleTrainingRunner):
 
     @cached_property
     def _seen(self) -> dict:
-        return seen_before(self.train_dataloader.dataset, self._before)
+        return seen_before(self.train_dataloader.dataset, *self._before)
 
     @cached_property
     def labels(self) -> str:
@@ -325,15 +328,10 @@ class MultiLabelRunner(SingleTrainingRunner):
             note(self.logger, f'loaded {filename}')
         else:
             self.logger.info(f'loaded {filename}')
-            self._before = checkpoint['meta']
-            if change := revealed(self._seen, self.cfg):
-                self.logger.warning(
-                    f'{filename}: was trained on labels of these images that the label mask hides now ({change}), so '
-                    'what is measured on hidden labels is no recovery'
-                )
-            if not self._resume:
-                for line in changes_since_training(checkpoint['meta'], self.cfg).of_weights():
-                    self.logger.warning(f'{filename}: {line}')
+            self._before = (checkpoint['meta'],)
+            key = 'resume' if self._resume else 'load_from'
+            for line in told_of(key, filename, checkpoint['meta'], self.train_dataloader.dataset, self.cfg):
+                self.logger.warning(line)
         return checkpoint
 
     def _without_average(self, checkpoint: dict) -> None:

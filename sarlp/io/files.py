@@ -4,13 +4,13 @@ import contextlib
 import errno
 import hashlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from sarlp.errors import UserError
+from sarlp.io.remains import open_temporary
 
 try:
     import fcntl
@@ -35,7 +35,8 @@ def half_written(temporary: Path, path: str | os.PathLike) -> Iterator[None]:
 def atomic_write(path: str | os.PathLike, mode: str = 'w', newline: str = '\n', sync: bool = True) -> Iterator[IO]:
     """Write a file so that its name holds either the whole of it or what was there before.
 
-    The content goes to a temporary name in the same folder, to the disk, and then takes the name over.
+    The content goes to a temporary name in the same folder, to the disk, and then takes the name over. What processes
+    that were killed before that have left in the folder is removed (:mod:`sarlp.io.remains`).
 
     Args:
         path: the file; its folder is made.
@@ -46,16 +47,21 @@ def atomic_write(path: str | os.PathLike, mode: str = 'w', newline: str = '\n', 
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # not tempfile: its files are closed to everyone else, and the permission would stay after the renaming
-    temporary = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
-    with half_written(temporary, path):
-        text: dict[str, Any] = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': newline}
-        with open(temporary, mode.replace('w', 'x'), **text) as file:
-            yield file
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+    text: dict[str, Any] = {} if 'b' in mode else {'encoding': 'utf-8', 'newline': newline}
+    file, temporary = open_temporary(path, mode.replace('w', 'x'), **text)
+    with half_written(temporary, path), file:
+        yield file
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+        renamed = False
+        if fcntl is not None:  # while it is locked, so that nobody takes it for a remainder
+            with contextlib.suppress(PermissionError):  # of a file system that renames nothing that is open
+                os.replace(temporary, path)
+                renamed = True
+        if not renamed:
+            file.close()
+            os.replace(temporary, path)
         if sync:
             sync_folder(path.parent)
 

@@ -1,6 +1,8 @@
 """The command line: one table of commands, doors in tools/, and a help that answers at once."""
 
+import argparse
 import ast
+import importlib
 import inspect
 import re
 import runpy
@@ -13,7 +15,7 @@ import pytest
 import sarlp
 from sarlp.commands import COMMANDS, CONVERTERS, main
 from sarlp.commands import list as listing
-from sarlp.commands.arguments import default_of
+from sarlp.commands.arguments import begun_together, default_of
 from sarlp.engine import load_config
 from sarlp.paths import shipped
 
@@ -81,6 +83,38 @@ def test_each_command_explains_itself(name, capsys, monkeypatch):
     assert exit_.value.code == 0
     assert shown.startswith(f'usage: sarlp {name} ')
     assert 'tools/' not in re.sub(r'tools/(dist|slurm)_\S+', '', shown)
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name not in ('list', 'predict')])
+def test_begun_several_times_over(name, capsys, monkeypatch):
+    """By torchrun, say: each process would do all of it, and write the same files."""
+    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', lambda *_: argparse.Namespace())
+    monkeypatch.setattr(sys, 'argv', ['sarlp'])
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('WORLD_SIZE', '3')
+    with pytest.raises(SystemExit) as ended:
+        main(name.split())
+    assert ended.value.code == 2
+    message = f'error: sarlp {name}: 3 processes were begun together, as torchrun does (RANK=1, WORLD_SIZE=3), and each'
+    assert message in capsys.readouterr().err
+
+
+def test_what_shares_its_work_may_be_begun_several_times(capsys, monkeypatch):
+    parse = importlib.import_module('sarlp.commands.train').parse_args
+    monkeypatch.setattr(sys, 'argv', ['sarlp train', 'some.py'])
+    parse()
+    for environment in ({'RANK': '0', 'WORLD_SIZE': '1'}, {'WORLD_SIZE': '4'}, {'RANK': '0'}):  # of one process
+        assert begun_together(environment) is None
+    monkeypatch.setenv('RANK', '0')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    with pytest.raises(SystemExit):
+        parse()
+    assert 'write the same files; give --launcher pytorch, by which they share it, or begin one' in (
+        capsys.readouterr().err
+    )
+    monkeypatch.setattr(sys, 'argv', ['sarlp train', 'some.py', '--launcher', 'pytorch'])
+    assert parse().config == 'some.py'
+    main(['list', 'sarlp_r18'])
 
 
 def test_the_table_names_them_all(capsys):

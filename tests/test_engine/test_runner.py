@@ -9,6 +9,7 @@ import mmengine.runner.runner
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import EMAHook
 from torch import nn
 
 from sarlp.engine import find_checkpoint, load_weights, read_checkpoint
@@ -199,6 +200,24 @@ class TestStrictLoading:
         message = r'a\.pth: the checkpoint is of another model(.|\n)*\d+ missing: head\.encoder'
         with pytest.raises(UserError, match=message):
             make_runner('sarlp', training=False).load_checkpoint(str(tmp_path / 'a.pth'))
+
+    def test_what_is_said_stands_alone(self, make_runner, tmp_path, capfd):
+        """MMEngine's average lists hundreds of names before that, and takes what fits."""
+        baseline = ready(make_runner('baseline'))
+        baseline.save_checkpoint(str(tmp_path), 'a.pth', save_optimizer=False, save_param_scheduler=False)
+        begun = make_runner('sarlp', load_from=str(tmp_path / 'a.pth'), work_dir=str(tmp_path / 'b'))
+        with pytest.raises(UserError, match='of another model'):
+            begun.train()
+        out, err = capfd.readouterr()
+        assert 'source state_dict' not in out + err
+        same = make_runner('baseline', load_from=str(tmp_path / 'a.pth'), work_dir=str(tmp_path / 'c'))
+        own, state = ready(same), torch.load(tmp_path / 'a.pth', weights_only=False)['state_dict']
+        (average,) = (hook.ema_model.module for hook in own.hooks if isinstance(hook, EMAHook))
+        with torch.no_grad():
+            for tensor in average.parameters():
+                tensor.zero_()
+        own.load_checkpoint(str(tmp_path / 'a.pth'))
+        assert all(torch.equal(tensor, state[name]) for name, tensor in average.state_dict().items())
 
 
 class TestFindCheckpoint:

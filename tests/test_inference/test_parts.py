@@ -424,6 +424,29 @@ class TestCommand:
         assert message in capsys.readouterr().err
         assert not [*tmp_path.iterdir()]
 
+    def test_processes_of_torchrun_take_their_parts(self, place, tmp_path, capsys, monkeypatch):
+        """Each did all of it, and all wrote the same file."""
+        for rank in '01':
+            monkeypatch.setenv('WORLD_SIZE', '2')
+            monkeypatch.setenv('RANK', rank)
+            command(place, place.root / 'many', '--out', tmp_path / 'p.csv', '--batch-size', '5')
+            said = capsys.readouterr().out
+            number = int(rank) + 1
+            assert f'2 processes were begun together: this one predicts part {number}/2, as --shard auto would' in said
+            assert said.endswith(f'; when all are: sarlp predict --merge {tmp_path / "p.csv"}\n')
+        assert {path.name for path in tmp_path.glob('*.csv')} == {'p.1-of-2.csv', 'p.2-of-2.csv'}
+        with pytest.raises(SystemExit):
+            place.run('predict.py', '--merge', tmp_path / 'p.csv')
+        assert '2 processes were begun together' in capsys.readouterr().err
+        for more in (('--out', tmp_path / 'p.json'), ('--out', tmp_path / 'q.csv', '--annotated', tmp_path / 'f')):
+            with pytest.raises(SystemExit):
+                command(place, place.root / 'many', *more)
+            assert 'an --out that ends in .csv or .parquet, and no --annotated. Or begin one' in capsys.readouterr().err
+        monkeypatch.delenv('RANK')  # of WORLD_SIZE alone, which something else may have set, no place is known
+        place.run('predict.py', '--merge', tmp_path / 'p.csv')
+        command(place, place.root / 'many', '--out', tmp_path / 'at_once.csv', '--batch-size', '5')
+        assert (tmp_path / 'p.csv').read_bytes() == (tmp_path / 'at_once.csv').read_bytes()
+
     def test_parts_have_two_forms(self, place, tmp_path, capsys):
         with pytest.raises(SystemExit):
             command(place, place.root / 'many', '--out', tmp_path / 'p.json', '--shard', '1/2')

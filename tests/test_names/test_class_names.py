@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sarlp.apps.completion import Record, record_path
-from sarlp.apps.completion.complete import _union
+from sarlp.apps.completion.union import union_of
 from sarlp.apps.review import Review
 from sarlp.apps.review.maps import AttentionMaps
 from sarlp.apps.run_report.data import read_split
@@ -271,7 +271,7 @@ class TestCompletion:
         (place.root / 'test.json').write_text(json.dumps(content))
         cfg = load_config(place.config(), {'train_dataloader.dataset.label_mask': None})
         cfg.test_dataloader.dataset.ann_file = 'test.json'
-        union = _union(
+        union = union_of(
             {'train': cfg.train_dataloader.dataset, 'test': cfg.test_dataloader.dataset}, place.root / 'folds'
         )
         metainfo, data_list = load_annotation(union.ann_file)

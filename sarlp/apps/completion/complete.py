@@ -28,11 +28,12 @@ from sarlp.apps.completion.record import (
 from sarlp.apps.completion.scoring import Scored, score, stack
 from sarlp.apps.completion.suspects import can_be_judged, evidence_of, find_suspects
 from sarlp.apps.completion.truth import count_contradictions, read_truth
+from sarlp.apps.completion.union import union_of
 from sarlp.apps.completion.writing import completed_files, write_completed
 from sarlp.apps.processes import BELOW_MAIN
 from sarlp.apps.spreadsheets.on_demand import OnDemand
-from sarlp.datasets.annotation import dump_annotation, load_annotation, put_in_order
-from sarlp.datasets.groups import GROUPS, groups_in, groups_of
+from sarlp.datasets.annotation import load_annotation
+from sarlp.datasets.groups import groups_in
 from sarlp.datasets.nesting import (
     annotation_path,
     annotation_paths,
@@ -41,7 +42,6 @@ from sarlp.datasets.nesting import (
     leaves,
     name_files,
     whole,
-    with_options,
 )
 from sarlp.engine import load_config, read_checkpoint
 from sarlp.engine.devices import AUTO, choose_device
@@ -56,7 +56,6 @@ from sarlp.labels import DECISIONS, UNKNOWN
 from sarlp.paths import find_config
 from sarlp.registry import DATASETS
 
-UNION = 'images.json'  # annotation file of both splits, where folds complete both
 SPLITS = {'train': ('train',), 'test': ('test',), 'all': ('train', 'test')}
 MEASURED_AT = (0.8, 0.9, 0.95)  # precisions asked for, where there is a truth to measure against
 
@@ -188,7 +187,7 @@ def complete_labels(
     else:
         assert folds is not None  # one of the two is given, see above
         folder = folds_dir(out)
-        dataset = _union(datasets, folder) if len(datasets) > 1 else datasets['train']
+        dataset = union_of(datasets, folder) if len(datasets) > 1 else datasets['train']
         classes = classes_of(dataset)
         scored, checkpoints, model_of_all = score_out_of_fold(
             cfg, dataset, folds, folder, device, model_dir=model_dir, processes=processes
@@ -279,7 +278,7 @@ def check_processes(processes: int | None) -> None:
 
 
 def folds_dir(out: Path) -> Path:
-    """Where the folds of a ``recovered.csv`` are trained, and :data:`UNION` lies."""
+    """Where the folds of a ``recovered.csv`` are trained, and :data:`~.union.UNION` lies."""
     return out.with_name(f'{out.stem}_folds')
 
 
@@ -304,23 +303,6 @@ def _completed_splits(datasets: Mapping[str, Mapping]) -> dict[str, Mapping]:
             f'the images of the splits lie in {" and in ".join(map(str, roots))}; complete one split at a time'
         )
     return completed
-
-
-def _union(datasets: Mapping[str, Mapping], folder: Path) -> Mapping:
-    """One data set of both splits, since every image is once held out."""
-    if any(leaf.get('label_mask') is not None for dataset in datasets.values() for leaf in leaves(dataset)):
-        raise UserError('folds complete both splits only where no label mask hides labels; choose --split train')
-    classes = classes_of(datasets['train'])
-    entries: list[dict] = []
-    groups: dict[str, str] = {}
-    for dataset in datasets.values():
-        (file,) = annotation_paths(dataset)
-        metainfo, data_list = load_annotation(file)
-        entries += put_in_order(metainfo['classes'], data_list, classes, file, name_files(datasets['train']))
-        groups |= groups_of(metainfo, file)
-    file = folder / UNION
-    dump_annotation(file, classes, entries, split='trainval and test', **({GROUPS: groups} if groups else {}))
-    return with_options(datasets['train'], ann_file=str(file.absolute()))
 
 
 def _write(record: Record, scored: Scored, probabilities, decisions, suspects, out: Path) -> dict[str, Path]:

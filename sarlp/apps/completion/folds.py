@@ -17,9 +17,9 @@ from mmengine.device import get_device
 from mmengine.utils import import_modules_from_strings
 
 from sarlp.apps.completion.scoring import Scored, score, stack
-from sarlp.apps.completion.training import FINISHED, require_unseen_weights, train_to_the_end
+from sarlp.apps.completion.training import FINISHED, digest_of_inputs, require_unseen_weights, train_to_the_end
 from sarlp.apps.processes import Processes
-from sarlp.datasets.nesting import digest_of_images, with_options
+from sarlp.datasets.nesting import with_options
 from sarlp.engine import MultiLabelRunner
 from sarlp.engine.devices import use_device
 from sarlp.engine.kept_tokens import keep_tokens
@@ -142,7 +142,7 @@ def score_out_of_fold(
         The scores, fold by fold, the checkpoint of each fold, and that of the model of all images.
     """
     require_unseen_weights(cfg, dataset)
-    images = digest_of_images(dataset)
+    images = digest_of_inputs(cfg, dataset)
     folds = _Folds(cfg, dataset, number, Path(folder), torch.device(device), seed, images, model_dir)
     keeps_tokens = bool(cfg.get('tokens'))
     at_a_time = torch.get_num_threads() if processes is None else processes

@@ -9,19 +9,21 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from sarlp.datasets.nesting import annotation_paths, leaves, name_files
+from sarlp.datasets.nesting import annotation_paths, digest_of_images, leaves, name_files
 from sarlp.engine import build_runner, read_checkpoint
+from sarlp.engine.beginnings import beginnings_of_parts
 from sarlp.engine.config_changes import config_values
 from sarlp.engine.custom import LOADERS
-from sarlp.engine.provenance import images_seen
+from sarlp.engine.provenance import images_seen, seen_labels
 from sarlp.engine.terminal import brief
 from sarlp.engine.testing import loader_for_testing, pipeline_for_testing
 from sarlp.errors import UserError
-from sarlp.io.files import atomic_write
+from sarlp.io.files import atomic_write, sha256_of_file
 from sarlp.io.json_file import read_json
 from sarlp.registry import DATASETS
 
-FINISHED = 'finished.json'
+FINISHED, STARTED = 'finished.json', 'started.json'
+_FILES = ('.checkpoint', '.file', '.weights')  # ends of keys of a model whose values may be files
 
 
 def train_to_the_end(cfg: Config, dataset: Mapping, images: str, work_dir: Path, name: str, more: str = '') -> Path:
@@ -29,7 +31,7 @@ def train_to_the_end(cfg: Config, dataset: Mapping, images: str, work_dir: Path,
 
     Args:
         cfg, dataset: see :func:`~sarlp.apps.completion.folds.score_out_of_fold`.
-        images: what they are, of :func:`~sarlp.datasets.nesting.digest_of_images`.
+        images: what they are, and more, of :func:`digest_of_inputs`.
         work_dir: if a training in there has ended it is not done again, and one that was cut off goes on.
         name: in front of each line on the terminal.
         more: to say when it starts.
@@ -75,18 +77,15 @@ def require_unseen_weights(cfg: Config, dataset: Mapping) -> None:
         UserError: ``load_from`` of the config, or a checkpoint of sarlp that a part of it begins with, was trained on
             some of the images of ``dataset``.
     """
-    beginnings = {key: file for key, file in config_values(cfg).items() if isinstance(file, str) and _begins(key, file)}
-    if not beginnings:
+    begun = beginnings_of_parts(cfg)
+    if isinstance(file := cfg.get('load_from'), str):
+        begun['load_from'] = file, read_checkpoint(file)
+    if not begun:
         return
     init_default_scope(cfg.get('default_scope', 'sarlp'))
     images = DATASETS.build(loader_for_testing(cfg, dataset).dataset)
-    for key, file in beginnings.items():
-        try:
-            meta = read_checkpoint(file).get('meta')
-        except UserError:
-            if key == 'load_from':
-                raise
-            continue  # weights of some other kind, which do not say; what reads them tells what is wrong
+    for key, (file, checkpoint) in begun.items():
+        meta = checkpoint.get('meta')
         if seen := images_seen(meta if isinstance(meta, Mapping) else {}, images):
             raise UserError(
                 f'{key}={file}: was trained on {len(seen):,} of the {len(images):,} images of {name_files(dataset)}, '
@@ -95,8 +94,22 @@ def require_unseen_weights(cfg: Config, dataset: Mapping) -> None:
             )
 
 
-def _begins(key: str, file: str) -> bool:
-    return key == 'load_from' or (key.endswith('.init_cfg.checkpoint') and Path(file).is_file())
+def digest_of_inputs(cfg: Config, dataset: Mapping) -> str:
+    """In hexadecimal digits, of what models are trained on and begin with that neither a config nor annotation files
+    say: images, labels that a mask shows, which may be a file, and files of weights and label embeddings.
+
+    Args:
+        cfg, dataset: see :func:`~sarlp.apps.completion.folds.score_out_of_fold`.
+    """
+    parts = [digest_of_images(dataset)]
+    if any(leaf.get('label_mask') is not None for leaf in leaves(dataset)):
+        init_default_scope(cfg.get('default_scope', 'sarlp'))
+        parts.append(seen_labels(DATASETS.build(loader_for_testing(cfg, dataset).dataset)))
+    for key, file in sorted(config_values(cfg).items()):
+        names_file = key == 'load_from' or (key.startswith('model.') and key.endswith(_FILES))
+        if names_file and isinstance(file, str) and Path(file).expanduser().is_file():
+            parts.append(sha256_of_file(Path(file).expanduser()))
+    return parts[0] if len(parts) == 1 else hashlib.sha256(' '.join(parts).encode()).hexdigest()
 
 
 def digest_of_settings(cfg: Config) -> str:
@@ -125,11 +138,11 @@ def _fingerprint(cfg: Config, images: str) -> str:
 
 def _finished(cfg: Config, images: str, work_dir: Path) -> Path | None:
     """The checkpoint of a training that has ended; None if there is none, or it was cut off."""
-    mark, started, fingerprint = work_dir / FINISHED, work_dir / 'started.json', _fingerprint(cfg, images)
+    mark, started, fingerprint = work_dir / FINISHED, work_dir / STARTED, _fingerprint(cfg, images)
     if started.is_file() and read_json(started) != fingerprint:
         raise UserError(
-            f'{work_dir}: this was trained with another config, on other labels or images, or by an earlier version of '
-            f'sarlp. Remove {work_dir.parent}, or choose another --out'
+            f'{work_dir}: this was trained with another config, on other labels or images, from other weights, or '
+            f'by an earlier version of sarlp. Remove {work_dir.parent}, or choose another --out'
         )
     _write(started, fingerprint)
     return work_dir / read_json(mark) if mark.is_file() else None

@@ -62,7 +62,7 @@ def write_completed(
     kept = 0
     for split, file in record.annotations.items():
         metainfo, data_list = load_annotation(file)
-        dataset = _dataset(record, split, file)
+        dataset = dataset_of(record, split, file)
         advice = 'Complete the labels anew'
         columns = columns_by_name(metainfo['classes'], record.classes, file, 'the record', advice)
         place = {name: index for index, name in enumerate(metainfo['classes'])}
@@ -101,6 +101,12 @@ def write_completed(
         source = written['source']
         write_labels_like_source(for_source, record.data_root, source, record.classes, None if notes is None else noted)
     found = [changed_since(record.data_root) if 'source' in written else None]
+    strange = [file for file in sorted(Path(out_dir).glob('*.json')) if file not in written.values()]
+    if earlier := [file for file in strange if _is_completed(file)]:
+        found.append(
+            f'{shorten(earlier)}: of another completion, before this one, of other splits or data, and no part of what '
+            'was written now; move it, or complete all splits together'
+        )
     if kept:
         found.append(
             f'{kept:,} labels that the model decided are known since: they stay as the annotation files have them. '
@@ -131,18 +137,24 @@ def completed_files(
         taken = {path.name for path in files.values()}
         name = f'completed_{source["file"]}' if source['file'] in taken else source['file']
         # a spreadsheet does not tell who wrote it, but a completion, of these splits or of others, writes annotation
-        # files beside it first
-        beside = any(map(_is_completed, out_dir.glob('*.json')))
+        # files beside it first, which say what it was called; those of other data say nothing of it
+        beside = any(_is_completed(file, source['file']) for file in out_dir.glob('*.json'))
         check_output(out_dir / name, [Path(data_root) / 'labels' / source['copy']], lambda path: beside)
         files['source'] = out_dir / name
     return files
 
 
-def _is_completed(file: Path) -> bool:
-    return file.is_file() and loads(load_annotation)(file) and load_annotation(file)[0].get('completed') is True
+def _is_completed(file: Path, source: str | None = None) -> bool:
+    """Whether a completion wrote an annotation file; with ``source``, from a file of labels of that name."""
+    if not file.is_file() or not loads(load_annotation)(file):
+        return False
+    metainfo = load_annotation(file)[0]
+    origin = metainfo.get('source')
+    of_source = source is None or (isinstance(origin, Mapping) and origin.get('file') == source)
+    return metainfo.get('completed') is True and of_source
 
 
-def _dataset(record: Record, split: str, file: Path):
+def dataset_of(record: Record, split: str, file: Path):
     """The data set of an annotation file, with the label mask of the config; no image is read."""
     (leaf,) = leaves(record.load_config()[f'{split}_dataloader'].dataset)
     return DATASETS.build(

@@ -15,8 +15,9 @@ import torch
 from mmengine.registry import init_default_scope
 
 from sarlp.apps.completion import Record, record_path
-from sarlp.apps.completion.complete import UNION, folds_dir
+from sarlp.apps.completion.complete import folds_dir
 from sarlp.apps.completion.scoring import LabelledBatches
+from sarlp.apps.completion.union import UNION
 from sarlp.datasets.nesting import annotation_paths, whole, with_options
 from sarlp.engine.kept_tokens import keep_tokens
 from sarlp.engine.testing import loader_for_testing

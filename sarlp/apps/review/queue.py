@@ -142,6 +142,7 @@ class ReviewQueue:
         self._group = np.unique(names, return_inverse=True)[1][image] if number else image
         self._cls, self._label = self.items.cls, self.items.label
         self._decision = np.full(number, OPEN, np.int8)
+        self._left_out = np.zeros(number, bool)
         self._positives = {self._class_of[name]: count for name, count in (known_positives or {}).items()}
         self._by_image = image * len(self.classes) + self._cls
         self._looked_at: dict[int, None] = {}  # in this order
@@ -157,8 +158,9 @@ class ReviewQueue:
         positives = np.bincount(self._cls[self._decision == POSITIVE], minlength=len(self.classes))
         for index, count in self._positives.items():
             positives[index] += count
-        asked = (self._decision == OPEN) & (before == 0)
-        gain = expected_filling(p, self._cls, self._label, self._kind == 0, asked, self._group, positives)
+        asked = (self._decision == OPEN) & (before == 0) & ~self._left_out
+        undecided = (self._kind == 0) & ~self._left_out
+        gain = expected_filling(p, self._cls, self._label, undecided, asked, self._group, positives)
         informative = -informativeness(p, self._cls, self._label, self._positives)
         keys = {
             'filling': (-gain, ~asked, before),
@@ -176,6 +178,13 @@ class ReviewQueue:
         """Remember that a person saw an item: it and those before it keep their places when probabilities change."""
         self._looked_at.setdefault(index)
 
+    def leave_out(self, pairs: Iterable[Pair]) -> None:
+        """Ask no more for labels that are answered elsewhere, unless they are decided here."""
+        places = [index for index in map(self.index_of, pairs) if index is not None]
+        if places:
+            self._left_out[places] = True
+            self.sort()
+
     def renew(self, probabilities: Sequence[float] | np.ndarray, suggestions: Sequence[int] | np.ndarray) -> None:
         """Take probabilities and the decisions of the model (1 / 0 / -1) anew, item by item.
 
@@ -186,7 +195,7 @@ class ReviewQueue:
 
     def blanks(self) -> tuple[int, int]:
         """How many unknown labels are filled, by a yes or no of the person or else of the model; how many there are."""
-        unknown = self._label == UNKNOWN
+        unknown = (self._label == UNKNOWN) & ~self._left_out
         by_model = (self._decision == OPEN) & (self._kind == KINDS.index('suggested'))
         by_person = (self._decision == POSITIVE) | (self._decision == NEGATIVE)
         return int((unknown & (by_model | by_person)).sum()), int(unknown.sum())
@@ -280,10 +289,11 @@ class ReviewQueue:
 
     def waiting(self) -> np.ndarray:
         """Which items, (N,) bool, wait for a decision: the model has none, or contradicts what is known."""
-        return (self._decision == OPEN) & (self._kind != KINDS.index('suggested'))
+        return (self._decision == OPEN) & (self._kind != KINDS.index('suggested')) & ~self._left_out
 
     def _mask(self, selection: Selection) -> np.ndarray:
         mask = (self._probability >= selection.low) & (self._probability <= selection.high)
+        mask &= ~self._left_out | (self._decision != OPEN)
         if selection.cls is not None:
             if selection.cls not in self._class_of:
                 raise UserValueError(f'there is no class {selection.cls!r}')

@@ -13,15 +13,14 @@ import numpy as np
 from sarlp.apps.completion import Record, read_recovered, read_suspects, record_path, suspects_path, write_completed
 from sarlp.apps.completion.record import HEADER, Recovered, Suspect, write_table
 from sarlp.apps.review.decisions import DecisionLog, log_path
+from sarlp.apps.review.known import Answered, answered_since, beside, labels_now
 from sarlp.apps.review.learned_file import Kept, Point, read_learned, write_learned
 from sarlp.apps.review.log_line import Pair
 from sarlp.apps.review.queue import ReviewQueue
 from sarlp.apps.review.training_command import training_command
-from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.errors import UserError
 from sarlp.io.outputs import check_output, is_table
 from sarlp.labels import DECISIONS, POSITIVE, UNKNOWN
-from sarlp.names.class_names import columns_by_name
 
 if TYPE_CHECKING:  # to learn takes torch, which an export does not
     from sarlp.apps.review.learning import Learned
@@ -98,13 +97,21 @@ class Review:
         suspects = read_suspects(suspects_path(csv_file)) if suspects_path(csv_file).exists() else []
         in_question: dict[str, set[str]] = {}
         questions: list[Recovered | Suspect] = [*recovered, *suspects]
-        for row in questions:
-            in_question.setdefault(row.image, set()).add(row.cls)
         self.known_missing: str | None = None
+        self._answered = Answered()
+        now: dict[str, np.ndarray] = {}
         try:
-            self._known = _known_labels(self.record, in_question)
+            now = labels_now(self.record)
+            self._answered = answered_since(self.record, now, questions)
         except UserError as error:  # context only; the review goes on without
-            self._known, self.known_missing = {}, str(error)
+            self.known_missing = str(error)
+        for row in questions:
+            of_image = in_question.setdefault(row.image, set())
+            if (row.image, row.cls) not in self._answered.in_annotations:
+                of_image.add(row.cls)
+        self._known = beside(self.record, now, in_question)
+        for note in () if read_only else self._answered.notes:  # an export has words of its own
+            warnings.warn(note, stacklevel=2)
         # a suspect is known, too
         positives = Counter(suspect.cls for suspect in suspects if suspect.label == 'positive')
         for labels in self._known.values():
@@ -113,6 +120,7 @@ class Review:
             self.queue = ReviewQueue(recovered, suspects, self.record.classes, positives, self._groups(in_question))
         except UserError as error:
             raise UserError(f'{csv_file}: {error}; write it anew by sarlp recover') from None
+        self.queue.leave_out([*self._answered.in_annotations, *self._answered.in_source])
         self.log = DecisionLog(log_path(csv_file), read_only)
         self.learning, self.learning_status = False, 'The review does not learn: that is switched off.'
         self.on_decision: Callable[[int], None] = lambda labels: None
@@ -215,9 +223,11 @@ class Review:
                 result[self.record.classes[cls]] = Known(self.record.classes[cls], int(labels[cls]), False)
         for other in self.queue.of_image(item.image):
             row, decision = self.queue.items[other], self.queue.decision(other)
-            if decision is None:
+            if decision is None and row.pair not in self._answered.in_annotations:
                 decision = row.label
-            if decision not in (None, UNKNOWN):
+            if decision == UNKNOWN:  # decided here, whatever is known elsewhere
+                result.pop(row.cls, None)
+            elif decision is not None:
                 result[row.cls] = Known(row.cls, decision, self.queue.decision(other) is not None)
         result.pop(item.cls, None)
         return [result[name] for name in self.record.classes if name in result]
@@ -304,7 +314,9 @@ class Review:
         for item, decision in zip(items, decisions, strict=True):
             label = decision
             note = 'reviewed'
-            if decision is None and item.kind == 'suggested' and not reviewed_only:
+            if decision is None and item.pair in self._answered.in_source:
+                pass  # a person's answer is there, and no guess takes its place
+            elif decision is None and item.kind == 'suggested' and not reviewed_only:
                 label = item.suggestion
                 suggested += 1
                 note = f'probability {item.probability:.3g}, learnt from {self.learnt_from:,} answers'
@@ -325,20 +337,3 @@ class Review:
 
     def close(self) -> None:
         self.log.close()
-
-
-def _known_labels(record: Record, in_question: Mapping[str, set[str]]) -> dict[str, np.ndarray]:
-    """(C,) int8 of 1 / 0 / -1 by image, for the images in question; -1 also for the labels in question.
-
-    The annotation files may hold more than was known to the model: what a label mask hid is in question.
-    """
-    classes, labels = label_arrays(record.annotations.values())
-    advice = 'Complete the labels anew'
-    columns = columns_by_name(classes, record.classes, 'the annotation file', 'the record', advice)
-    place = {name: index for index, name in enumerate(record.classes)}
-    known = {}
-    for image, names in in_question.items():
-        if image in labels:
-            known[image] = labels[image][columns]
-            known[image][[place[name] for name in names if name in place]] = UNKNOWN
-    return known

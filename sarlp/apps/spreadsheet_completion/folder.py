@@ -13,6 +13,7 @@ from sarlp.io.files import atomic_write, keep_others_out
 from sarlp.io.json_file import read_json
 
 RECORD, LOCK = 'complete.json', 'complete.lock'
+WRITING = 'writing'  # in the record: what is about to have its name
 VERSION = 2  # 1: with the paths of photographs and settings, so that what was moved was something else
 _LASTING = {RECORD, LOCK, 'tokens'}  # tokens are of the photographs alone
 
@@ -100,22 +101,32 @@ class CompletionFolder:
     def write(self, name: str, write: Callable[[Path], object]) -> Path:
         """Write a file that a person may go on with: one that was changed since stays, and the new one gets a number.
 
+        What it will be is on record before it has its name, so that a process that is killed on the way leaves nothing
+        that the next one takes for a person's.
+
         Args:
             name: of the file.
-            write: writes it to a path, whole or not at all.
+            write: writes it to a path of the same suffix.
 
         Returns:
             Its path.
         """
         stem, suffix = os.path.splitext(name)
         number, path = 1, self.path / name
-        while path.exists() and self._record['written'].get(path.name) != _digest(path):
+        while path.exists() and not self._is_own(path):
             number += 1
             path = self.path / f'{stem}_{number}{suffix}'
-        write(path)
-        written = {**self._record['written'], path.name: _digest(path)}
-        self._write({**self._record, 'written': written})
+        unnamed = self.path / f'.unnamed{suffix}'  # of a process that was killed, too: nobody else is in the folder
+        write(unnamed)
+        digest = _digest(unnamed)
+        self._write({**self._record, WRITING: {path.name: digest}})  # until it has its name, the one before counts, too
+        os.replace(unnamed, path)
+        written = {**self._record['written'], path.name: digest}
+        self._write({**self._record, 'written': written, WRITING: {}})
         return path
+
+    def _is_own(self, path: Path) -> bool:
+        return _digest(path) in [self._record.get(key, {}).get(path.name) for key in ('written', WRITING)]
 
     def _write(self, record: dict[str, Any]) -> None:
         with atomic_write(self.path / RECORD) as file:

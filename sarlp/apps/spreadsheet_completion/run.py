@@ -111,8 +111,8 @@ def complete(
     require_enough(observed, f'fill in more cells with {" and with ".join(lacking)}')
     if not (observed == UNKNOWN).any():
         raise UserError(f'{labels}: no cell is blank, so there is nothing to complete')
-    backbone = Backbone(str(config), f'{config}, as asked for') if config is not None else choose_backbone()
-    print(f'device: {describe_device(device)}\nmodel: {backbone.reason} ({backbone.config})')
+    backbone = Backbone(str(config), 'as asked for') if config is not None else choose_backbone()
+    print(f'device: {describe_device(device)}\nmodel: {backbone.config}, {backbone.reason}')
     if backbone.better:
         print(f'what may be better: {backbone.better}')
 
@@ -154,7 +154,7 @@ def complete(
         assert completion.model is not None  # it was asked for
         model = completion.model
         name = f'{labels.stem}_completed{labels.suffix}'
-        spreadsheet = folder.write(name, lambda path: _write_spreadsheet(completion, data, path))
+        spreadsheet = folder.write(name, lambda path: _write_spreadsheet(completion, data, path, folder.path / name))
         files = {'spreadsheet': spreadsheet, 'report': folder.path / 'report.md', **completion.files}
         if read.contradicting:
             files['copies'] = folder.write(
@@ -230,7 +230,7 @@ def _keep_tokens(config: str, folder: Path) -> dict[str, str]:
     return {'tokens.dir': str(folder / 'tokens')} if load_config(config).get('tokens') else {}
 
 
-def _write_spreadsheet(completion: Completion, data: Path, path: Path) -> None:
+def _write_spreadsheet(completion: Completion, data: Path, path: Path, called: Path) -> None:
     unknown = completion.scored.observed == UNKNOWN
     filled = unknown & (completion.decisions != UNKNOWN)
     classes = completion.record.classes
@@ -242,7 +242,7 @@ def _write_spreadsheet(completion: Completion, data: Path, path: Path) -> None:
 
     notes = OnDemand(place, notes_on)
     decided = dict(zip(completion.scored.image_ids, completion.decisions, strict=True))
-    write_labels_like_source(decided, data, path, classes, notes)
+    write_labels_like_source(decided, data, path, classes, notes, called)
 
 
 def _write_text(path: Path, text: str) -> None:

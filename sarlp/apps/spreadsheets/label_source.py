@@ -129,6 +129,7 @@ def write_labels_like_source(
     out: str | os.PathLike,
     classes: Sequence[str] | None = None,
     notes: Mapping[str, Mapping[str, str]] | None = None,
+    called: str | os.PathLike | None = None,
 ) -> dict[str, int]:
     """Write labels in the form, and into a copy, of the file that the data set was made from.
 
@@ -145,6 +146,7 @@ def write_labels_like_source(
         notes: by image and class, what to say of a label that changes: in Excel a comment on the cell, which is
             coloured; in CSV, OpenDocument and JSON lines a column, or key, ``filled by sarlp``; in what is no
             table nothing.
+        called: the name that the file will have, for what is printed; None for ``out``.
 
     Returns:
         Number of labels that became ``positive``, ``negative`` and ``unknown``.
@@ -205,7 +207,7 @@ def write_labels_like_source(
         written.write(file.rewrite(path_of, changes, habits, remarks))
     if isinstance(file, NamedClasses):
         for line in file.unsaid(after):
-            print(f'{out}: {line}')
+            print(f'{out if called is None else called}: {line}')
     return {'positive': counts[POSITIVE], 'negative': counts[NEGATIVE], 'unknown': counts[UNKNOWN]}
 
 

@@ -123,6 +123,8 @@ def test_an_excel_file_is_completed(place, run, scenes, capsys):
     asked = [line for line in said.splitlines() if 'tokens' in line and ' are in ' in line]  # then all are there
     numbers = [int(re.match(r'fold 1 of 2: tokens: 0 of (\d+) are in ', line)[1]) for line in asked]
     assert len(numbers) == 2 and sum(numbers) == 72
+    trained = f'{done.config}, as asked for\n'  # once by its name
+    assert f'model: {trained}' in said and f'    trained: {trained}' in done.report
     assert file.read_bytes() == content
     assert done.files['spreadsheet'] == file.parent / 'labels_completed' / 'labels_completed.xlsx'
     found = decisions(done)
@@ -290,6 +292,51 @@ def test_killed_and_started_again(place, scenes, tiny, tmp_path):
     assert 'fold 1 of 2: trained before' in done.stdout
     for name in ('recovered.csv', 'labels_completed.csv'):
         assert (tmp_path / 'killed' / name).read_bytes() == (tmp_path / 'killed_at_once' / name).read_bytes()
+
+
+@pytest.mark.parametrize('moment', ['of the record', 'of its name', 'of the second record'])
+@pytest.mark.parametrize('before', [None, 'old'])
+def test_killed_around_the_last_files_it_knows_its_own(tmp_path, monkeypatch, before, moment):
+    """Before each step of the end of a run in turn; what a person wrote there meanwhile is nobody else's."""
+
+    class Killed(BaseException):
+        pass
+
+    def write(text):
+        with CompletionFolder(tmp_path / 'out').begun({}):
+            folder = CompletionFolder(tmp_path / 'out')
+            return folder.write('labels_completed.csv', lambda path: path.write_text(text)).name
+
+    def replace_(source, target, real=os.replace):
+        if Path(target) == there:
+            raise Killed
+        real(source, target)
+
+    there = tmp_path / 'out' / 'labels_completed.csv'
+    if before is not None:
+        assert write(before) == 'labels_completed.csv'
+    else:
+        with CompletionFolder(tmp_path / 'out').begun({}):
+            pass
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        real, left = CompletionFolder._write, [0 if moment == 'of the record' else 1]
+
+        def record(self, content):
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            real(self, content)
+
+        patch.setattr(CompletionFolder, '_write', record)
+        if moment == 'of its name':
+            patch.setattr('os.replace', replace_)
+        write('new')
+    assert (there.read_text() if there.exists() else None) == ('new' if 'second' in moment else before)
+    assert write('newer') == 'labels_completed.csv' and there.read_text() == 'newer'
+    there.write_text('mine')
+    assert write('newest') == 'labels_completed_2.csv' and there.read_text() == 'mine'
+    names = {file.name for file in there.parent.iterdir()}
+    assert names == {'labels_completed.csv', 'labels_completed_2.csv', 'complete.json', LOCK}
 
 
 def test_interrupted_it_says_how_to_go_on(monkeypatch, capsys):
@@ -586,7 +633,7 @@ def test_the_time_left_is_of_the_last_model_too(monkeypatch, tmp_path):
     monkeypatch.setattr('sarlp.apps.completion.folds.init_model', lambda *_: None)
     monkeypatch.setattr('sarlp.apps.completion.folds.loader_for_testing', lambda *_: None)
     monkeypatch.setattr('sarlp.apps.completion.folds.score', lambda *_: None)
-    monkeypatch.setattr('sarlp.apps.completion.folds.digest_of_images', lambda _: '')
+    monkeypatch.setattr('sarlp.apps.completion.folds.digest_of_inputs', lambda *_: '')
     said = []
 
     def train(cfg, dataset, images, work_dir, name, more=''):

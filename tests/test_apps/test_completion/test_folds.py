@@ -14,8 +14,12 @@ import torch
 
 from sarlp.apps.completion import folds
 from sarlp.apps.completion.folds import score_out_of_fold
-from sarlp.apps.completion.training import require_unseen_weights
+from sarlp.apps.completion.training import digest_of_inputs, require_unseen_weights
+from sarlp.apps.completion.union import UNION, union_of
 from sarlp.apps.spreadsheets.csv_labels import read_csv_labels, write_annotations
+from sarlp.datasets.annotation import dump_annotation, load_annotation
+from sarlp.datasets.label_masks import save_label_mask
+from sarlp.datasets.nesting import annotation_path, digest_of_images, with_options
 from sarlp.engine import load_config, read_checkpoint
 from sarlp.engine.provenance import TRAINED_ON, trained_images
 from sarlp.errors import UserError
@@ -93,6 +97,67 @@ def test_weights_that_have_seen_what_is_held_out(cfg, tmp_path, key):
         require_unseen_weights(begun, dataset)
         weights.write_bytes(b'of some other format')
         require_unseen_weights(begun, dataset)
+
+
+def test_what_no_config_says_is_another_training(cfg, tmp_path, monkeypatch):
+    """The file of a label mask, or of weights, that is another under the same name: nothing of before is taken."""
+    dataset = copy.deepcopy(cfg.train_dataloader.dataset)
+    images = DATASETS.build({**dataset, 'pipeline': []})
+    names = [images.image_id(index) for index in range(len(images))]
+    known = np.random.default_rng(0).random((len(names), len(images.classes))) < 0.9
+    mask, weights, masked, begun = (
+        tmp_path / 'mask.npz',
+        tmp_path / 'weights.pth',
+        copy.deepcopy(dataset),
+        copy.deepcopy(cfg),
+    )
+    masked.label_mask = dict(type='FileLabelMask', file=str(mask))
+    begun.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(weights))
+    found = []
+    for change in range(3):
+        known[change - 1, 3] ^= change > 0
+        save_label_mask(mask, names, images.classes, known)
+        torch.save({'a': torch.full((3,), float(change))}, weights)
+        found.append([digest_of_inputs(cfg, masked), digest_of_inputs(begun, dataset), digest_of_inputs(cfg, dataset)])
+    for of_kind, number in zip(zip(*found, strict=True), (3, 3, 1), strict=True):
+        assert len({*of_kind}) == number
+    assert found[0][2] == digest_of_images(dataset)  # of what was begun before
+
+    class Trained(Exception):
+        pass
+
+    def stop(*_, **__):
+        raise Trained
+
+    monkeypatch.setattr('sarlp.apps.completion.training.build_runner', stop)
+    for _ in range(2):  # the second one goes on
+        with pytest.raises(Trained):
+            score_out_of_fold(cfg, masked, FOLDS, tmp_path / 'folds', 'cpu')
+    known[5] = ~known[5]
+    save_label_mask(mask, names, images.classes, known)
+    with pytest.raises(UserError, match='fold0: this was trained with another config, on other labels or images, from'):
+        score_out_of_fold(cfg, masked, FOLDS, tmp_path / 'folds', 'cpu')
+
+
+def test_the_file_of_both_splits_is_that_of_the_folds(cfg, tmp_path):
+    """A refused start leaves it, since the review of what was completed reads it."""
+    datasets = {name: cfg[f'{name}_dataloader'].dataset for name in ('train', 'test')}
+    union_of(datasets, tmp_path)
+    before = (tmp_path / UNION).read_bytes()
+    metainfo, entries = load_annotation(annotation_path(datasets['test']))
+    fewer = tmp_path.with_name('fewer.json')
+    dump_annotation(fewer, metainfo['classes'], entries[1:])
+    one = {**datasets, 'test': with_options(datasets['test'], ann_file=str(fewer))}
+    union_of(one, tmp_path)  # nothing is trained on it yet
+    assert (tmp_path / UNION).read_bytes() != before
+    union_of(datasets, tmp_path)
+    (tmp_path / 'fold0').mkdir()
+    (tmp_path / 'fold0' / 'started.json').write_text('"of these"')
+    union_of(datasets, tmp_path)
+    with pytest.raises(UserError, match='its folds were trained on other labels or images than .*Remove'):
+        union_of(one, tmp_path)
+    assert (tmp_path / UNION).read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {UNION, 'fold0'}
 
 
 def test_what_one_refuses_ends_the_others(cfg, tmp_path, one_thread):

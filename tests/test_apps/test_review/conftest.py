@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from sarlp.apps.completion import Calibration, Record, record_path, suspects_path
-from sarlp.apps.completion.complete import UNION
 from sarlp.apps.completion.record import EVIDENCE_HEADER, HEADER, SUSPECTS_HEADER, write_table
+from sarlp.apps.completion.union import UNION
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
 from sarlp.datasets.annotation import dump_annotation, load_annotation

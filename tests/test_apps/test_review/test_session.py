@@ -3,12 +3,13 @@
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from sarlp.apps.completion import suspects_path
+from sarlp.apps.completion import record_path, suspects_path, write_completed
 from sarlp.apps.review import Review
 from sarlp.apps.spreadsheets.label_source import label_arrays
 from sarlp.engine import load_config
@@ -91,13 +92,18 @@ def test_suspect_made_unknown(review, made):
 
 
 def test_undecided_keeps_what_a_mask_hid(review, made):
-    """Where the labels were hidden by a simulated mask, the spreadsheet has them, and keeps them."""
+    """Where the labels were hidden by a label mask, the spreadsheet has them, and keeps them."""
     image = name_of(1)
     assert known(1, 1) and truth(1, 1)
     rows = lines(made.table)
     quoted = CLASSES[1].replace('"', '""')
     review.close()
     made.table.write_text('\n'.join([*rows, f'{image},"{quoted}",0.5,undecided', '']), encoding='utf-8')
+    record = json.loads(record_path(made.table).read_text('utf-8'))
+    mask = dict(type='RandomKnownLabels', known_ratio=1e-9)
+    masks = {'train': {'_delete_': True, **mask}, 'test': mask}
+    record['cfg_options'] = {f'{split}_dataloader.dataset.label_mask': one for split, one in masks.items()}
+    record_path(made.table).write_text(json.dumps(record), 'utf-8')
     again = Review(made.table)
     again.decide(again.queue.index_of((image, CLASSES[1])), -1)
     assert all(entry.cls != CLASSES[1] for entry in again.known(again.queue.of_image(image)[0]))
@@ -144,6 +150,30 @@ def test_a_spreadsheet_that_was_saved_since(review, made):
     file.unlink()
     assert review.export(reviewed_only=True).notes == ()
     file.write_bytes(before)
+
+
+def test_what_lies_there_of_another_completion_is_told(review, made):
+    """Of a split that is not completed now; and a spreadsheet of that name is a person's where it is of other data."""
+    exported = review.export(reviewed_only=True)
+    assert exported.notes == ()
+    folder, before = exported.files['train'].parent, exported.files['test'].read_bytes()
+    annotations = {'train': review.record.annotations['train']}
+    only = replace(review.record, annotations=annotations)
+    written = write_completed(only, {}, folder)
+    (note,) = written.notes
+    assert note.startswith(f'{folder / "test.json"}: of another completion, before this one')
+    assert folder / 'test.json' not in written.files.values() and exported.files['test'].read_bytes() == before
+
+    exported.files['train'].unlink()
+    content = json.loads(before)
+    content['metainfo']['source']['file'] = 'others.csv'
+    (folder / 'test.json').write_text(json.dumps(content), 'utf-8')
+    exported.files['source'].write_text('mine')
+    with pytest.raises(UserError, match=r'labels\.csv: there is a file of this name that is no earlier output'):
+        write_completed(only, {}, folder)
+    assert exported.files['source'].read_text() == 'mine' and not exported.files['train'].exists()
+    exported.files['source'].unlink()
+    assert 'source' in write_completed(only, {}, folder).files
 
 
 def test_next_training(review, made, tmp_path):

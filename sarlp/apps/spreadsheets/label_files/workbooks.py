@@ -24,6 +24,7 @@ ZIP, OLE = b'PK\x03\x04', b'\xd0\xcf\x11\xe0'
 _MAX_BYTES = 2 << 30  # unpacked
 # each takes 6 kB of memory to write, and a program of spreadsheets as much to show: more of them go into a column
 MOST_COMMENTS = 20_000
+_MUCH_MEMORY = 2 << 30  # of all cells when they are written: of 80 classes and Excel, those of 60,000 images
 _MODULES = {'xlsx': 'openpyxl', 'ods': 'odf'}
 _ODS = b'application/vnd.oasis.opendocument.spreadsheet'
 
@@ -40,6 +41,7 @@ class Book(Protocol):
         merged: first and last place of each group of cells that are shown as one.
         comments: whether a cell can have one.
         filled: number of cells that say they were filled in by sarlp.
+        bytes_to_write: memory that a cell takes when it is written.
     """
 
     title: str
@@ -50,6 +52,7 @@ class Book(Protocol):
     merged: list[Area]
     comments: bool
     filled: int
+    bytes_to_write: int
 
     def save(self, changes: Mapping[Place, Value], comments: Mapping[Place, str | None]) -> bytes:
         """The workbook with some cells changed, and everything else as it is.
@@ -276,6 +279,13 @@ class WorkbookSheet:
         if self.book.hidden:
             notes.append(
                 f'note: {self.book.hidden:,} of its rows are hidden, by a filter or by hand, and count like the others'
+            )
+        cells = len(self._rows) * len(self._columns)
+        if (memory := cells * self.book.bytes_to_write) > _MUCH_MEMORY:
+            notes.append(
+                f'note: it has {cells:,} cells, and to write so many into a workbook again, at the end, takes about '
+                f'{memory / 1e9:.0f} GB of memory, and many minutes. Save the sheet as .csv first and give that, which '
+                'takes a fifth of it at most'
             )
         return notes
 

@@ -25,6 +25,7 @@ class XlsxBook:
     """See :class:`~.workbooks.Book`; both the values and the formulas are read."""
 
     comments = True
+    bytes_to_write = 450  # measured: 437, of 160,000 cells and of 640,000 alike
 
     def __init__(self, content: bytes, path: str | os.PathLike, sheet: str | None) -> None:
         self._content, self._path = content, path
