@@ -118,10 +118,10 @@ def add_label_options(parser: argparse.ArgumentParser, near_duplicates: str) -> 
     add(
         '--form',
         choices=(
-            *('wide', 'long', 'lists', 'roboflow', 'openimages', 'chexpert', 'imagefolder'),
+            *('wide', 'long', 'lists', 'roboflow', 'openimages', 'chexpert', 'imagefolder', 'tags'),
             *('coco', 'labelstudio', 'cvat', 'fiftyone'),
         ),
-        help='a column a class, a row a label, lists of names, COCO, or what a tool or a data set has',
+        help='a column a class, a row a label, lists or a column of names, COCO, or what a tool or a data set has',
     )
     add('--encoding', help='such as utf-8, utf-16, cp1252')
     add('--delimiter', metavar='CHARACTER', help='between cells')
@@ -132,9 +132,10 @@ def add_label_options(parser: argparse.ArgumentParser, near_duplicates: str) -> 
     add(
         '--class-column',
         metavar='NAME',
-        help='long: column of the classes; imagefolder: of the lists; labelstudio: choices',
+        help='long: column of the classes; tags, imagefolder: of the names; labelstudio: choices',
     )
     add('--value-column', metavar='NAME', help='long: column of the values')
+    add('--separator', metavar='TEXT', help='tags: between the names in a cell; "" where each cell is one name')
     add('--class-names', metavar='FILE', help='openimages: its class-descriptions.csv')
     add('--positive', nargs='+', metavar='WORD', help='further spellings of yes, in any case')
     add(

@@ -295,7 +295,7 @@ def _check(csv: Any, img_root: Any, merged: Merged, near: str, on_conflict: str,
 def _what_was_read(read: ReadLabels) -> list[str]:
     file, merged, settings = read.file, read.merged, read.file.settings()
     head = [f'{read.csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
-    for key in ('sheet', 'encoding', 'delimiter', 'image_column', 'class_column', 'value_column'):
+    for key in ('sheet', 'encoding', 'delimiter', 'image_column', 'class_column', 'value_column', 'separator'):
         if settings.get(key) is not None:
             head.append(f'{key.replace("_", " ")} {settings[key]!r}')
     lines = [', '.join(head), *read.remarks]

@@ -96,7 +96,7 @@ class Columns:
             for column in self.free:
                 if self._lower[column] == name and column not in but:
                     return self._alone(column)
-        other = ', or add one with yes in each row, if a row says what is there' if names is VALUE_COLUMNS else ''
+        other = '; if a row says what is there, read the file with --form tags' if names is VALUE_COLUMNS else ''
         raise AnnotationError(
             f'{self.sheet.path}: none of the columns {shorten(list(map(repr, self.sheet.header)))} has a name such as '
             f'{shorten(names)}. Name the column with {option}{other}.'
