@@ -9,6 +9,7 @@ import numpy as np
 from sarlp.apps.spreadsheets.label_files import LabelFile
 from sarlp.apps.spreadsheets.label_files.sheets import FILLED
 from sarlp.apps.spreadsheets.label_files.tables import Wide
+from sarlp.errors import shorten
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 # words of which, beside fillers, a column of bookkeeping is named
@@ -44,6 +45,13 @@ def remarks_on(
             f'note: {filled:,} of its cells or rows say that sarlp filled them in before ({FILLED!r}). What stands '
             'there counts as known; to complete the labels anew give the file that a person filled in'
         )
+    if isinstance(file, Wide) and len(file.classes) > 1 and file.spelling[''] == NEGATIVE:
+        nothing = [image for image, codes in labels.items() if (codes == NEGATIVE).all()]
+        if nothing:
+            lines.append(
+                f'note: a blank means no here, and so all is no in {len(nothing):,} images: {shorten(nothing)}. '
+                'Take out the rows of those that nobody looked at; --include-unlabelled lists them'
+            )
     # only there is a class a column that can be left out, and may be no class
     if type(file) is Wide and file.sheet.class_columns is None and not classes_told:
         found = {name: 'by its name' for name in file.classes if _is_bookkeeping(name)}

@@ -197,8 +197,10 @@ class Tags(OfImages, NamedClasses):
                 if path in changes:
                     change(row, path)
                 yield row
-            for path in [path for path, added in new.items() if added]:
-                while new[path]:
+            for path in new:
+                stranger = self.rest_is_no and path not in written  # of whom it is said that nothing is there
+                while new[path] or stranger:
+                    stranger = False
                     row = self.sheet.new_row()
                     self.sheet.change(row, self.image, self.sheet.cell(written.get(path, path)))
                     change(row, path)
@@ -209,7 +211,8 @@ class Tags(OfImages, NamedClasses):
             stay = [name for name in before if self._ids[self.spellings[name]] not in changes[path]]
             room = len(new[path]) if self.separator != ONE else 0 if stay else 1
             added, new[path] = new[path][:room], new[path][room:]
-            if added or stay != before:
+            said_nothing = self.rest_is_no and self._written(row) is None
+            if added or stay != before or said_nothing:
                 names = stay + [self.spellings.written(self.classes[index]) for index in added]
                 first = HASH if self.separator == HASH else ''
                 cell = first + between.join(names) if names else _NOTHING[0] if self.rest_is_no else ''
@@ -280,4 +283,6 @@ def _of_words_of_others(cells: Collection[str]) -> str | None:
     """A cell of several words, each of which other cells have, too: no sign of whether it is one name or several."""
     words = {cell: dict.fromkeys(cell.split()) for cell in cells}
     counts = Counter(word for found in words.values() for word in found)
-    return next((cell for cell, found in words.items() if len(found) > 1 and min(map(counts.get, found)) > 1), None)
+    return next(
+        (cell for cell, found in words.items() if len(found) > 1 and min(counts[word] for word in found) > 1), None
+    )

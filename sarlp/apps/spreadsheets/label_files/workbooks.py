@@ -51,6 +51,10 @@ class Book(Protocol):
     comments: bool
     filled: int
 
+    def coloured(self) -> int:
+        """Number of blank cells of the sheet that have a colour."""
+        ...
+
     def save(self, changes: Mapping[Place, Value], comments: Mapping[Place, str | None]) -> bytes:
         """The workbook with some cells changed, and everything else as it is.
 

@@ -60,6 +60,12 @@ class XlsxBook:
                 self.cells[place] = Uncomputed()
         self.hidden = len(hidden & {row for row, _ in self.cells})
 
+    def coloured(self) -> int:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            sheet = openpyxl.load_workbook(io.BytesIO(self._content)).worksheets[self._index]
+        return sum(cell.value is None and cell.fill.fill_type == 'solid' for _, cell in _cells(sheet))
+
     def save(self, changes: Mapping[Place, Value], comments: Mapping[Place, str | None]) -> bytes:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter('always')
