@@ -17,7 +17,7 @@ data sets are modules of :mod:`sarlp.apps.spreadsheets.label_files`.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import numpy as np
 
 from sarlp.apps.spreadsheets.label_copies import ContradictingCopy, contradicting_copies, say_contradicting
 from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge_images, open_labels
+from sarlp.apps.spreadsheets.label_files.merging import names_otherwise
 from sarlp.apps.spreadsheets.label_groups import find_groups
 from sarlp.apps.spreadsheets.label_remarks import remarks_on
 from sarlp.apps.spreadsheets.label_source import changed_meanwhile, write_source
@@ -305,10 +306,12 @@ def _what_was_read(read: ReadLabels) -> list[str]:
     if merged.repeated:
         what = 'rows of an image that has one already' if file.once else 'rows of a label that has one already'
         lines.append(f'{what}, merged: {merged.repeated:,}')
+    if merged.above:
+        lines.append(f'note: paths of another place: {merged.above} is taken for {read.img_root}')
     unlisted = 'all labels unknown' if read.include_unlabelled else 'left out (--include-unlabelled lists them)'
     noted = {
         'note: images named with accents or spaces of another kind, or the suffix in other capitals, and found': (
-            _names_otherwise(merged.names)
+            names_otherwise(merged)
         ),
         'labels that contradict each other, made unknown': merged.contradictions,
         'images that are not in the folder, left out': list(map(repr, merged.missing)),
@@ -318,16 +321,6 @@ def _what_was_read(read: ReadLabels) -> list[str]:
     if read.near:
         lines.append(f'note: images that were left out may be there. {read.near}')
     return lines + getattr(file, 'notes', list)() + file.spellings.notes()
-
-
-def _names_otherwise(names: Mapping[str, str]) -> list[str]:
-    """Images of which the file writes more than slashes and the suffix otherwise than the folder does."""
-    found = []
-    for name, path in names.items():
-        written = '/'.join(part for part in name.strip().replace('\\', '/').split('/') if part not in ('', '.'))
-        if not written.endswith((path, path.rpartition('.')[0])):
-            found.append(f'{ascii(name)} is {path}')
-    return found
 
 
 def _splits(classes: Sequence[str], files: dict[str, Path], entries: dict[str, list]) -> list[str]:

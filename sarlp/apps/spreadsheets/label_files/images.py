@@ -108,6 +108,7 @@ class ImageFolder:
                 raise AnnotationError(f'{address!r} is no address.') from None
             local = parse_qs(parsed.query).get('d') if parsed.path.rstrip('/').endswith('local-files') else None
             name = local[0] if local else unquote(parsed.path)
+        name = re.sub('^[A-Za-z]:/', '', name)  # a drive
         parts = [part for part in name.split('/') if part not in ('', '.')][-_DEEPEST:]
         ends = ['/'.join(parts[start:]) for start in range(len(parts))]
         if parts and (uploaded := re.fullmatch('[0-9a-f]{8}-(.+)', parts[-1])):
