@@ -34,6 +34,7 @@ from sarlp.apps.spreadsheets.label_files.openimages import (
 from sarlp.apps.spreadsheets.label_files.roboflow import Roboflow, is_roboflow
 from sarlp.apps.spreadsheets.label_files.sheets import CSVSheet, JSONLinesSheet
 from sarlp.apps.spreadsheets.label_files.spelling import Spelling
+from sarlp.apps.spreadsheets.label_files.strangers import refuse_columns, refuse_no_file, refuse_stranger
 from sarlp.apps.spreadsheets.label_files.tables import (
     CLASS_COLUMNS,
     IMAGE_COLUMNS,
@@ -113,6 +114,7 @@ def open_labels(
         _refuse(path, form or Tags.form, separator=None if form in (None, Tags.form) else separator)
         form = Tags.form
     refuse_arrow(path)
+    refuse_no_file(path)
     if not path.is_file():
         raise AnnotationError(f'{path}: there is no such file of labels.')
     kind = workbook_kind(path)
@@ -122,6 +124,8 @@ def open_labels(
     else:
         if sheet is not None:
             raise AnnotationError(f'{path}: --sheet names a sheet of a workbook, and this file has none. Leave it out.')
+        if form is None:
+            refuse_stranger(path, encoding)
         begins = _begins_with(path, encoding)
         if form is None and not json_lines and begins in _WHOLE:
             form = begins
@@ -148,6 +152,7 @@ def open_labels(
             else CSVSheet(content, path, encoding, delimiter, names)
         )
     refuse_minimal(path, table.header)
+    refuse_columns(path, table.header)
     columns = Columns(table, ignore_columns)
     beside = columns.beside(group_column, split_column, class_columns)
     if form is None and class_column is None and value_column is None:
@@ -229,9 +234,10 @@ def _column_of_lists(table: Sheet, columns: 'Columns', image: int, given: str | 
     """The column of lists of names; None if there is none, where the form is not told."""
     if given is not None:
         return columns.named('--class-column', given)
-    if form is None and FILE_NAME not in table.header:
-        return None
     free = [column for column in columns.free if column != image]
+    only = len(free) == 1 and table.header[free[0]].lower() in NAMING_COLUMNS
+    if form is None and FILE_NAME not in table.header and not only:
+        return None
     found = list_columns(table, free)
     if form is None:  # beside columns of labels a list may be anything
         refuse_class_label(table, free)
