@@ -2,13 +2,26 @@
 
 import argparse
 import ast
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells where the words went that it misses."""
+
+    def error(self, message: str) -> NoReturn:
+        greedy = [action for action in self._actions if action.option_strings and action.nargs in ('+', '*')]
+        names = [name for action in greedy for name in action.option_strings if name in sys.argv[1:]]
+        first = [str(action.metavar or action.dest) for action in self._actions if not action.option_strings]
+        if message.startswith('the following arguments are required') and names and first:
+            message += f'; {names[0]} takes all words behind it, so that {" ".join(first)} must stand before it'
+        super().error(message)
 
 
 def new_parser(command: str, doc: str | None, **options: Any) -> argparse.ArgumentParser:
     """The parser of ``sarlp COMMAND``, explained by the docstring of its module as it stands."""
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=f'sarlp {command}', description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, **options
     )
 
