@@ -156,3 +156,13 @@ def test_boxes_say_what_is_there(tmp_path):
 def test_slips_are_noted(tmp_path):
     cells = dict(zip(IMAGES, ['cat', 'dog', 'cat', 'dgo', 'dog'], strict=False))
     assert 'note: names that occur once, which may be slips: 1: dgo' in read(tmp_path, table(cells)).notes()
+
+
+def test_none_is_written_where_nothing_is_left_open(exchange, capsys):
+    """Where a blank is not no, but nobody's look, what is open would be no otherwise."""
+    cells = {'0.jpg': 'cat', '1.jpg': 'dog', '2.jpg': '', '3.jpg': '', '4.jpg': ''}
+    images = [*cells, '5.jpg', '6.jpg']
+    found = exchange('a.csv', table(cells), images, negative=[''], include_unlabelled=True)
+    new = {'2.jpg': [0, 0], '3.jpg': [0, -1], '4.jpg': [1, -1], '5.jpg': [0, 0], '6.jpg': [-1, 0]}
+    assert found.write(new).decode() == table({**cells, '2.jpg': 'none', '4.jpg': 'cat', '5.jpg': 'none'})
+    assert ': 1 labels that are unknown look in it like those that are no' in capsys.readouterr().out

@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from sarlp.apps.spreadsheets.label_files.bad_cells import NAMING_COLUMNS
 from sarlp.apps.spreadsheets.label_files.columns import Columns
 from sarlp.apps.spreadsheets.label_files.named import NamedClasses
@@ -156,6 +158,11 @@ class Tags(OfImages, NamedClasses):
             lines.append(f'note: names that occur once, which may be slips: {len(once):,}: {shorten(once)}')
         return lines
 
+    def unsaid(self, labels: Mapping[str, np.ndarray]) -> list[str]:
+        if self.rest_is_no:  # an image of which nothing is named while a class is open stays blank
+            labels = {image: codes for image, codes in labels.items() if (codes == POSITIVE).any()}
+        return super().unsaid(labels)
+
     def statements(self) -> Iterator[Statement]:
         """Line, image as written, and (class id, code) of each label that is known, of each row.
 
@@ -188,6 +195,9 @@ class Tags(OfImages, NamedClasses):
         new = {path: [i for i, code in codes.items() if code == POSITIVE] for path, codes in changes.items()}
         between = self._between()
 
+        def nothing_is_there(path: str) -> bool:  # not where a class is left open, of which it would say no
+            return self.rest_is_no and len(changes[path]) == len(self.classes)
+
         def rows() -> Iterator[Any]:
             written: dict[str, str] = {}
             for _, row in self.sheet.rows():
@@ -198,7 +208,7 @@ class Tags(OfImages, NamedClasses):
                     change(row, path)
                 yield row
             for path in new:
-                stranger = self.rest_is_no and path not in written  # of whom it is said that nothing is there
+                stranger = path not in written and nothing_is_there(path)
                 while new[path] or stranger:
                     stranger = False
                     row = self.sheet.new_row()
@@ -211,8 +221,7 @@ class Tags(OfImages, NamedClasses):
             stay = [name for name in before if self._ids[self.spellings[name]] not in changes[path]]
             room = len(new[path]) if self.separator != ONE else 0 if stay else 1
             added, new[path] = new[path][:room], new[path][room:]
-            said_nothing = self.rest_is_no and self._written(row) is None
-            if added or stay != before or said_nothing:
+            if added or stay != before or (self._written(row) is None and nothing_is_there(path)):
                 names = stay + [self.spellings.written(self.classes[index]) for index in added]
                 first = HASH if self.separator == HASH else ''
                 cell = first + between.join(names) if names else _NOTHING[0] if self.rest_is_no else ''
