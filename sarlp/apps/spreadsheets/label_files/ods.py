@@ -29,6 +29,7 @@ _MAX_CELLS = 20_000_000
 class OdsBook:
     """See :class:`~.workbooks.Book`."""
 
+    hidden_columns: set[int] = set()  # not looked for
     comments = False  # to colour a cell would take a style of its own for each that there is
     filled = 0
 

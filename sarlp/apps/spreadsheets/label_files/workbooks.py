@@ -36,6 +36,7 @@ class Book(Protocol):
         titles: of all sheets.
         others: titles of the other sheets that are shown and not blank.
         hidden: rows with something in them that are not shown.
+        hidden_columns: numbers of columns that are not shown, as far as that is looked for.
         cells: what is not blank.
         merged: first and last place of each group of cells that are shown as one.
         comments: whether a cell can have one.
@@ -46,6 +47,7 @@ class Book(Protocol):
     titles: list[str]
     others: list[str]
     hidden: int
+    hidden_columns: set[int]
     cells: dict[Place, Value | Uncomputed]
     merged: list[Area]
     comments: bool
@@ -281,7 +283,18 @@ class WorkbookSheet:
             notes.append(
                 f'note: {self.book.hidden:,} of its rows are hidden, by a filter or by hand, and count like the others'
             )
+        hidden = [self.header[i] for i, column in enumerate(self._columns) if column in self.book.hidden_columns]
+        if hidden:
+            notes.append(f'note: hidden columns are read, but for those of --ignore-columns: {shorten(hidden)}')
         return notes
+
+    def other_sheets(self) -> str:
+        """What to say where the wrong sheet may have been read, in a sentence."""
+        if self._named or not self.book.others:
+            return ''
+        return (
+            f' Only the sheet {self.book.title!r} was read; --sheet names {" or ".join(map(repr, self.book.others))}.'
+        )
 
     def filled(self) -> int:
         """Cells, or rows with a note of them, that an earlier completion filled in."""
@@ -320,7 +333,8 @@ class WorkbookSheet:
     def _fail_uncomputed(self, row: int, column: int) -> None:
         raise AnnotationError(
             f'{self._sheet}: {self.place(row, column)} has a formula whose value was not saved with it. Open the file '
-            'in Excel or LibreOffice and save it there, or put the value in its place.'
+            'in Excel or LibreOffice and save it there, put the value in its place, or leave the column out with '
+            '--ignore-columns, if it has no labels.'
         )
 
     def _fail_merged(self, areas: Sequence[Area], advice: str) -> None:

@@ -46,6 +46,8 @@ class XlsxBook:
         comments = [cell.comment for _, cell in _cells(sheet_of_formulas) if cell.comment is not None]
         self.filled = sum(comment.author == FILLED for comment in comments)
         hidden = {row for row, dimension in sheet_of_formulas.row_dimensions.items() if dimension.hidden}
+        grouped = [one for one in sheet_of_formulas.column_dimensions.values() if one.hidden]
+        self.hidden_columns = {column for one in grouped for column in range(one.min, one.max + 1)}
         ranges = sheet_of_formulas.merged_cells.ranges
         self.merged = [((one.min_row, one.min_col), (one.max_row, one.max_col)) for one in ranges]
         del book, sheet_of_formulas, comments  # half a kB a cell, before as much again
