@@ -33,6 +33,12 @@ def check_enough(read: ReadLabels, observed: np.ndarray) -> None:
 
 
 def _only_yes(read: ReadLabels, yes: int) -> str:
+    if getattr(read.file, 'rest_is_no', False):
+        return (
+            f'it names in each image all that it names anywhere, {yes:,} times, and nowhere says that nothing is '
+            'there; a blank is an image that nobody labelled. Write none, or what the form '
+            f'{read.file.form} has for that, into images in which nothing is'
+        )
     what = 'what is not named' if isinstance(read.file, NamedClasses) else 'a blank'
     more = 'Write some no, of each class' if isinstance(read.file, Wide) else 'Say of each class of some photographs no'
     if isinstance(read.file, NamedClasses):  # which has no word for it

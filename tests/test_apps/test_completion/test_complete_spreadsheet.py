@@ -685,6 +685,10 @@ def test_what_is_said_of_a_sheet_of_yes_alone(place, scenes, capsys, tiny):
     file.write_text('image,class\n' + ''.join(f'{image},{name}\n' for image, name in named))
     said = refuse(file, scenes, capsys, '--config', tiny)
     assert f'it says {len(named)} times what is there' in said and 'if what is not named means no, add' in said
+    file.write_text(
+        'image,class\n' + ''.join(f'{row[0]},eight\n' if row[1] == 'yes' else f'{row[0]},\n' for row in rows)
+    )
+    assert 'Write none, or what the form tags' in refuse(file, scenes, capsys, '--config', tiny, '--negative', '')
     file.write_text(re.sub('(?<=,)(?=,|$)', 'FALSE', text.replace('yes', 'TRUE').replace('no', ''), flags=re.MULTILINE))
     assert '--unknown FALSE' in refuse(file, scenes, capsys, '--config', tiny)
     file.write_text('\n'.join(re.sub('(?<=,)(?=,|$)', 'no', line) for line in text.splitlines()[:40]))

@@ -80,3 +80,11 @@ def test_rows_without_a_yes_where_a_blank_means_no(remarks):
     assert line.endswith('--include-unlabelled lists them')
     assert remarks(columns, positive=['x']) == []
     assert remarks({'cat': columns['cat']}, positive=['x'], negative=['']) == []  # of one class these are the no
+
+
+def test_two_names_in_a_cell_of_one(exchange):
+    rows = [['image', 'class', 'value'], ['0.jpg', 'cat', 'yes'], ['0.jpg', 'dog', 'no'], ['1.jpg', 'cat; dog', 'yes']]
+    remarks = exchange('a.csv', table(rows), IMAGES[:2]).read.remarks
+    assert remarks == ['note: read as one class each, though they look like several: cat; dog']
+    rows[1][1] = 'owl'  # it may be the name of one
+    assert exchange('a.csv', table(rows), IMAGES[:2]).read.remarks == []

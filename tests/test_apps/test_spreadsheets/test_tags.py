@@ -166,3 +166,16 @@ def test_none_is_written_where_nothing_is_left_open(exchange, capsys):
     new = {'2.jpg': [0, 0], '3.jpg': [0, -1], '4.jpg': [1, -1], '5.jpg': [0, 0], '6.jpg': [-1, 0]}
     assert found.write(new).decode() == table({**cells, '2.jpg': 'none', '4.jpg': 'cat', '5.jpg': 'none'})
     assert ': 1 labels that are unknown look in it like those that are no' in capsys.readouterr().out
+
+
+def test_capitals_make_no_other_name(exchange):
+    """Whoever types a name in each row types it in both ways."""
+    cells = {'0.jpg': 'Dog, cat', '1.jpg': 'dog', '2.jpg': 'CAT, dog', '3.jpg': 'cat'}
+    found = exchange('a.csv', table(cells), [*cells], negative=[''])
+    assert found.read.file.classes == ('cat', 'dog')
+    assert found.labels == {'0.jpg': [1, 1], '1.jpg': [0, 1], '2.jpg': [1, 1], '3.jpg': [1, 0]}
+    said = found.read.describe()
+    assert 'taken for one class: 2: ' in said and 'CAT and cat' in said and 'Dog and dog' in said
+    assert 'classes differ' not in said
+    written = found.write({'0.jpg': [1, 1], '2.jpg': [0, 1], '3.jpg': [1, 1]}).decode()
+    assert written == table({**cells, '2.jpg': 'dog', '3.jpg': 'cat, dog'})

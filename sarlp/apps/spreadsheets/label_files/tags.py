@@ -33,7 +33,7 @@ from sarlp.apps.spreadsheets.label_files.tables import (
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
-from sarlp.names.clean_names import clean_name
+from sarlp.names.clean_names import Spellings, clean_name
 
 HASH = '#'  # in front of each name, where others stand between two
 ONE = ''  # each cell is one name
@@ -84,7 +84,11 @@ class Tags(OfImages, NamedClasses):
                 'parted, and read the file with --form imagefolder.'
             )
         self.separator = self._find_separator(cells) if separator is None else separator
-        self._counts = Counter(self.spellings[name] for _, row in sheet.rows() for name in self._written(row) or ())
+        written = Counter(name for _, row in sheet.rows() for name in self._written(row) or ())
+        self.spellings = _Typed(written)
+        self._counts: Counter[str] = Counter()
+        for name, count in written.items():
+            self._counts[self.spellings[name]] += count
         self._take_classes(sorted(self._counts))
         self._check_names()
 
@@ -241,6 +245,36 @@ class Tags(OfImages, NamedClasses):
             if self.separator
         )
         return found.most_common(1)[0][0] if found else ' #' if self.separator == HASH else self.separator
+
+
+class _Typed(Spellings):
+    """Names that are typed again in each row: those that differ in capitals alone are one, as it is written mostly.
+
+    Args:
+        written: how often each is.
+    """
+
+    def __init__(self, written: Mapping[str, int]) -> None:
+        super().__init__()
+        self._mostly: dict[str, str] = {}
+        for name in sorted(written, key=lambda name: (-written[name], name)):
+            self._mostly.setdefault(clean_name(name).casefold(), name)
+        for name in written:
+            self[name]
+
+    def __missing__(self, written: str) -> str:
+        mostly = self._mostly.get(clean_name(written).casefold(), written)
+        name = self[written] = clean_name(mostly)
+        self._first.setdefault(name, mostly.strip())
+        return name
+
+    def notes(self) -> list[str]:
+        groups: dict[str, set[str]] = {}
+        for written, name in self.items():
+            groups.setdefault(name, set()).add(clean_name(written))
+        alike = [' and '.join(sorted(group)) for group in groups.values() if len(group) > 1]
+        said = f'note: names that differ only in capitals, taken for one class: {len(alike):,}: {shorten(alike)}'
+        return super().notes() + [said] * bool(alike)
 
 
 def column_of_names(table: Sheet, columns: Columns, image: int) -> int | None:
