@@ -9,6 +9,9 @@ a sheet of an Excel (.xlsx) or OpenDocument (.ods) workbook:
             1.jpg,1,,0                     1.jpg,cat,yes
             2.jpg,,yes,?                   1.jpg,sofa,no
 
+    tags    photo;tags             or: image,class
+            1.jpg;cat, dog             1.jpg,cat
+
     lists   {"image": "1.jpg", "positive": ["cat"], "negative": ["sofa"]}      a line for each image
     coco    COCO JSON whose images have "neg_category_ids" or "verified_category_ids"
 

@@ -91,3 +91,14 @@ def test_a_row_of_sums(tmp_path):
     said = refused(tmp_path / 'a.xlsx')
     assert "cell B4: '2'" in said
     assert "All are in one row, of 'TOTAL': if that is no image, but a sum, say, take the row out." in said
+
+
+def test_the_header_once_more(tmp_path):
+    """At the top of each printed page, say."""
+    (tmp_path / 'a.csv').write_text(
+        'Image,cat,dog\n0.jpg,yes,\nImage,cat,dog\n1.jpg,,no\nimage,cat,dog\n'.replace('im', 'Im')
+    )
+    said = refused(tmp_path / 'a.csv')
+    assert (
+        'in rows that have the names of the columns once more: take these out' in said and '--positive cat' not in said
+    )

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Collection
 
 from sarlp.errors import shorten
+from sarlp.names.clean_names import clean_name
 
 _FEW = 6  # words that are named one by one; more are cells of something else
 
@@ -28,10 +29,12 @@ class BadCells:
         self._words: dict[str, list] = {}  # column and line of the first, and how many there are
         self._rows: dict[int, str] = {}  # image as written by line, of the first two
         self._like_header = True
+        self._repeated = True  # in rows that have the names of the columns once more
 
     def add(self, column: int, line: int, cell: str, image: str) -> None:
         self.columns.setdefault(column, [line, cell, 0])[2] += 1
         word = cell.strip()
+        self._repeated &= clean_name(image) in self._header
         self._like_header &= word.casefold() == self._header[column].casefold()
         if word in self._words or len(self._words) <= _FEW:
             self._words.setdefault(word, [column, line, 0])[2] += 1
@@ -78,7 +81,9 @@ class BadCells:
         words = self._words if len(self._words) <= _FEW else {}
         told = ' '.join(map(shlex.quote, words))
         lines = []
-        if len(self._rows) == 1 and len(self.columns) > 1:
+        if self._repeated and self._like_header:
+            lines.append('They are in rows that have the names of the columns once more: take these out.')
+        elif len(self._rows) == 1 and len(self.columns) > 1:
             ((line, image),) = self._rows.items()
             lines.append(f'All are in one row, of {image!r}: if that is no image, but a sum, say, take the row out.')
         elif self._like_header:

@@ -62,7 +62,9 @@ class ImageFolder:
         """
         name = cell.strip().replace('\\', '/')
         if not clean_name(name):
-            raise AnnotationError('the name of the image is blank.')
+            raise AnnotationError(
+                'the name of the image is blank. Write it into each row, or take out a row of sums, say.'
+            )
         if name.startswith('/') or re.match('[A-Za-z]:', name):
             name = self._relative(name)
         parts = [part for part in name.split('/') if part not in ('', '.')]
