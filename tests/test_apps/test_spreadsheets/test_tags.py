@@ -153,6 +153,21 @@ def test_boxes_say_what_is_there(tmp_path):
     ]
 
 
+def test_a_subject_is_a_keyword_of_exiftool_and_else_may_be_a_patient(tmp_path):
+    rows = [['./0.jpg', 'cat, dog'], ['./1.jpg', 'dog']]
+    assert read(tmp_path, table(rows, 'SourceFile,Subject'), is_image=lambda name: name[0] == '.').classes == (
+        'cat',
+        'dog',
+    )
+    with pytest.raises(AnnotationError, match='cells that are no label'):
+        list(read(tmp_path, table(rows, 'image,subject')).statements())
+
+
+def test_what_is_named_is_shown(tmp_path):
+    cells = dict(zip(IMAGES, ['2 cats, dog', 'dog', '2 cats', 'dog'], strict=False))
+    assert read(tmp_path, table(cells)).notes()[0] == 'names, and how often each is said: 2: dog (3), 2 cats (2)'
+
+
 def test_slips_are_noted(tmp_path):
     cells = dict(zip(IMAGES, ['cat', 'dog', 'cat', 'dgo', 'dog'], strict=False))
     assert 'note: names that occur once, which may be slips: 1: dgo' in read(tmp_path, table(cells)).notes()

@@ -54,7 +54,10 @@ def test_words_are_named_rather_than_columns(tmp_path):
     said = refused(write(tmp_path / 'a.csv', 'x', '', [[1, 1], [1, -1], [-1, 1]]))
     assert "cells that are no label: 'x' (4 cells, the first in column 'cat', line 2). Understood" in said
     assert 'add --positive x, and --negative "" if a blank means no' in said
+    said = refused(write(tmp_path / 'b.csv', 'maybe', 'no'))
+    assert 'if neither, --unknown maybe.' in said and 'blank means' not in said
     # as it says
+    assert read(tmp_path / 'b.csv', unknown=['maybe'])[1] == [[-1, 0], [0, -1], [-1, -1]]
     assert read(tmp_path / 'a.csv', positive=['x'], negative=[''])[1] == [[1, 1], [1, 0], [0, 1]]
 
 

@@ -63,12 +63,13 @@ class BadCells:
             ]
         return shorten(found)
 
-    def advice(self, naming: Collection[str], alone: bool) -> str:
+    def advice(self, naming: Collection[str], alone: bool, has_no: bool) -> str:
         """What may be done.
 
         Args:
             naming: columns that seem to name what is there instead of having labels.
             alone: whether there is no other column of labels.
+            has_no: whether other cells say no.
         """
         lists = any(cell.lstrip().startswith('[') for _, cell, _ in self.columns.values())
         if naming and not lists:  # a spelling for each name would make one class of all of them
@@ -92,9 +93,10 @@ class BadCells:
         elif words and all(word.isdecimal() for word in words):
             lines.append(f'If they count what is there, add --positive {told}.')
         elif len(words) == 1:
+            blank = '' if has_no else ', and --negative "" if a blank means no'
             lines.append(
-                f'If it means yes, add --positive {told}, and --negative "" if a blank means no; if it means no, '
-                f'--negative {told}.'
+                f'If it means yes, add --positive {told}{blank}; if it means no, --negative {told}; if neither, '
+                f'--unknown {told}.'
             )
         lines.append(
             'Add a spelling with --positive, --negative or --unknown; leave out a column that is no class with '

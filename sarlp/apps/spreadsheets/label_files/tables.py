@@ -117,9 +117,10 @@ class _Table(OfImages):
 
     def _finish(self) -> None:
         if self._bad:
+            has_no = any(self.spelling[cell] == NEGATIVE for cell in self.used)
             raise AnnotationError(
                 f'{self.path}: cells that are no label: {self._bad.describe()}. Understood are: '
-                f'{self.spelling.describe()}. {self._bad.advice(self._naming(), self._alone)}'
+                f'{self.spelling.describe()}. {self._bad.advice(self._naming(), self._alone, has_no)}'
             )
         self.spelling.check_signs(self.used, self.path)
 

@@ -38,6 +38,7 @@ from sarlp.names.clean_names import Spellings, clean_name
 HASH = '#'  # in front of each name, where others stand between two
 ONE = ''  # each cell is one name
 _SEPARATORS = ('\n', ';', '|', ',')
+_OF_EXIFTOOL = 'SourceFile'  # its column of images
 _UNSAID = {*WORDS[UNKNOWN], '-', '–', '—'}  # a dash is what exiftool writes where there is nothing
 _NOTHING = ('none', 'nothing')
 _WORDS = {word for words in WORDS.values() for word in words if word and not word[0].isdigit()}
@@ -154,7 +155,8 @@ class Tags(OfImages, NamedClasses):
         return self.sheet.place(line)
 
     def notes(self) -> list[str]:
-        lines = super().notes()
+        shown = [f'{name} ({count:,})' for name, count in self._counts.most_common()]
+        lines = [f'names, and how often each is said: {len(shown):,}: {shorten(shown)}', *super().notes()]
         if self._unread:
             lines.append(f'columns that are not read: {shorten([*map(repr, self._unread)])}')
         once = [name for name in self.classes if self._counts[name] == 1]
@@ -283,7 +285,8 @@ def column_of_names(table: Sheet, columns: Columns, image: int) -> int | None:
     Beside labels, or numbers that may say how sure a name is, it may be anything.
     """
     free = [column for column in columns.free if column != image]
-    naming = [column for column in free if table.header[column].lower() in NAMING_COLUMNS]
+    names = {*NAMING_COLUMNS} - ({'subject'} if _OF_EXIFTOOL not in table.header else set())  # often a patient
+    naming = [column for column in free if table.header[column].lower() in names]
     if table.class_columns is not None or len(naming) != 1 or not _has_names(table, naming[0]):
         return None
     return None if any(_may_be_labels(table, column) for column in free if column != naming[0]) else naming[0]
