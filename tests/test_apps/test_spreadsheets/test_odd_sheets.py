@@ -54,7 +54,7 @@ def test_hidden_columns_are_read_and_told(tmp_path):
     file = open_labels(tmp_path / 'a.xlsx', is_image)
     assert file.classes == ('cat', 'dog', 'cow')
     (note,) = file.sheet.notes()
-    assert note.startswith('note: hidden columns are read') and note.endswith(': cat, dog')
+    assert note.startswith('note: columns are hidden, of which a class is read') and note.endswith(': cat, dog')
     write_ods(tmp_path / 'a.ods', ROWS)
     assert open_labels(tmp_path / 'a.ods', is_image).sheet.notes() == []
 

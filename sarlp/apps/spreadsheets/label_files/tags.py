@@ -196,7 +196,7 @@ class Tags(OfImages, NamedClasses):
         """The file with some names more or less; where a cell has one, what is new gets rows at the end.
 
         For the arguments see :meth:`~sarlp.apps.spreadsheets.label_files.tables.Wide.rewrite`.
-        Only what is there has a place, and so do notes on it.
+        Only what is there has a place, and so have notes on it, or on all where nothing is.
         """
         new = {path: [i for i, code in codes.items() if code == POSITIVE] for path, codes in changes.items()}
         between = self._between()
@@ -227,13 +227,15 @@ class Tags(OfImages, NamedClasses):
             stay = [name for name in before if self._ids[self.spellings[name]] not in changes[path]]
             room = len(new[path]) if self.separator != ONE else 0 if stay else 1
             added, new[path] = new[path][:room], new[path][room:]
+            said_of: Collection[int] = added
             if added or stay != before or (self._written(row) is None and nothing_is_there(path)):
                 names = stay + [self.spellings.written(self.classes[index]) for index in added]
                 first = HASH if self.separator == HASH else ''
                 cell = first + between.join(names) if names else _NOTHING[0] if self.rest_is_no else ''
                 self.sheet.change(row, self.names, self.sheet.cell(cell))
+                said_of = added if names else changes[path]  # what none says is of all of them
             said = (notes or {}).get(path, {})
-            if of_row := [(self.names, self.classes[index], said[index]) for index in added if index in said]:
+            if of_row := [(self.names, self.classes[index], said[index]) for index in said_of if index in said]:
                 self.sheet.annotate(row, of_row)
 
         return self.sheet.format(rows())

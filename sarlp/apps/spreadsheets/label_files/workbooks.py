@@ -285,7 +285,7 @@ class WorkbookSheet:
             )
         hidden = [self.header[i] for i, column in enumerate(self._columns) if column in self.book.hidden_columns]
         if hidden:
-            notes.append(f'note: hidden columns are read, but for those of --ignore-columns: {shorten(hidden)}')
+            notes.append(f'note: columns are hidden, of which a class is read like the others: {shorten(hidden)}')
         return notes
 
     def other_sheets(self) -> str:
