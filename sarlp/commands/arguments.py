@@ -6,7 +6,19 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells where the words went that it misses."""
+
+    def error(self, message: str) -> NoReturn:
+        greedy = [action for action in self._actions if action.option_strings and action.nargs in ('+', '*')]
+        names = [name for action in greedy for name in action.option_strings if name in sys.argv[1:]]
+        first = [str(action.metavar or action.dest) for action in self._actions if not action.option_strings]
+        if message.startswith('the following arguments are required') and names and first:
+            message += f'; {names[0]} takes all words behind it, so that {" ".join(first)} must stand before it'
+        super().error(message)
 
 
 def new_parser(command: str, doc: str | None, together: bool = False, **options: Any) -> argparse.ArgumentParser:
@@ -18,13 +30,13 @@ def new_parser(command: str, doc: str | None, together: bool = False, **options:
             of other commands are refused, unless they have a launcher.
         **options: of the parser.
     """
-    kind = argparse.ArgumentParser if together else _AloneParser
+    kind = _Parser if together else _AloneParser
     return kind(
         prog=f'sarlp {command}', description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, **options
     )
 
 
-class _AloneParser(argparse.ArgumentParser):
+class _AloneParser(_Parser):
     def parse_args(self, *args: Any, **options: Any) -> Any:
         found = super().parse_args(*args, **options)
         if getattr(found, 'launcher', 'none') == 'none':
@@ -160,10 +172,10 @@ def add_label_options(parser: argparse.ArgumentParser, near_duplicates: str) -> 
     add(
         '--form',
         choices=(
-            *('wide', 'long', 'lists', 'roboflow', 'openimages', 'chexpert', 'imagefolder'),
+            *('wide', 'long', 'lists', 'roboflow', 'openimages', 'chexpert', 'imagefolder', 'tags'),
             *('coco', 'labelstudio', 'cvat', 'fiftyone'),
         ),
-        help='a column a class, a row a label, lists of names, COCO, or what a tool or a data set has',
+        help='a column a class, a row a label, lists or a column of names, COCO, or what a tool or a data set has',
     )
     add('--encoding', help='such as utf-8, utf-16, cp1252')
     add('--delimiter', metavar='CHARACTER', help='between cells')
@@ -174,9 +186,10 @@ def add_label_options(parser: argparse.ArgumentParser, near_duplicates: str) -> 
     add(
         '--class-column',
         metavar='NAME',
-        help='long: column of the classes; imagefolder: of the lists; labelstudio: choices',
+        help='long: column of the classes; tags, imagefolder: of the names; labelstudio: choices',
     )
     add('--value-column', metavar='NAME', help='long: column of the values')
+    add('--separator', metavar='TEXT', help='tags: between the names in a cell; "" where each cell is one name')
     add('--class-names', metavar='FILE', help='openimages: its class-descriptions.csv')
     add('--positive', nargs='+', metavar='WORD', help='further spellings of yes, in any case')
     add(

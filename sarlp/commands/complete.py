@@ -4,9 +4,9 @@
     sarlp complete labels.csv photos/ --precision 0.95 --out completed
 
 The spreadsheet (.xlsx, .ods, .csv, or what else sarlp convert labels reads) has a row an image and a column a class, or
-a row a label; blank cells are unknown. It is completed as far as the precision can be promised, and written under a new
-name, beside it a report, and what the review page shows. The file itself stays as it is. If this is interrupted, the
-same command goes on.
+a row a label, or a column that names what is there; blank cells are unknown. It is completed as far as the precision
+can be promised, and written under a new name, beside it a report, and what the review page shows. The file itself
+stays as it is. If this is interrupted, the same command goes on.
 """
 
 import argparse

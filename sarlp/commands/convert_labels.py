@@ -1,8 +1,8 @@
 """Convert a spreadsheet of labels, some known and some not, to annotation files.
 
-The file is CSV, or a sheet of an Excel (.xlsx) or OpenDocument (.ods) workbook, with a column a class or a row a label;
-or JSON lines, COCO JSON with lists of verified classes, or what Roboflow, Open Images, CheXpert, Label Studio, CVAT,
-FiftyOne and Hugging Face have. docs/your_data.md shows each.
+The file is CSV, or a sheet of an Excel (.xlsx) or OpenDocument (.ods) workbook, with a column a class, a row a label or
+a column that names what is there; or JSON lines, COCO JSON with lists of verified classes, or what Roboflow, Open
+Images, CheXpert, Label Studio, CVAT, FiftyOne and Hugging Face have. docs/your_data.md shows each.
 
 Example:
     sarlp convert labels --csv mine/labels.csv --img-root mine/images --save-dir mine

@@ -29,7 +29,7 @@ from sarlp.engine.terminal import is_brief, say
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.io.files import atomic_write, content_digest
-from sarlp.io.token_store import TokenStore, read_record
+from sarlp.io.token_store import TokenStore, as_kept, read_record
 from sarlp.models.classifier import MultiLabelClassifier
 from sarlp.models.frozen import Frozen
 from sarlp.models.network import CHANNELS
@@ -262,14 +262,7 @@ class TokenKeeper:
                     f'{CHANNELS}, so its tokens can not be kept; leave tokens out'
                 )
             maps = tokens.transpose(1, 2).unflatten(2, grid).cpu().numpy()
-            with np.errstate(over='ignore'):  # told below
-                kept = maps.astype(self.options.dtype)
-            if kept.dtype != maps.dtype and np.isinf(kept).any() and not np.isinf(maps).any():
-                raise UserError(
-                    f'tokens: {type(self.model.backbone).__name__} gives features up to {np.abs(maps).max():,.0f}, '
-                    'and float16 ends at 65,504; set tokens.dtype=float32'
-                )
-            yield from kept
+            yield from as_kept(maps, self.options.dtype, type(self.model.backbone).__name__)
 
     def _write(self, store: TokenStore, block: dict[str, np.ndarray], inputs: Mapping[str, str]) -> None:
         there, more = sum(file.stat().st_size for file in self._root.glob('*/*.npy')), _size(block)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sarlp.errors import UserError
 from sarlp.io.files import atomic_write
 
 _NAMES, _EARLIER = ('key', 'input', 'crc', 'values'), ('key', 'crc', 'values')  # of a record
@@ -19,6 +20,26 @@ _ABANDONED = 3600  # seconds after which nobody writes to a file any more
 def record_type(dtype: str, shape: tuple[int, ...]) -> np.dtype:
     """Of one entry of a block: its key, what it was made of, a checksum, and the array."""
     return np.dtype([('key', 'S32'), ('input', 'S32'), ('crc', '<u4'), ('values', dtype, shape)], align=True)
+
+
+def as_kept(values: np.ndarray, dtype: str, source: str) -> np.ndarray:
+    """``values`` of float32 in the type that they are kept in.
+
+    Args:
+        dtype: ``'float32'`` or ``'float16'``.
+        source: what gave them, for the message.
+
+    Raises:
+        UserError: float16 has no room for some of them.
+    """
+    with np.errstate(over='ignore'):  # told
+        kept = values.astype(dtype)
+    if kept.dtype != values.dtype and np.isinf(kept).any() and not np.isinf(values).any():
+        raise UserError(
+            f'tokens: {source} gives features up to {np.abs(values).max():,.0f}, and float16 ends at 65,504; set '
+            'tokens.dtype=float32'
+        )
+    return kept
 
 
 class TokenStore:

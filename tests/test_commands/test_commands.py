@@ -196,3 +196,23 @@ class TestList:
         assert 'SARLP' in kinds['method'] and 'RandomKnownLabels' in kinds['label mask']
         assert 'MixedPrecisionOptimWrapper' in kinds['optimizer wrapper'] and 'ForeachEMA' in kinds['model']
         assert all(what for own in kinds.values() for what in own.values())  # each says what it is
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (
+            ['complete', '--positive', 'x', 'a.csv', 'photos'],
+            '--positive takes all words behind it, so that SPREADSHEET FOLDER must stand before it',
+        ),
+        (
+            ['complete', 'a.csv', '--ignore-columns', 'by', 'photos'],
+            '--ignore-columns takes all words behind it, so that',
+        ),
+        (['complete', 'a.csv'], 'the following arguments are required: FOLDER\n'),
+    ],
+)
+def test_an_option_that_took_what_is_missing(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2 and said in capsys.readouterr().err

@@ -18,6 +18,7 @@ from sarlp.apps.completion.complete import check_precision, check_processes
 from sarlp.apps.completion.record import write_table
 from sarlp.apps.completion.training import digest_of_settings
 from sarlp.apps.spreadsheet_completion.backbones import Backbone, choose_backbone
+from sarlp.apps.spreadsheet_completion.enough import check_enough
 from sarlp.apps.spreadsheet_completion.folder import CompletionFolder
 from sarlp.apps.spreadsheet_completion.report import format_report, format_summary
 from sarlp.apps.spreadsheet_completion.result import CompletedSpreadsheet
@@ -32,9 +33,8 @@ from sarlp.engine.devices import AUTO, describe_device, use_device
 from sarlp.engine.options import read_options
 from sarlp.engine.terminal import near
 from sarlp.errors import UserError, shorten
-from sarlp.evaluation.calibration import LEAST, require_enough
 from sarlp.io.files import atomic_write, digest_of_contents
-from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
+from sarlp.labels import UNKNOWN
 from sarlp.registry import TRANSFORMS
 from sarlp.transforms import BadImageError
 
@@ -107,10 +107,7 @@ def complete(
     observed = np.stack([*read.labels.values()])
     print(f'{read.describe()}\n{format_summary(read, observed)}', flush=True)
     folds = _number_of_folds(read, folds)
-    lacking = [word for word, code in (('yes', POSITIVE), ('no', NEGATIVE)) if (observed == code).sum() < LEAST]
-    require_enough(observed, f'fill in more cells with {" and with ".join(lacking)}')
-    if not (observed == UNKNOWN).any():
-        raise UserError(f'{labels}: no cell is blank, so there is nothing to complete')
+    check_enough(read, observed)
     backbone = Backbone(str(config), 'as asked for') if config is not None else choose_backbone()
     print(f'device: {describe_device(device)}\nmodel: {backbone.config}, {backbone.reason}')
     if backbone.better:

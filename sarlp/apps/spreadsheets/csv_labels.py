@@ -9,6 +9,9 @@ a sheet of an Excel (.xlsx) or OpenDocument (.ods) workbook:
             1.jpg,1,,0                     1.jpg,cat,yes
             2.jpg,,yes,?                   1.jpg,sofa,no
 
+    tags    photo;tags             or: image,class
+            1.jpg;cat, dog             1.jpg,cat
+
     lists   {"image": "1.jpg", "positive": ["cat"], "negative": ["sofa"]}      a line for each image
     coco    COCO JSON whose images have "neg_category_ids" or "verified_category_ids"
 
@@ -17,7 +20,7 @@ data sets are modules of :mod:`sarlp.apps.spreadsheets.label_files`.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ import numpy as np
 
 from sarlp.apps.spreadsheets.label_copies import ContradictingCopy, contradicting_copies, say_contradicting
 from sarlp.apps.spreadsheets.label_files import ImageFolder, LabelFile, Merged, merge_images, open_labels
+from sarlp.apps.spreadsheets.label_files.merging import names_otherwise
 from sarlp.apps.spreadsheets.label_groups import find_groups
 from sarlp.apps.spreadsheets.label_remarks import remarks_on
 from sarlp.apps.spreadsheets.label_source import changed_meanwhile, write_source
@@ -295,7 +299,7 @@ def _check(csv: Any, img_root: Any, merged: Merged, near: str, on_conflict: str,
 def _what_was_read(read: ReadLabels) -> list[str]:
     file, merged, settings = read.file, read.merged, read.file.settings()
     head = [f'{read.csv}: {file.form} form', *['JSON lines'] * bool(settings.get('json_lines'))]
-    for key in ('sheet', 'encoding', 'delimiter', 'image_column', 'class_column', 'value_column'):
+    for key in ('sheet', 'encoding', 'delimiter', 'image_column', 'class_column', 'value_column', 'separator'):
         if settings.get(key) is not None:
             head.append(f'{key.replace("_", " ")} {settings[key]!r}')
     lines = [', '.join(head), *read.remarks]
@@ -305,10 +309,12 @@ def _what_was_read(read: ReadLabels) -> list[str]:
     if merged.repeated:
         what = 'rows of an image that has one already' if file.once else 'rows of a label that has one already'
         lines.append(f'{what}, merged: {merged.repeated:,}')
+    if merged.above:
+        lines.append(f'note: paths of another place: {merged.above} is taken for {read.img_root}')
     unlisted = 'all labels unknown' if read.include_unlabelled else 'left out (--include-unlabelled lists them)'
     noted = {
         'note: images named with accents or spaces of another kind, or the suffix in other capitals, and found': (
-            _names_otherwise(merged.names)
+            names_otherwise(merged)
         ),
         'labels that contradict each other, made unknown': merged.contradictions,
         'images that are not in the folder, left out': list(map(repr, merged.missing)),
@@ -318,16 +324,6 @@ def _what_was_read(read: ReadLabels) -> list[str]:
     if read.near:
         lines.append(f'note: images that were left out may be there. {read.near}')
     return lines + getattr(file, 'notes', list)() + file.spellings.notes()
-
-
-def _names_otherwise(names: Mapping[str, str]) -> list[str]:
-    """Images of which the file writes more than slashes and the suffix otherwise than the folder does."""
-    found = []
-    for name, path in names.items():
-        written = '/'.join(part for part in name.strip().replace('\\', '/').split('/') if part not in ('', '.'))
-        if not written.endswith((path, path.rpartition('.')[0])):
-            found.append(f'{ascii(name)} is {path}')
-    return found
 
 
 def _splits(classes: Sequence[str], files: dict[str, Path], entries: dict[str, list]) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 from sarlp.apps.spreadsheets.label_files import LabelFile
 from sarlp.apps.spreadsheets.label_files.sheets import FILLED
 from sarlp.apps.spreadsheets.label_files.tables import Wide
+from sarlp.errors import shorten
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 
 # words of which, beside fillers, a column of bookkeeping is named
@@ -44,6 +45,15 @@ def remarks_on(
             f'note: {filled:,} of its cells or rows say that sarlp filled them in before ({FILLED!r}). What stands '
             'there counts as known; to complete the labels anew give the file that a person filled in'
         )
+    if isinstance(file, Wide) and len(file.classes) > 1 and file.spelling[''] == NEGATIVE:
+        nothing = [image for image, codes in labels.items() if (codes == NEGATIVE).all()]
+        if nothing:
+            lines.append(
+                f'note: a blank means no here, and so all is no in {len(nothing):,} images: {shorten(nothing)}. '
+                'Take out the rows of those that nobody looked at; --include-unlabelled lists them'
+            )
+    if several := [name for name in file.classes if _is_of_others(name, {*file.classes})]:
+        lines.append(f'note: read as one class each, though they look like several: {shorten(several)}')
     # only there is a class a column that can be left out, and may be no class
     if type(file) is Wide and file.sheet.class_columns is None and not classes_told:
         found = {name: 'by its name' for name in file.classes if _is_bookkeeping(name)}
@@ -63,6 +73,12 @@ def remarks_on(
 def _is_bookkeeping(name: str) -> bool:
     words = set(re.split(r'[\W_]+', name.lower())) - {''} - _FILLERS
     return bool(words) and words <= _BOOKKEEPING
+
+
+def _is_of_others(name: str, classes: set[str]) -> bool:
+    """Whether a name is those of other classes in a row: a cell with two, in a form that has one."""
+    parts = [part.strip() for part in re.split('[,;|]', name)]
+    return len(parts) > 1 and classes.issuperset(parts)
 
 
 def _hardly_vary(classes: Sequence[str], codes: np.ndarray) -> dict[str, str]:

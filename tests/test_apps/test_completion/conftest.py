@@ -13,10 +13,10 @@ from ...test_engine.conftest import reduced, unformatted_configs  # noqa: F401
 CONFIG = 'sarlp_r18_digits_spreadsheet'
 
 
-def cells(file):
+def cells(file, **how):
     """Cells of a spreadsheet by image and column."""
     with open(file, newline='', encoding='utf-8') as stream:
-        return {row['file']: row for row in csv.DictReader(stream)}
+        return {row['file']: row for row in csv.DictReader(stream, **how)}
 
 
 @pytest.fixture(scope='session')

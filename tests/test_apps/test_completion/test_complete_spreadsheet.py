@@ -16,6 +16,7 @@ import numpy as np
 import openpyxl
 import pytest
 import torch
+from openpyxl.styles import PatternFill
 from scipy.special import expit
 
 import sarlp
@@ -715,3 +716,67 @@ def test_what_an_earlier_version_completed_is_moved_aside(tmp_path):
         assert completion.changed == ['version'] and (moved / 'labels_completed.csv').read_text() == 'mine'
     with CompletionFolder(folder).begun({'labels': 'a'}) as moved:
         assert moved is None
+
+
+def test_what_is_said_of_a_sheet_of_yes_alone(place, scenes, capsys, tiny):
+    """Nothing is learnt of it; who wrote it may have meant more, and is told how to say so."""
+    file = place('.csv')
+    text = file.read_text()
+    file.write_text(text.replace('no', ''))
+    said = refuse(file, scenes, capsys, '--config', tiny)
+    assert 'nowhere what is not' in said and 'Write some no, of each class (10 are the least); or, if a blank' in said
+    said = refuse(file, scenes, capsys, '--config', tiny, '--negative', '')  # as it says
+    assert 'no cell is blank' in said and 'no row then; --include-unlabelled lists them' in said
+    header, *rows = csv.reader(text.splitlines())
+    named = [(row[0], name) for row in rows for name, cell in zip(header[1:], row[1:], strict=True) if cell == 'yes']
+    file.write_text('image,class\n' + ''.join(f'{image},{name}\n' for image, name in named))
+    said = refuse(file, scenes, capsys, '--config', tiny)
+    assert f'it says {len(named)} times what is there' in said and 'if what is not named means no, add' in said
+    file.write_text(
+        'image,class\n' + ''.join(f'{row[0]},eight\n' if row[1] == 'yes' else f'{row[0]},\n' for row in rows)
+    )
+    assert 'Write none, or what the form tags' in refuse(file, scenes, capsys, '--config', tiny, '--negative', '')
+    file.write_text(re.sub('(?<=,)(?=,|$)', 'FALSE', text.replace('yes', 'TRUE').replace('no', ''), flags=re.MULTILINE))
+    assert '--unknown FALSE' in refuse(file, scenes, capsys, '--config', tiny)
+    file.write_text('\n'.join(re.sub('(?<=,)(?=,|$)', 'no', line) for line in text.splitlines()[:40]))
+    assert re.search(r'; \d+ images of the folder are in no row, and --incl', refuse(file, scenes, capsys))
+
+
+def test_colours_are_not_read(place, scenes, capsys, tiny):
+    file = place()
+    book = openpyxl.load_workbook(file)
+    for row in book.active.iter_rows(min_row=2, min_col=2):
+        for cell in row:
+            if cell.value is not None:
+                cell.fill = PatternFill('solid', fgColor='FF00FF00' if cell.value == 'yes' else 'FFFF0000')
+                cell.value = None
+    book.save(file)
+    known = sum(code in ('yes', 'no') for row in cells(scenes / 'labels.csv').values() for code in row.values())
+    assert f'{known} blank cells are coloured, and colours are not read' in refuse(file, scenes, capsys)
+
+
+def test_a_list_of_names_is_completed(place, run, scenes):
+    """Some photographs of which all that is there is named, and others that nobody looked at."""
+    file = place('.csv')
+    truth = cells(scenes / 'labels_complete.csv')
+    listed = dict([*truth.items()][:48])
+    there = {image: [name for name, cell in row.items() if cell == 'yes'] for image, row in listed.items()}
+    file.write_text(
+        'file;tags\n' + ''.join(f'{image};{", ".join(names) or "none"}\n' for image, names in there.items())
+    )
+    done = run(file, negative=[''], include_unlabelled=True)
+    found = decisions(done)
+    assert {image for image, _ in found} == {*truth} - {*listed}
+    written = cells(done.files['spreadsheet'], delimiter=';')
+    left_open = {image for (image, _), (code, _) in found.items() if code is None}
+    assert left_open and {*truth} - {*listed} - left_open
+    for image in truth:
+        new = [name for (other, name), (code, _) in found.items() if other == image and code == 'yes']
+        if image in left_open and not new:  # that none of them is there would be more than is known
+            assert image not in written
+            continue
+        row = written[image]
+        assert row['tags'] == (', '.join(there.get(image, new)) or 'none')
+        of = new or [name for other, name in found if other == image]  # none is said of all
+        assert row['filled by sarlp'] == '; '.join(f'{name} probability {found[image, name][1]:.3g}' for name in of)
+    assert sum(code == 'yes' for code, _ in found.values()) > 5

@@ -365,7 +365,7 @@ BAD = [
     ('{"image": "a/0.jpg", "cat": [1]}\n', {}, ["column 'cat', line 1: '[1]'"]),
     ('{"image": "a/0.jpg", "positive": "cat", "negative": []}\n', {'form': 'lists'}, ["line 1: expected 'positive'"]),
     ('{"image": "a/0.jpg", "positive": [], "negative": []}\n', {}, ['are empty']),
-    ('[{"image": "a/0.jpg", "cat": 1}]', {}, ['found a list']),
+    ('[{"image": "a/0.jpg", "cat": 1}]', {}, ['this is a list of objects']),
     ('{"metainfo": {"classes": []}, "data_list": []}', {}, ['an annotation file of sarlp already']),
     ('{"images": [{"id": 1, "file_name": "a/0.jpg"}],\n"categories": [{"id": 1, "name": "x"}]}', {}, ['convert coco']),
     ('{"images": [{"id": 1}],\n"categories": []}', {}, ['images[0] (id 1): expected "file_name"', '"coco_url"']),

@@ -79,7 +79,43 @@ def metadata_pandas(there=THERE):
     return metadata_csv(there, repr)
 
 
+def tags(there=THERE, join=', '.join):
+    stream = io.StringIO(newline='')
+    writer = csv.writer(stream, delimiter=';', lineterminator='\n')
+    writer.writerow(['photo', 'taken', 'Keywords'])
+    for image, names in zip(IMAGES, there, strict=True):
+        writer.writerow([image, '2024-05-01', '' if names is None else join(names) if names else 'none'])
+    return stream.getvalue()
+
+
+def hash_tags(there=THERE):
+    return tags(there, lambda names: ' '.join(f'#{name}' for name in names))
+
+
+def lines_of_tags(there=THERE):
+    return tags(there, '\n'.join)
+
+
+def tags_jsonl(there=THERE):
+    return ''.join(
+        json.dumps({'image': image, 'tags': names and '|'.join(names)}, ensure_ascii=False) + '\n'
+        for image, names in zip(IMAGES, [names if names != [] else ['none'] for names in there], strict=True)
+    )
+
+
+def pairs(there=THERE):
+    """A row a name."""
+    said = [names if names else ['none'] if names == [] else [''] for names in there]
+    rows = [f'{image},{name}' for image, names in zip(IMAGES, said, strict=True) for name in names]
+    return '\n'.join(['image,class', *rows]) + '\n'
+
+
 FORMS = {
+    'tags.csv': ('tags', tags),
+    'hash.csv': ('tags', hash_tags),
+    'lines.csv': ('tags', lines_of_tags),
+    'tags.jsonl': ('tags', tags_jsonl),
+    'pairs.csv': ('tags', pairs),
     'export.json': ('labelstudio', label_studio),
     'annotations.xml': ('cvat', cvat),
     'labels.json': ('fiftyone', fiftyone),

@@ -70,3 +70,21 @@ def test_rows_of_labels_have_no_such_columns(exchange):
     rows = [[name, thing, 'yes'] for name in IMAGES for thing in ('reviewed', 'cat')]
     read = exchange('labels.csv', table([['image', 'class', 'value'], *rows]), IMAGES).read
     assert read.file.form == 'long' and read.remarks == []
+
+
+def test_rows_without_a_yes_where_a_blank_means_no(remarks):
+    """Nobody may have looked at them."""
+    columns = {'cat': ['x'] * 20 + [''] * 33, 'dog': [''] * 19 + ['x'] * 2 + [''] * 32}
+    (line,) = remarks(columns, positive=['x'], negative=[''])
+    assert line.startswith('note: a blank means no here, and so all is no in 32 images: 21.jpg, 22.jpg, ')
+    assert line.endswith('--include-unlabelled lists them')
+    assert remarks(columns, positive=['x']) == []
+    assert remarks({'cat': columns['cat']}, positive=['x'], negative=['']) == []  # of one class these are the no
+
+
+def test_two_names_in_a_cell_of_one(exchange):
+    rows = [['image', 'class', 'value'], ['0.jpg', 'cat', 'yes'], ['0.jpg', 'dog', 'no'], ['1.jpg', 'cat; dog', 'yes']]
+    remarks = exchange('a.csv', table(rows), IMAGES[:2]).read.remarks
+    assert remarks == ['note: read as one class each, though they look like several: cat; dog']
+    rows[1][1] = 'owl'  # it may be the name of one
+    assert exchange('a.csv', table(rows), IMAGES[:2]).read.remarks == []

@@ -30,6 +30,7 @@ FILES = {
     'long': ('a.csv', 'image,class,value\na.jpg,cat,yes\nb.jpg,cat,no\n'),
     'lists': ('a.jsonl', '{"image": "a.jpg", "positive": ["cat"], "negative": ["dog"]}\n'),
     'imagefolder': ('a.csv', 'file_name,objects\na.jpg,"[""cat"", ""dog""]"\nb.jpg,"[""cat""]"\n'),
+    'tags': ('a.csv', 'image,tags\na.jpg,"cat, dog"\nb.jpg,dog\n'),
     'roboflow': ('_classes.csv', 'filename, cat, dog\na.jpg, 1, 0\n'),
     'chexpert': ('a.csv', 'Path,Sex,cat,dog\na.jpg,M,1.0,-1.0\n'),
     'openimages': ('a.csv', 'ImageID,Source,LabelName,Confidence\na,verification,cat,1\nb,verification,cat,0\n'),
@@ -48,6 +49,7 @@ OPTIONS = {
     'positive': ['x'],
     'negative': ['x'],
     'unknown': ['x'],
+    'separator': 'x',
 }
 _OF_CSV = {'delimiter', 'encoding', 'positive', 'negative', 'unknown'}  # which act without naming anything in the file
 
@@ -80,6 +82,9 @@ def test_an_option_acts_or_is_refused(opened, form, option):
             ('imagefolder', 'delimiter'),
             ('imagefolder', 'encoding'),
             ('lists', 'encoding'),
+            ('tags', 'delimiter'),
+            ('tags', 'encoding'),
+            ('tags', 'separator'),
             ('openimages', 'class_names'),
         }
     ):
@@ -110,24 +115,16 @@ def test_forms_that_are_found(tmp_path, form, refused, options):
 
 
 @pytest.mark.parametrize('column', ['class', 'Labels', 'tag'])
-@pytest.mark.parametrize('cells', [('person', 'car'), ('person,car', 'car|dog')])
-def test_a_column_that_names_what_is_there(tmp_path, column, cells):
+def test_a_column_that_names_what_is_there(tmp_path, column):
     """A spelling for each would make of all of them one class, called as the column."""
-    lines = '\n'.join(f'{number}.jpg,"{cell}"' for number, cell in enumerate(cells))
-    (tmp_path / 'a.csv').write_text(f'image,{column}\n{lines}\n', 'utf-8')
+    lines = '\n'.join(f'{number}.jpg,{cell},no' for number, cell in enumerate(('person', 'car')))
+    (tmp_path / 'a.csv').write_text(f'image,{column},indoors\n{lines}\n', 'utf-8')
     with pytest.raises(AnnotationError, match=f"'{column}' seems to name what is there") as error:
         list(open_labels(tmp_path / 'a.csv').statements())
-    assert '--positive' not in str(error.value)
-    with pytest.raises(AnnotationError, match='Name the column with --value-column, or add one with yes in each row'):
+    assert '--positive' not in str(error.value) and f'--form tags --class-column {column}' in str(error.value)
+    with pytest.raises(AnnotationError, match='Name the column with --value-column; if a row says .* --form tags'):
         open_labels(tmp_path / 'a.csv', form='long', class_column=column)
-    # what the messages say
-    rows = '\n'.join(f'{number}.jpg,{cell},yes' for number, cell in enumerate(('person', 'car')))
-    (tmp_path / 'b.csv').write_text(f'image,class,value\n{rows}\n', 'utf-8')
-    labels = open_labels(tmp_path / 'b.csv')
-    assert set(labels.classes) == {'person', 'car'}
-    assert list(labels.statements())[1][1:] == ('1.jpg', [(labels.classes.index('car'), 1)])
-    (tmp_path / 'c.csv').write_text(f'image,{column}\n0.jpg,"[""person"", ""car""]"\n', 'utf-8')
-    assert open_labels(tmp_path / 'c.csv', form='imagefolder').classes == ('car', 'person')
+    assert open_labels(tmp_path / 'a.csv', form='tags', class_column=column).classes == ('car', 'person')  # as they say
 
 
 def test_a_column_of_any_name_that_names_what_is_there(tmp_path):
@@ -138,10 +135,11 @@ def test_a_column_of_any_name_that_names_what_is_there(tmp_path):
         return str(error.value)
 
     assert "'animal' seems to name what is there" in of(['cat', 'dog', 'wren', 'cow', 'cat'])
+    assert open_labels(tmp_path / 'a.csv', form='tags').classes == ('cat', 'cow', 'dog', 'wren')  # as it says
     # these may be labels in a language of its own, bookkeeping beside a class, or the values of a long table
     assert '--positive' in of(['ja', 'nein', 'unklar', 'ja'])
     assert '--positive' in of(['yes,Ann', 'no,Bea', 'no,Cem', 'no,Dan'], 'image,cat,by')
-    assert '--positive' in of(['cat,ja', 'dog,nein'], 'image,class,label')
+    assert '--positive' in of(['cat,hai', 'dog,iie'], 'image,class,label')
 
 
 def test_settings_of_open_images_open_it(opened):

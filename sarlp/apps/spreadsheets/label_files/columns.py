@@ -83,7 +83,13 @@ class Columns:
     def _alone(self, column: int) -> int:
         """A column that was found, if no other is called so: labels are written back, perhaps hours later, by names."""
         name = self.sheet.header[column]
-        if sum(self.sheet.header[other] == name for other in self.free) > 1:
+        alike = sum(self.sheet.header[other] == name for other in self.free)
+        if alike > 1 and not name:
+            raise AnnotationError(
+                f'{self.sheet.path}: the first line that is not blank should name the columns, and names neither '
+                f'that of the images nor {alike - 1} more. If it is a title, or names groups of columns, delete it.'
+            )
+        if alike > 1:
             raise AnnotationError(
                 f'{self.sheet.path}: more than one column is called {name!r}, and one of them has images, classes or '
                 'values. Rename or delete the others.'
@@ -96,7 +102,7 @@ class Columns:
             for column in self.free:
                 if self._lower[column] == name and column not in but:
                     return self._alone(column)
-        other = ', or add one with yes in each row, if a row says what is there' if names is VALUE_COLUMNS else ''
+        other = '; if a row says what is there, read the file with --form tags' if names is VALUE_COLUMNS else ''
         raise AnnotationError(
             f'{self.sheet.path}: none of the columns {shorten(list(map(repr, self.sheet.header)))} has a name such as '
             f'{shorten(names)}. Name the column with {option}{other}.'
@@ -118,10 +124,11 @@ class Columns:
                 text = self.sheet.text(row, column)
                 if text.strip() and is_image(text):
                     return self._alone(column)
+        others = getattr(self.sheet, 'other_sheets', str)()
         raise AnnotationError(
             f'{self.sheet.path}: which of the columns {shorten(list(map(repr, self.sheet.header)))} has the images? '
             'None is called image, file_name or the like, and no cell names a file below the folder of the images. '
-            'Name it with --image-column, or correct the folder of the images.'
+            f'Name it with --image-column, or correct the folder of the images.{others}'
         )
 
     def looks_long(self, image: int, spelling: Spelling) -> bool:

@@ -62,7 +62,9 @@ class ImageFolder:
         """
         name = cell.strip().replace('\\', '/')
         if not clean_name(name):
-            raise AnnotationError('the name of the image is blank.')
+            raise AnnotationError(
+                'the name of the image is blank. Write it into each row, or take out a row of sums, say.'
+            )
         if name.startswith('/') or re.match('[A-Za-z]:', name):
             name = self._relative(name)
         parts = [part for part in name.split('/') if part not in ('', '.')]
@@ -108,6 +110,7 @@ class ImageFolder:
                 raise AnnotationError(f'{address!r} is no address.') from None
             local = parse_qs(parsed.query).get('d') if parsed.path.rstrip('/').endswith('local-files') else None
             name = local[0] if local else unquote(parsed.path)
+        name = re.sub('^[A-Za-z]:/', '', name)  # a drive
         parts = [part for part in name.split('/') if part not in ('', '.')][-_DEEPEST:]
         ends = ['/'.join(parts[start:]) for start in range(len(parts))]
         if parts and (uploaded := re.fullmatch('[0-9a-f]{8}-(.+)', parts[-1])):

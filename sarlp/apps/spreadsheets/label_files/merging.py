@@ -1,5 +1,6 @@
 """What a file of labels says of each image, taken together."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from sarlp.apps.spreadsheets.label_files.images import ImageFolder
 from sarlp.apps.spreadsheets.label_files.opening import LabelFile
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.labels import UNKNOWN
+
+_ABSOLUTE = re.compile('/|[A-Za-z]:/|[a-z][a-z0-9+.-]*://')  # a path from the root or a drive, or an address
 
 
 @dataclass
@@ -23,6 +26,7 @@ class Merged:
         repeated: rows of an image that had one already (in the long form, of a label), and agree with it.
         contradictions: for each label that is positive in one place and negative in another, a line that names both.
             Such a label is unknown in ``labels``.
+        above: what stands in front of all names that are of another place, such as ``C:\\photos\\``; '' if none is.
     """
 
     labels: dict[str, np.ndarray] = field(default_factory=dict)
@@ -30,16 +34,22 @@ class Merged:
     missing: dict[str, str] = field(default_factory=dict)
     repeated: int = 0
     contradictions: list[str] = field(default_factory=list)
+    above: str = ''
 
 
 def merge_images(file: LabelFile, folder: ImageFolder) -> Merged:
     """:func:`merge` by the images of a folder, which a form with ``urls`` names by addresses.
 
+    Other forms may name all by addresses below one, or by paths below one folder of another machine.
+
     Raises:
         AnnotationError: see there; or two addresses are one file.
     """
     if not getattr(file, 'urls', False):
-        return merge(file, folder.find)
+        elsewhere = _Elsewhere(folder)
+        merged = merge(file, elsewhere.find)
+        merged.above = elsewhere.above or ''
+        return merged
     addresses: dict[str, str] = {}
 
     def find(address: str) -> str | None:
@@ -52,6 +62,53 @@ def merge_images(file: LabelFile, folder: ImageFolder) -> Merged:
         return path
 
     return merge(file, find)
+
+
+class _Elsewhere:
+    """Images by names of which all begin with one place that is not here: what is below it is below the folder."""
+
+    def __init__(self, folder: ImageFolder) -> None:
+        self._folder = folder
+        self.above: str | None = None
+
+    def find(self, name: str) -> str | None:
+        written, error = name.strip().replace('\\', '/'), None
+        try:
+            path = self._folder.find(name)
+        except AnnotationError as refused:
+            path, error = None, refused
+        if path is not None or not _ABSOLUTE.match(written):
+            if error is not None:
+                raise error
+            return path
+        path = self._folder.find_address(name)
+        if path is None:
+            if error is not None and (self.above is None or not written.startswith(self.above)):
+                raise error
+            return None
+        place = re.split('[?#]', written)[0] if '://' in written else written
+        above = place.rsplit('/', path.count('/') + 1)[0] + '/'
+        if self.above is None:
+            self.above = above
+        if above != self.above:
+            raise AnnotationError(
+                f'{name!r} is below {above}, and an image before it below {self.above}. Paths of another place must '
+                f'begin with one folder, which is taken for {self._folder.root}; write others relative to that'
+            )
+        return path
+
+
+def names_otherwise(merged: Merged) -> list[str]:
+    """Images of which the file writes more than slashes and the suffix otherwise than the folder does."""
+    found = []
+    for name, path in merged.names.items():
+        written = '/'.join(part for part in name.strip().replace('\\', '/').split('/') if part not in ('', '.'))
+        elsewhere = merged.above and name.strip().replace('\\', '/').startswith(
+            merged.above
+        )  # which is said of all together
+        if not elsewhere and not written.endswith((path, path.rpartition('.')[0])):
+            found.append(f'{ascii(name)} is {path}')
+    return found
 
 
 def merge(file: LabelFile, find: Callable[[str], str | None]) -> Merged:

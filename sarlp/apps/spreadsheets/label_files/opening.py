@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sarlp.apps.spreadsheets.label_files.bad_cells import NAMING_COLUMNS
 from sarlp.apps.spreadsheets.label_files.chexpert import NO_FINDINGS, CheXpert, chexpert_spelling, is_chexpert
 from sarlp.apps.spreadsheets.label_files.coco_verified import VerifiedCoco
 from sarlp.apps.spreadsheets.label_files.columns import Columns
@@ -33,6 +34,7 @@ from sarlp.apps.spreadsheets.label_files.openimages import (
 from sarlp.apps.spreadsheets.label_files.roboflow import Roboflow, is_roboflow
 from sarlp.apps.spreadsheets.label_files.sheets import CSVSheet, JSONLinesSheet
 from sarlp.apps.spreadsheets.label_files.spelling import Spelling
+from sarlp.apps.spreadsheets.label_files.strangers import refuse_columns, refuse_no_file, refuse_stranger
 from sarlp.apps.spreadsheets.label_files.tables import (
     CLASS_COLUMNS,
     IMAGE_COLUMNS,
@@ -41,6 +43,7 @@ from sarlp.apps.spreadsheets.label_files.tables import (
     Sheet,
     Wide,
 )
+from sarlp.apps.spreadsheets.label_files.tags import Tags, column_of_names
 from sarlp.apps.spreadsheets.label_files.text import decode
 from sarlp.apps.spreadsheets.label_files.workbooks import open_workbook, workbook_kind
 from sarlp.datasets.annotation import AnnotationError
@@ -48,8 +51,10 @@ from sarlp.labels import UNKNOWN
 from sarlp.names.clean_names import clean_name
 
 _WHOLE = ('coco', 'labelstudio', 'cvat', 'fiftyone')  # what is no table
-FORMS = ('wide', 'long', 'lists', 'roboflow', 'openimages', 'chexpert', 'imagefolder', *_WHOLE)
-LabelFile = Wide | Long | NameLists | VerifiedCoco | LabelStudio | CVATImages | FiftyOneLabels | ImageFolderMetadata
+FORMS = ('wide', 'long', 'lists', 'roboflow', 'openimages', 'chexpert', 'imagefolder', 'tags', *_WHOLE)
+LabelFile = (
+    Wide | Long | NameLists | VerifiedCoco | LabelStudio | CVATImages | FiftyOneLabels | ImageFolderMetadata | Tags
+)
 
 
 def open_labels(
@@ -71,6 +76,7 @@ def open_labels(
     group_column: str | None = None,
     split_column: str | None = None,
     class_names: str | os.PathLike | Mapping[str, str] | None = None,
+    separator: str | None = None,
 ) -> LabelFile:
     """Open a file of labels in the form that it has.
 
@@ -81,8 +87,8 @@ def open_labels(
         json_lines: whether tables are JSON lines; None to find it.
         encoding, delimiter: of CSV and JSON lines; None to find them.
         image_column: name of the column, or key, of the images; None to find it.
-        class_column, value_column: those of the long form; None to find them. The first is also that of the lists of
-            an imagefolder, and the ``from_name`` of the choices of Label Studio.
+        class_column, value_column: those of the long form; None to find them. The first is also that of tags, of the
+            lists of an imagefolder, and the ``from_name`` of the choices of Label Studio.
         class_columns: those of the wide form; None for all that are no image and not ignored.
         ignore_columns: columns that are no class.
         positive, negative, unknown: spellings, see :class:`~.spelling.Spelling`. ``negative=['']`` also says that what
@@ -93,6 +99,7 @@ def open_labels(
         split_column: that which says on which side of the split an image is; its values are those of ``splits()``. None
             for one that is called so (:data:`~.columns.SPLIT_COLUMNS`) and has nothing else.
         class_names: of Open Images, the file that has names of its classes, or these by what it calls them.
+        separator: between the names in a cell of tags, see :class:`~.tags.Tags`; None to find it.
 
     Returns:
         What reads and writes it: ``classes``, ``statements()``, ``rewrite()``, ``settings()``.
@@ -103,7 +110,11 @@ def open_labels(
     path = Path(path)
     if form is not None and form not in FORMS:
         raise AnnotationError(f'expected the form to be one of {", ".join(FORMS)}, found {form!r}.')
+    if separator is not None:
+        _refuse(path, form or Tags.form, separator=None if form in (None, Tags.form) else separator)
+        form = Tags.form
     refuse_arrow(path)
+    refuse_no_file(path)
     if not path.is_file():
         raise AnnotationError(f'{path}: there is no such file of labels.')
     kind = workbook_kind(path)
@@ -113,6 +124,8 @@ def open_labels(
     else:
         if sheet is not None:
             raise AnnotationError(f'{path}: --sheet names a sheet of a workbook, and this file has none. Leave it out.')
+        if form is None:
+            refuse_stranger(path, encoding)
         begins = _begins_with(path, encoding)
         if form is None and not json_lines and begins in _WHOLE:
             form = begins
@@ -139,6 +152,7 @@ def open_labels(
             else CSVSheet(content, path, encoding, delimiter, names)
         )
     refuse_minimal(path, table.header)
+    refuse_columns(path, table.header)
     columns = Columns(table, ignore_columns)
     beside = columns.beside(group_column, split_column, class_columns)
     if form is None and class_column is None and value_column is None:
@@ -163,14 +177,24 @@ def open_labels(
             return ImageFolderMetadata(table, image, names_column, told, beside)
     if form in (OpenImages.form, Long.form):
         _refuse(path, form, class_columns=class_columns)
+    words = positive or unknown or any(map(clean_name, negative))  # those of labels, which names are none of
+    if form == Tags.form or (form is None and value_column is None and class_columns is None and not words):
+        _refuse(path, Tags.form, value_column=value_column, class_columns=class_columns)
+        names_column = _column_of_names(table, columns, image, class_column, form)
+        if names_column is not None:
+            unread = [table.header[column] for column in columns.free if column not in (image, names_column)]
+            told = rest_is_no(path, positive, negative, unknown)
+            return Tags(table, image, names_column, told, beside, separator, unread)
     if form == OpenImages.form:
         # the two that its settings name, and no others
         _refuse(path, form, class_column=None if class_column == 'LabelName' else class_column)
         _refuse(path, form, value_column=None if value_column == 'Confidence' else value_column)
         place = {name: columns.named(f'--form {form}', name) for name in COLUMNS}
         called = class_names if isinstance(class_names, Mapping | None) else read_class_names(class_names)
-        words = Confidence(positive, negative, unknown, quoted=bool(json_lines))
-        return OpenImages(table, image, words, place['LabelName'], place['Confidence'], place['Source'], beside, called)
+        of_cells = Confidence(positive, negative, unknown, quoted=bool(json_lines))
+        return OpenImages(
+            table, image, of_cells, place['LabelName'], place['Confidence'], place['Source'], beside, called
+        )
     spelling = Spelling(positive, negative, unknown, quoted=bool(json_lines))
     if form == CheXpert.form:
         spelling = chexpert_spelling(positive, negative, unknown, quoted=bool(json_lines))
@@ -210,9 +234,10 @@ def _column_of_lists(table: Sheet, columns: 'Columns', image: int, given: str | 
     """The column of lists of names; None if there is none, where the form is not told."""
     if given is not None:
         return columns.named('--class-column', given)
-    if form is None and FILE_NAME not in table.header:
-        return None
     free = [column for column in columns.free if column != image]
+    only = len(free) == 1 and table.header[free[0]].lower() in NAMING_COLUMNS
+    if form is None and FILE_NAME not in table.header and not only:
+        return None
     found = list_columns(table, free)
     if form is None:  # beside columns of labels a list may be anything
         refuse_class_label(table, free)
@@ -224,6 +249,19 @@ def _column_of_lists(table: Sheet, columns: 'Columns', image: int, given: str | 
         f'{table.path}: {len(found) or "no"} columns have lists of names in all cells that are not blank. Name one '
         f'with --class-column.{"" if found else hint_of_lists(table, free)}'
     )
+
+
+def _column_of_names(table: Sheet, columns: Columns, image: int, given: str | None, form: str | None) -> int | None:
+    """The column that names what is there; None if there is none, or the table is long, where the form is not told."""
+    if given is not None:
+        column = columns.named('--class-column', given)
+        values = (table.header[other].lower() for other in columns.free if other not in (image, column))
+        return column if form is not None or not {*values} & {*VALUE_COLUMNS} else None
+    if form is None:
+        long = columns.looks_long(image, Spelling(quoted=isinstance(table, JSONLinesSheet)))
+        return None if long else column_of_names(table, columns, image)
+    free = [column for column in columns.free if column != image]
+    return free[0] if len(free) == 1 else columns.first(sorted(NAMING_COLUMNS), [image], '--class-column')
 
 
 def _has_labels(table: Sheet, column: int) -> bool:

@@ -14,6 +14,39 @@ WORDS = {
     NEGATIVE: ('0', '0.0', 'no', 'n', 'false', 'f', '-', 'negative', 'absent'),
     UNKNOWN: ('', '?', 'na', 'n/a', '#n/a', '<na>', 'nan', 'null', 'unknown'),
 }
+# yes and no, true and false as others write them, and spreadsheet programs in their languages
+OTHER_WORDS = {
+    POSITIVE: (
+        *(
+            '✓',
+            '✔',
+            '☑',
+            '✅',
+            '1,0',
+            'ja',
+            'oui',
+            'sí',
+            'si',
+            'sì',
+            'sim',
+            'tak',
+            'evet',
+            'ναι',
+            'да',
+            '是',
+            'はい',
+            '예',
+        ),
+        *('wahr', 'waar', 'vrai', 'verdadero', 'verdadeiro', 'vero', 'prawda', 'doğru', 'sant', 'истина'),
+    ),
+    NEGATIVE: (
+        *('✗', '✘', '✖', '❌', '0,0', 'nein', 'nee', 'nej', 'nei', 'non', 'não', 'nao', 'nie', 'hayır', 'hayir', 'όχι'),
+        *('нет', '否', 'いいえ', '아니요', 'falsch', 'onwaar', 'faux', 'falso', 'fałsz', 'yanlış', 'falskt', 'ложь'),
+    ),
+}
+_TICKS = ('✓', '✔', '☑', '✅')
+# what means no beside one of these; without, as often that nobody looked, or even yes
+_BESIDE = {'-': ('+',), **dict.fromkeys(('✗', '✘', '✖', '❌'), _TICKS)}
 NAMES = {POSITIVE: 'positive', NEGATIVE: 'negative', UNKNOWN: 'unknown'}
 _OPPOSITE = dict(zip(WORDS[POSITIVE], WORDS[NEGATIVE], strict=True))
 _OPPOSITE |= {negative: positive for positive, negative in _OPPOSITE.items()}
@@ -38,7 +71,7 @@ class Spelling(dict):
         super().__init__()
         self.given = {POSITIVE: tuple(positive), NEGATIVE: tuple(negative), UNKNOWN: tuple(unknown)}
         self.quoted = quoted
-        self._codes = {word: code for code, words in WORDS.items() for word in words}
+        self._codes = {word: code for words in (WORDS, OTHER_WORDS) for code in words for word in words[code]}
         own: dict[str, int] = {}
         for code, words in self.given.items():
             for word in words:
@@ -65,22 +98,29 @@ class Spelling(dict):
 
     def describe(self) -> str:
         """What is understood, for messages."""
-        words = {code: [word or 'blank' for word in self._codes if self._codes[word] == code] for code in WORDS}
-        return '; '.join(f'{NAMES[code]}: {", ".join(words[code])}' for code in WORDS)
+        others = {word for words in OTHER_WORDS.values() for word in words} - self._own.keys()
+        told = {word: code for word, code in self._codes.items() if word not in others}
+        words = {code: [word or 'blank' for word in told if told[word] == code] for code in WORDS}
+        understood = '; '.join(f'{NAMES[code]}: {", ".join(words[code])}' for code in WORDS)
+        return f'{understood}; and yes and no of some other languages, ✓ and ✗'
 
-    def check_dashes(self, used: Counter, path: object) -> None:
-        """Refuse a dash as "no" in a file without a plus: as often it stands for "not looked at".
+    def check_signs(self, used: Counter, path: object) -> None:
+        """Refuse a dash as "no" in a file without a plus, and a cross in one without a tick.
+
+        As often a dash stands for "not looked at", and a cross for "there".
 
         Args:
             used: how often each cell occurs.
             path: the file, for the message.
         """
         keys = {self._key(self._bare(cell)) for cell in used}
-        if '-' in keys and '+' not in keys and '-' not in self._own:
-            raise AnnotationError(
-                f'{path}: a dash in a file without a plus may mean no, or not known. Say which: --negative - or '
-                '--unknown -'
-            )
+        for sign, others in _BESIDE.items():
+            if sign in keys and not keys & {*others} and sign not in self._own:
+                what, may = ('a dash in a file without a plus', 'not known') if sign == '-' else (sign, 'yes')
+                raise AnnotationError(
+                    f'{path}: {what} may mean no, or {may}. Say which: --negative {sign} or '
+                    f'--{"unknown" if sign == "-" else "positive"} {sign}'
+                )
 
     def habits(self, used: Counter) -> dict[int, str]:
         """How this file spells each code, for writing: its most common spelling of it.

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sarlp.apps.spreadsheets.label_files.bad_cells import NAMING_COLUMNS, BadCells
 from sarlp.apps.spreadsheets.label_files.sheets import CSVSheet, JSONLinesSheet
 from sarlp.apps.spreadsheets.label_files.spelling import NAMES, Spelling
 from sarlp.apps.spreadsheets.label_files.workbooks import WorkbookSheet
@@ -19,7 +20,6 @@ IMAGE_COLUMNS = (
     *('image_id', 'imageid', 'img_id', 'photo', 'picture', 'bild', 'datei'),
 )
 CLASS_COLUMNS = ('class', 'class_name', 'classname', 'category', 'labelname', 'label_name', 'tag', 'label', 'klasse')
-_NAMING = {*CLASS_COLUMNS, 'labels', 'tags', 'classes', 'categories', 'class_names'}  # what is there, if no labels
 VALUE_COLUMNS = ('value', 'present', 'answer', 'state', 'confidence', 'label', 'wert')
 
 Statement = tuple[Any, str, list[tuple[int, int]]]
@@ -84,7 +84,7 @@ class _Table(OfImages):
         self.classes: tuple[str, ...] = ()
         self.spellings = Spellings()  # of the classes
         self.used: Counter[str] = Counter()
-        self._bad: dict[int, list] = {}
+        self._bad = BadCells(sheet.header, self._place_in)
 
     @property
     def path(self) -> str:
@@ -108,42 +108,26 @@ class _Table(OfImages):
         return row
 
     def _start(self) -> None:
-        self.used, self._bad = Counter(), {}
+        self.used, self._bad = Counter(), BadCells(self.sheet.header, self._place_in)
 
-    def _note_bad(self, column: int, line: int, cell: str) -> None:
-        self._bad.setdefault(column, [line, cell, 0])[2] += 1
-
-    def _place_in(self, column: int, line: Any) -> str:
+    def _place_in(self, column: int, line: int) -> str:
         """A cell of a workbook by its column, too, which is what options name."""
         place, name = self.sheet.place(line, column), f'column {self.sheet.header[column]!r}'
         return place if name in place else f'{name}, {place}'
 
     def _finish(self) -> None:
         if self._bad:
-            found = [
-                f'{self._place_in(column, line)}: {cell[:60]!r}'
-                + (f' (and {count - 1:,} more in this column)' if count > 1 else '')
-                for column, (line, cell, count) in self._bad.items()
-            ]
-            lists = any(cell.lstrip().startswith('[') for _, cell, _ in self._bad.values())
-            naming = self._naming()
-            if naming and not lists:  # a spelling for each name would make one class of all of them
-                advice = (
-                    f'{naming[0]!r} seems to name what is there. With one name a row, add a column value with yes in '
-                    'each; several names in a cell are written as ["cat", "dog"], and read with --form imagefolder.'
-                    + (' Leave out the other columns with --ignore-columns.' if len(naming) < len(self._bad) else '')
-                )
-            else:
-                advice = (
-                    'Add a spelling with --positive, --negative or --unknown; leave out a column that is no class with '
-                    '--ignore-columns; --split-column and --group-column are for those of a split and of groups.'
-                    + (' A column of lists of class names is read with --form imagefolder.' if lists else '')
-                )
+            has_no = any(self.spelling[cell] == NEGATIVE for cell in self.used)
             raise AnnotationError(
-                f'{self.path}: cells that are no label: {shorten(found)}. Understood are: {self.spelling.describe()}. '
-                + advice
+                f'{self.path}: cells that are no label: {self._bad.describe()}. Understood are: '
+                f'{self.spelling.describe()}. {self._bad.advice(self._naming(), self._alone, has_no)}'
             )
-        self.spelling.check_dashes(self.used, self.path)
+        self.spelling.check_signs(self.used, self.path)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether one column has all labels."""
+        return True
 
     def _naming(self) -> list[str]:
         """Columns that seem to name what is there instead of having labels."""
@@ -196,8 +180,12 @@ class Wide(_Table):
 
     def _naming(self) -> list[str]:
         # yes, no and unknown in a language of its own are three words
-        alone = len(self.columns) == 1 and sum(self.spelling[cell] is None for cell in self.used) > 3
-        return [name for c in self._bad if (name := self.sheet.header[c]).lower() in _NAMING or alone]
+        sure = self._alone and sum(self.spelling[cell] is None for cell in self.used) > 3
+        return [name for name in self._bad.names() if name.lower().rstrip('0123456789 _') in NAMING_COLUMNS or sure]
+
+    @property
+    def _alone(self) -> bool:
+        return len(self.columns) == 1
 
     def statements(self) -> Iterator[Statement]:
         """Line, image as written, and (class id, code) of each label that is known, of each row."""
@@ -210,7 +198,7 @@ class Wide(_Table):
             for index, cell in enumerate(cells):
                 code = codes[cell]
                 if code is None:
-                    self._note_bad(self.columns[index], line, cell)
+                    self._bad.add(self.columns[index], line, cell, self.sheet.text(row, self.image))
                 elif code != UNKNOWN:
                     pairs.append((index, code))
             yield line, self.sheet.text(row, self.image), pairs
@@ -307,7 +295,7 @@ class Long(_Table):
             counts[cell] += 1
             code = codes[cell]
             if code is None:
-                self._note_bad(self.value, line, cell)
+                self._bad.add(self.value, line, cell, self.sheet.text(row, self.image))
             known = code in (POSITIVE, NEGATIVE) and self._is_said(row)
             yield (
                 line,

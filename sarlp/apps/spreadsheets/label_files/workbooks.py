@@ -9,10 +9,11 @@ import io
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from sarlp.apps.spreadsheets.label_files.book import Book
 from sarlp.apps.spreadsheets.label_files.cells import Uncomputed, Value, cell_name, column_letters, fitting, text_of
 from sarlp.apps.spreadsheets.label_files.merged_cells import Area, MergedCells, Place
 from sarlp.apps.spreadsheets.label_files.sheets import FILLED, Note
@@ -27,41 +28,6 @@ MOST_COMMENTS = 20_000
 _MUCH_MEMORY = 2 << 30  # of all cells when they are written: of 80 classes and Excel, those of 60,000 images
 _MODULES = {'xlsx': 'openpyxl', 'ods': 'odf'}
 _ODS = b'application/vnd.oasis.opendocument.spreadsheet'
-
-
-class Book(Protocol):
-    """One sheet of a workbook.
-
-    Attributes:
-        title: of the sheet.
-        titles: of all sheets.
-        others: titles of the other sheets that are shown and not blank.
-        hidden: rows with something in them that are not shown.
-        cells: what is not blank.
-        merged: first and last place of each group of cells that are shown as one.
-        comments: whether a cell can have one.
-        filled: number of cells that say they were filled in by sarlp.
-        bytes_to_write: memory that a cell takes when it is written.
-    """
-
-    title: str
-    titles: list[str]
-    others: list[str]
-    hidden: int
-    cells: dict[Place, Value | Uncomputed]
-    merged: list[Area]
-    comments: bool
-    filled: int
-    bytes_to_write: int
-
-    def save(self, changes: Mapping[Place, Value], comments: Mapping[Place, str | None]) -> bytes:
-        """The workbook with some cells changed, and everything else as it is.
-
-        Args:
-            changes: values by place.
-            comments: of those that were filled in, if the kind has any; None for a mark without words.
-        """
-        ...
 
 
 def workbook_kind(path: str | os.PathLike) -> str | None:
@@ -280,6 +246,9 @@ class WorkbookSheet:
             notes.append(
                 f'note: {self.book.hidden:,} of its rows are hidden, by a filter or by hand, and count like the others'
             )
+        hidden = [self.header[i] for i, column in enumerate(self._columns) if column in self.book.hidden_columns]
+        if hidden:
+            notes.append(f'note: columns are hidden, of which a class is read like the others: {shorten(hidden)}')
         cells = len(self._rows) * len(self._columns)
         if (memory := cells * self.book.bytes_to_write) > _MUCH_MEMORY:
             notes.append(
@@ -288,6 +257,14 @@ class WorkbookSheet:
                 'takes a fifth of it at most'
             )
         return notes
+
+    def other_sheets(self) -> str:
+        """What to say where the wrong sheet may have been read, in a sentence."""
+        if self._named or not self.book.others:
+            return ''
+        return (
+            f' Only the sheet {self.book.title!r} was read; --sheet names {" or ".join(map(repr, self.book.others))}.'
+        )
 
     def filled(self) -> int:
         """Cells, or rows with a note of them, that an earlier completion filled in."""
@@ -326,7 +303,8 @@ class WorkbookSheet:
     def _fail_uncomputed(self, row: int, column: int) -> None:
         raise AnnotationError(
             f'{self._sheet}: {self.place(row, column)} has a formula whose value was not saved with it. Open the file '
-            'in Excel or LibreOffice and save it there, or put the value in its place.'
+            'in Excel or LibreOffice and save it there, put the value in its place, or leave the column out with '
+            '--ignore-columns, if it has no labels.'
         )
 
     def _fail_merged(self, areas: Sequence[Area], advice: str) -> None:
