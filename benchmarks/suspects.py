@@ -28,7 +28,7 @@ from sarlp.commands.friendly import friendly_errors
 from sarlp.datasets.annotation import dump_annotation, labels_of, load_annotation
 from sarlp.datasets.nesting import annotation_path, digest_of_images, leaves
 from sarlp.engine import load_config
-from sarlp.engine.options import read_options
+from sarlp.engine.config.options import read_options
 from sarlp.engine.testing import loader_for_testing
 from sarlp.errors import UserError
 from sarlp.inference import init_model

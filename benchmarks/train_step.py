@@ -35,7 +35,7 @@ from torch import nn
 
 from sarlp.engine import compile_parts, load_config
 from sarlp.engine.devices import announce_device
-from sarlp.engine.loss_watch import LossWatch
+from sarlp.engine.training.loss_watch import LossWatch
 from sarlp.io.files import atomic_write
 from sarlp.models.classifier import require_finite
 from sarlp.models.literal import literal_form

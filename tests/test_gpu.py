@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 
 from sarlp.engine import ForeachEMA, compile_parts, load_config
-from sarlp.engine.loss_watch import watched
+from sarlp.engine.training.loss_watch import watched
 from sarlp.errors import UserError
 from sarlp.inference.inferencer import MultiLabelInferencer
 from sarlp.models.tanh_grid import tanh_grid

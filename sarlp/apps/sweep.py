@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from sarlp.apps.processes import Processes
-from sarlp.engine.config_changes import bears_on_test, bears_on_training
+from sarlp.engine.config.changes import bears_on_test, bears_on_training
+from sarlp.engine.records.run_record import checkpoints_in
 from sarlp.engine.run_options import is_seed
-from sarlp.engine.run_record import checkpoints_in
 from sarlp.errors import UserError
 from sarlp.io.files import atomic_write
 from sarlp.io.json_file import read_json

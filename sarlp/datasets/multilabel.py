@@ -188,7 +188,7 @@ class MultiLabelDataset(BaseDataset):
         return str(self.ann_file)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by :class:`~sarlp.engine.hooks.SeedHook` before each epoch."""
+        """Called by :class:`~sarlp.engine.training.hooks.SeedHook` before each epoch."""
         self._epoch[0] = epoch
 
     def load_data_list(self) -> list[dict]:

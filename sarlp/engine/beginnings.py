@@ -10,9 +10,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
-from sarlp.engine.config_changes import config_values
-from sarlp.engine.provenance import revealed, seen_before
+from sarlp.engine.config.changes import config_values
+from sarlp.engine.records.checkpoint_file import read_checkpoint, trained_classes
+from sarlp.engine.records.provenance import revealed, seen_before
 from sarlp.engine.unlike_training import Changes, changes_since_training
 from sarlp.errors import UserError
 

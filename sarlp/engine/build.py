@@ -12,19 +12,19 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_distributed
 
 from sarlp.datasets.nesting import classes_of, name_files, order_classes, require_each_once
-from sarlp.engine.building import known_options
-from sarlp.engine.config_file import read_config
-from sarlp.engine.config_names import check_names
-from sarlp.engine.config_parts import OF_NETWORK, check_arguments, check_parts, require_parts
-from sarlp.engine.custom import choose_embeddings, fill_in, spread_data_sets
-from sarlp.engine.earlier_configs import upgrade
-from sarlp.engine.environment import check_environment
-from sarlp.engine.inputs import check_inputs
+from sarlp.engine.config.building import known_options
+from sarlp.engine.config.custom import choose_embeddings, fill_in, spread_data_sets
+from sarlp.engine.config.earlier import upgrade
+from sarlp.engine.config.environment import check_environment
+from sarlp.engine.config.file import read_config
+from sarlp.engine.config.inputs import check_inputs
+from sarlp.engine.config.names import check_names
+from sarlp.engine.config.options import check_texts, check_typed, merge_options, read_options
+from sarlp.engine.config.parts import OF_NETWORK, check_arguments, check_parts, require_parts
 from sarlp.engine.loaders import check_loader
-from sarlp.engine.options import check_texts, check_typed, merge_options, read_options
+from sarlp.engine.records.selection import hold_out_labels, measures_test_set
 from sarlp.engine.run_options import check_options
 from sarlp.engine.runner import MultiLabelRunner
-from sarlp.engine.selection import hold_out_labels, measures_test_set
 from sarlp.engine.two_views import give_views
 from sarlp.errors import UserError
 from sarlp.io.embeddings import embedding_classes, load_embeddings
@@ -44,11 +44,11 @@ def load_config(name: str | os.PathLike, options: Mapping | Sequence[str] | None
 
     Args:
         name: of the config.
-        options: changes, as :func:`~sarlp.engine.options.read_options` takes them.
+        options: changes, as :func:`~sarlp.engine.config.options.read_options` takes them.
 
     Raises:
         UserError: there is no such config, or no such base, or it is not as it must be; or an option that was typed
-            changes nothing (:func:`~sarlp.engine.options.check_typed`).
+            changes nothing (:func:`~sarlp.engine.config.options.check_typed`).
     """
     path = find_config(name)
     typed, options = not isinstance(options, Mapping), read_options(options)
@@ -210,8 +210,8 @@ def build_runner(cfg: Config, launcher: str = 'none', training: bool = True):
             measures no recovery, the training data.
 
     Raises:
-        UserError: an input is missing or does not fit; see :func:`~sarlp.engine.inputs.check_inputs`. Or a part can
-            not be built of what the config says (:func:`~sarlp.engine.building.known_options`).
+        UserError: an input is missing or does not fit; see :func:`~sarlp.engine.config.inputs.check_inputs`. Or a part
+            can not be built of what the config says (:func:`~sarlp.engine.config.building.known_options`).
     """
     upgrade(cfg)
     used = ('train_dataloader', 'optim_wrapper', 'model.method') if training else ('test_dataloader', 'test_evaluator')

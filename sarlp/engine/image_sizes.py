@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from sarlp.engine.option_changes import name_of
+from sarlp.engine.config.option_changes import name_of
 from sarlp.models.network import CHANNELS
 
 _KEY = 'image_sizes'  # of the meta

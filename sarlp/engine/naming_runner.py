@@ -7,7 +7,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from sarlp.engine.building import known_options, options_of
+from sarlp.engine.config.building import known_options, options_of
 from sarlp.evaluation.evaluator import CheckedEvaluator
 
 

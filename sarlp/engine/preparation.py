@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sarlp.engine.option_changes import Options, differences, name_of, pair_of
+from sarlp.engine.config.option_changes import Options, differences, name_of, pair_of
 from sarlp.errors import shorten
 from sarlp.models.normalization import ASK, Normalization
 from sarlp.registry import MODELS, TRANSFORMS
@@ -32,7 +32,7 @@ class Preparation:
 
 
 def preparation_of(values: Mapping[str, Any]) -> Preparation:
-    """Args: ``values`` of :func:`~sarlp.engine.config_changes.config_values`. Of several data sets the first counts."""
+    """Args: ``values`` of :func:`~sarlp.engine.config.changes.config_values`. Of several data sets the first counts."""
     options = {key.removeprefix(_PREPROCESSOR): value for key, value in values.items() if key.startswith(_PREPROCESSOR)}
     whole = 'test_dataloader' in values  # which has values itself only where it is None: trained on all images
     numbered: dict[str, dict[int, Options]] = {}

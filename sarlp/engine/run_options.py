@@ -12,9 +12,9 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from sarlp.engine.accumulation import parts_of_step
-from sarlp.engine.building import no_such_type
-from sarlp.engine.loop import ResumableTrainLoop
+from sarlp.engine.config.building import no_such_type
+from sarlp.engine.training.accumulation import parts_of_step
+from sarlp.engine.training.loop import ResumableTrainLoop
 from sarlp.errors import UserError
 from sarlp.registry import HOOKS, LOOPS
 
@@ -82,7 +82,7 @@ def _check_hooks(cfg: Config) -> None:
 
 
 def _is_ours(hook: Mapping) -> bool:
-    from sarlp.engine.checkpoints import ResumableCheckpointHook  # here: registers itself
+    from sarlp.engine.records.checkpoints import ResumableCheckpointHook  # here: registers itself
 
     kind = hook.get('type', CheckpointHook)
     kind = HOOKS.get(kind) if isinstance(kind, str) else kind

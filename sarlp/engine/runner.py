@@ -19,32 +19,32 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from sarlp.engine.accumulation import AccumulationHook
 from sarlp.engine.beginnings import look_at_parts, told_of
-from sarlp.engine.building import options_of
-from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
-from sarlp.engine.compiling import compile_parts, has_graphs
+from sarlp.engine.config.building import options_of
 from sarlp.engine.image_sizes import ImageSizesHook
 from sarlp.engine.kept_tokens import KeptTokensHook, TokenOptions
 from sarlp.engine.loaders import fit_loader, require_batches, share_of_batch
-from sarlp.engine.loop import ResumableTrainLoop
-from sarlp.engine.method_hook import MethodHook
 from sarlp.engine.progress import ProgressHook
-from sarlp.engine.provenance import LABELS, require_same_labels, seen_before, seen_labels
-from sarlp.engine.rank_statistics import RankStatisticsHook, gather_statistics
-from sarlp.engine.resuming import check_resumable, sampling_of, take_over
+from sarlp.engine.records.checkpoint_file import read_checkpoint, trained_classes
+from sarlp.engine.records.provenance import LABELS, require_same_labels, seen_before, seen_labels
+from sarlp.engine.records.resuming import check_resumable, sampling_of, take_over
+from sarlp.engine.records.run_record import RunRecord, new_run, own_session, read_record, set_aside
+from sarlp.engine.records.start import Start, alone_in, by_main_process, is_in_place, read_start
+from sarlp.engine.records.survey import adopt, newest_checkpoint
 from sarlp.engine.run_options import check_clipping, check_parameter_options, check_run
-from sarlp.engine.run_record import RunRecord, new_run, own_session, read_record, set_aside
-from sarlp.engine.schedule_lengths import idle_schedules
 from sarlp.engine.single_training import SingleTrainingRunner
-from sarlp.engine.start import Start, alone_in, by_main_process, is_in_place, read_start
-from sarlp.engine.survey import adopt, newest_checkpoint
 from sarlp.engine.task import task_of
 from sarlp.engine.terminal import note, set_up_terminal
 from sarlp.engine.trainable import restore_frozen
+from sarlp.engine.training.accumulation import AccumulationHook
+from sarlp.engine.training.compiling import compile_parts, has_graphs
+from sarlp.engine.training.loop import ResumableTrainLoop
+from sarlp.engine.training.method_hook import MethodHook
+from sarlp.engine.training.rank_statistics import RankStatisticsHook, gather_statistics
+from sarlp.engine.training.schedule_lengths import idle_schedules
+from sarlp.engine.training.workers import shield_workers
 from sarlp.engine.unwrap import unwrap
 from sarlp.engine.weights import load_weights, require_fitting
-from sarlp.engine.workers import shield_workers
 from sarlp.errors import UserError
 from sarlp.io.files import half_written, sync_folder
 from sarlp.models.normalization import asks_backbone, normalization_in
@@ -58,7 +58,7 @@ class MultiLabelRunner(SingleTrainingRunner):
 
     Besides what MMEngine reads it reads from the config ``channels_last`` (bool), ``env_cfg.tf32`` (bool) and
     ``compile`` (bool, or options of :func:`compile_parts`, which takes the place of MMEngine's compiling of the whole
-    step); :class:`~sarlp.engine.loop.ResumableTrainLoop` reads ``env_cfg.onednn`` (bool).
+    step); :class:`~sarlp.engine.training.loop.ResumableTrainLoop` reads ``env_cfg.onednn`` (bool).
 
     Attributes:
         record: of the run, once it starts; None before, and of a Runner that was not built from a config.
@@ -163,7 +163,7 @@ class MultiLabelRunner(SingleTrainingRunner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'MultiLabelRunner':
-        """Build a Runner; one that trains starts as :func:`~sarlp.engine.start.read_start` reads from the config.
+        """Build a Runner; one that trains starts as :func:`~sarlp.engine.records.start.read_start` reads it.
 
         The copy of the config that is kept and saved does not say how this one training began.
 
@@ -236,7 +236,7 @@ class MultiLabelRunner(SingleTrainingRunner):
         return file, record
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """Go on from a checkpoint, see :mod:`sarlp.engine.resuming`."""
+        """Go on from a checkpoint, see :mod:`sarlp.engine.records.resuming`."""
         seed = self.seed
         super().resume(filename, resume_optimizer=False, resume_param_scheduler=False)
         checkpoint, self._resumed = self._resumed, {}
@@ -263,7 +263,7 @@ class MultiLabelRunner(SingleTrainingRunner):
 
     @cached_property
     def labels(self) -> str:
-        """Which labels may be seen, see :func:`~sarlp.engine.provenance.seen_labels`."""
+        """Which labels may be seen, see :func:`~sarlp.engine.records.provenance.seen_labels`."""
         return seen_labels(self.train_dataloader.dataset)
 
     def save_checkpoint(self, *args, **kwargs) -> None:

@@ -19,11 +19,11 @@ from sarlp.datasets.nesting import (
     with_options,
 )
 from sarlp.engine.build import build_runner
-from sarlp.engine.checkpoint_file import read_checkpoint, trained_classes
 from sarlp.engine.image_sizes import ImageSizesHook, trained_sizes
 from sarlp.engine.preparation import UNSAID
 from sarlp.engine.progress import describe_runner
-from sarlp.engine.provenance import (
+from sarlp.engine.records.checkpoint_file import read_checkpoint, trained_classes
+from sarlp.engine.records.provenance import (
     contents_of,
     images_of_training,
     images_seen,
@@ -31,8 +31,8 @@ from sarlp.engine.provenance import (
     revealed,
     training_of,
 )
-from sarlp.engine.run_record import BEST, SELECTION
-from sarlp.engine.selection import format_peeking
+from sarlp.engine.records.run_record import BEST, SELECTION
+from sarlp.engine.records.selection import format_peeking
 from sarlp.engine.unlike_training import changes_since_training
 from sarlp.errors import UserError
 from sarlp.evaluation.metrics import MultiLabelMetric
@@ -146,7 +146,7 @@ def describe_protocol(cfg: Config, checkpoint: str, meta: dict, dataset_meta: di
 
 
 def peeking(checkpoint: str | Path, epoch: int | None) -> dict | None:
-    """What :class:`~sarlp.engine.selection.SelectionHook` found of the run that a checkpoint is the selected one of.
+    """What :class:`~sarlp.engine.records.selection.SelectionHook` found of the run whose selected checkpoint this is.
 
     Returns:
         ``metric``, its value on the test set at the ``selected`` epoch and at the best one, ``best_on_test``, and the

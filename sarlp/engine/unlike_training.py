@@ -12,11 +12,11 @@ from typing import Any
 
 from mmengine.config import Config
 
-from sarlp.engine.config_changes import config_values
+from sarlp.engine.config.changes import config_values
+from sarlp.engine.config.option_changes import defaults_of, name_of, same
 from sarlp.engine.kept_tokens import OF_WEIGHTS
-from sarlp.engine.option_changes import defaults_of, name_of, same
 from sarlp.engine.preparation import normalisation_changes, preparation_of, step_changes
-from sarlp.engine.provenance import trained_values
+from sarlp.engine.records.provenance import trained_values
 from sarlp.errors import GraveWarning
 from sarlp.io.json_file import show
 from sarlp.registry import MODELS

@@ -43,8 +43,8 @@ class Calibration:
         undecided: names of classes that nothing is decided of: no yes, or no no, is known of them, so that to call all
             labels the other would look right.
         shift: that of a :class:`~sarlp.evaluation.selection.Selection`.
-        model, kind: of the :class:`~sarlp.engine.provenance.Origin` of the model whose scores it was fitted to; of the
-            models of folds it is the kind alone. '' where it is not known.
+        model, kind: of the :class:`~sarlp.engine.records.provenance.Origin` of the model whose scores it was fitted to;
+            of the models of folds it is the kind alone. '' where it is not known.
     """
 
     classes: tuple[str, ...]

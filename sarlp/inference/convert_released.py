@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sarlp.datasets.annotation import load_annotation
 from sarlp.engine.build import load_config, set_num_classes
-from sarlp.engine.checkpoint_file import read_file
+from sarlp.engine.records.checkpoint_file import read_file
 from sarlp.engine.weights import load_weights
 from sarlp.errors import UserError, shorten
 from sarlp.io.embeddings import embedding_classes, load_embeddings

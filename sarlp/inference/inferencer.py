@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from sarlp.engine import find_checkpoint
 from sarlp.engine.devices import AUTO
-from sarlp.engine.provenance import origin_of
+from sarlp.engine.records.provenance import origin_of
 from sarlp.errors import UserError, UserValueError, check_threshold, shorten
 from sarlp.evaluation.calibration import Calibration
 from sarlp.inference import Predictor, init_model, prepare_for_inference

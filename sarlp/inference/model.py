@@ -15,12 +15,12 @@ from mmengine.registry import init_default_scope
 
 from sarlp.engine import compile_parts, load_config, load_weights, read_checkpoint
 from sarlp.engine.build import set_num_classes
-from sarlp.engine.building import known_options
-from sarlp.engine.checkpoint_file import trained_classes
-from sarlp.engine.config_parts import OF_NETWORK, check_arguments, require_parts
+from sarlp.engine.config.building import known_options
+from sarlp.engine.config.earlier import upgrade
+from sarlp.engine.config.parts import OF_NETWORK, check_arguments, require_parts
 from sarlp.engine.devices import AUTO, choose_device
-from sarlp.engine.earlier_configs import upgrade
 from sarlp.engine.image_sizes import sizes_of, trained_sizes
+from sarlp.engine.records.checkpoint_file import trained_classes
 from sarlp.engine.testing import pipeline_for_testing
 from sarlp.engine.unlike_training import warn_of_changes
 from sarlp.errors import UserError, UserValueError

@@ -43,7 +43,7 @@ class MultiLabelClassifier(BaseModel):
     """A network, and in training the method that trains it.
 
     What the method holds is no part of ``state_dict()``: it is saved beside the weights
-    (:class:`~sarlp.engine.method_hook.MethodHook`), since neither the average nor prediction has a use for it.
+    (:class:`~sarlp.engine.training.method_hook.MethodHook`), since neither the average nor prediction has a use for it.
 
     Args:
         backbone: config, see :class:`~sarlp.models.network.Network`.

@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sarlp.engine.loss_watch import LossWatch
+from sarlp.engine.training.loss_watch import LossWatch
 from sarlp.errors import UserError
 
 

@@ -8,7 +8,7 @@ from mmengine import dist
 from mmengine.hooks import EMAHook
 from torch import nn
 
-from sarlp.engine.rank_statistics import RankStatisticsHook, gather_statistics
+from sarlp.engine.training.rank_statistics import RankStatisticsHook, gather_statistics
 
 torch.distributed.init_process_group('gloo')
 

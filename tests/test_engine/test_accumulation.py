@@ -8,7 +8,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from sarlp.engine.method_hook import MethodHook
+from sarlp.engine.training.method_hook import MethodHook
 from sarlp.errors import UserError
 from sarlp.losses import BinaryCrossEntropy
 

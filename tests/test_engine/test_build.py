@@ -5,7 +5,7 @@ import torch
 from sarlp.datasets.annotation import load_annotation
 from sarlp.engine import MultiLabelRunner, build_runner, load_config
 from sarlp.engine.build import set_num_classes, use_amp
-from sarlp.engine.inputs import check_inputs
+from sarlp.engine.config.inputs import check_inputs
 from sarlp.errors import UserError
 from sarlp.io.embeddings import save_embeddings
 

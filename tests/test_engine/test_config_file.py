@@ -3,7 +3,7 @@
 import pytest
 
 from sarlp.engine import load_config
-from sarlp.engine.config_file import read_config
+from sarlp.engine.config.file import read_config
 from sarlp.errors import UserError
 
 BASE = "_base_ = 'configs/baseline/baseline_r18_digits_p0.1.py'\n"

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from sarlp.engine import build_runner, load_config
-from sarlp.engine.config_parts import _fits, check_arguments
+from sarlp.engine.config.parts import _fits, check_arguments
 from sarlp.errors import UserError
 from sarlp.inference import init_model
 from sarlp.models import DataPreprocessor

@@ -8,11 +8,11 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from sarlp.engine.cpu import multiply_by_onednn
+from sarlp.engine.training.cpu import multiply_by_onednn
 
 FAULTS = """
 import resource, torch
-from sarlp.engine.cpu import keep_freed_memory
+from sarlp.engine.training.cpu import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

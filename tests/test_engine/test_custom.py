@@ -11,7 +11,7 @@ from sarlp.apps.spreadsheets.csv_labels import convert_csv_labels
 from sarlp.apps.spreadsheets.label_source import RECORD
 from sarlp.datasets.annotation import labels_of, load_annotation
 from sarlp.engine import build_runner, load_config, read_checkpoint
-from sarlp.engine.custom import choose_embeddings, fill_in
+from sarlp.engine.config.custom import choose_embeddings, fill_in
 from sarlp.errors import UserError
 from sarlp.io.embeddings import load_embeddings, save_embeddings
 from sarlp.registry import DATASETS

@@ -11,7 +11,7 @@ from torch import nn
 
 from sarlp._stack import guard_config
 from sarlp.engine import EMAFromStartHook, build_runner, compile_parts, load_config, read_checkpoint
-from sarlp.engine.resuming import adapt_resumed
+from sarlp.engine.records.resuming import adapt_resumed
 from sarlp.errors import UserError
 
 from .conftest import LOADERS, reduced

@@ -75,7 +75,7 @@ class Keeps(KnownLabels):
 
 @pytest.fixture
 def run(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr('sarlp.engine.loss_watch.is_asynchronous', lambda parameter: True)
+    monkeypatch.setattr('sarlp.engine.training.loss_watch.is_asynchronous', lambda parameter: True)
     monkeypatch.setattr(Dropout, 'forward', nn.Dropout.forward)  # that of compiled parts and of a GPU
 
     def start(name, graphs=True, method=None, compiling=True):

@@ -10,8 +10,8 @@ import torch
 from mmengine.hooks import Hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sarlp.engine import loss_watch
-from sarlp.engine.loss_watch import LossWatch
+from sarlp.engine.training import loss_watch
+from sarlp.engine.training.loss_watch import LossWatch
 from sarlp.errors import UserError
 
 

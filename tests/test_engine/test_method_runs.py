@@ -5,7 +5,7 @@ import torch
 from mmengine.hooks import Hook
 
 from sarlp.engine import build_runner, load_config, read_checkpoint
-from sarlp.engine.method_hook import MethodHook
+from sarlp.engine.training.method_hook import MethodHook
 
 from .conftest import reduced
 from .test_resuming import same

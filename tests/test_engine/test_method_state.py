@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sarlp.engine import build_runner
-from sarlp.engine.method_state import MethodState
+from sarlp.engine.training.method_state import MethodState
 from sarlp.errors import UserError
 from sarlp.methods import KnownLabels, LabelStore
 from sarlp.registry import METHODS

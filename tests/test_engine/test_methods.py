@@ -10,8 +10,8 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from sarlp.engine import build_runner, load_config, read_checkpoint
-from sarlp.engine.earlier_configs import upgrade
-from sarlp.engine.ema import EMAFromStartHook, ForeachEMA
+from sarlp.engine.config.earlier import upgrade
+from sarlp.engine.training.ema import EMAFromStartHook, ForeachEMA
 from sarlp.errors import UserError
 from sarlp.inference import init_model
 from sarlp.methods import KnownLabels, LabelStore, Method, Teacher

@@ -4,7 +4,7 @@ import pytest
 
 from sarlp.engine import load_config
 from sarlp.engine.build import set_num_classes
-from sarlp.engine.options import merge_options, read_options
+from sarlp.engine.config.options import merge_options, read_options
 from sarlp.errors import UserError
 
 CONFIG = 'sarlp_r18_digits_p0.1'

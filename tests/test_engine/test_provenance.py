@@ -9,7 +9,7 @@ from mmengine.config import Config
 from sarlp.datasets.annotation import dump_annotation
 from sarlp.datasets.multilabel import MultiLabelDataset
 from sarlp.datasets.wrappers import ConcatDataset, RepeatDataset
-from sarlp.engine.provenance import (
+from sarlp.engine.records.provenance import (
     EARLIER_MASKS,
     TRAINED_ON,
     contents_of,

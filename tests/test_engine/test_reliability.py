@@ -15,7 +15,7 @@ import torch
 from mmengine.hooks import Hook
 
 from sarlp.engine import read_checkpoint
-from sarlp.engine.checkpoint_file import is_whole
+from sarlp.engine.records.checkpoint_file import is_whole
 
 HERE = Path(__file__).parent
 

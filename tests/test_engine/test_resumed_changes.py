@@ -11,8 +11,8 @@ import torch
 from mmengine.hooks import Hook
 
 from sarlp.engine import build_runner, load_config, read_checkpoint
-from sarlp.engine.config_changes import config_changes, config_values
-from sarlp.engine.run_record import read_record
+from sarlp.engine.config.changes import config_changes, config_values
+from sarlp.engine.records.run_record import read_record
 from sarlp.errors import UserError
 
 LENGTH, PEAK = 3, 2e-3  # of the digits of these tests, in batches of 8

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from sarlp.engine import newest_checkpoint, read_checkpoint
-from sarlp.engine.checkpoint_file import is_whole
-from sarlp.engine.checkpoints import ResumableCheckpointHook
-from sarlp.engine.loop import ResumableSampler
-from sarlp.engine.resuming import check_resumable
+from sarlp.engine.records.checkpoint_file import is_whole
+from sarlp.engine.records.checkpoints import ResumableCheckpointHook
+from sarlp.engine.records.resuming import check_resumable
+from sarlp.engine.training.loop import ResumableSampler
 from sarlp.errors import UserError
 
 HERE = Path(__file__).parent

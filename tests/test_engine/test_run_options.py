@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sarlp.engine import find_checkpoint, read_checkpoint
-from sarlp.engine.run_record import read_record
+from sarlp.engine.records.run_record import read_record
 from sarlp.engine.testing import test as measure
 from sarlp.errors import UserError
 from sarlp.evaluation.metrics import LabelRecoveryMetric, MultiLabelMetric

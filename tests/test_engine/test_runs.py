@@ -16,7 +16,7 @@ import torch
 from mmengine.hooks import Hook
 
 from sarlp.engine import build_runner, find_checkpoint, newest_checkpoint, read_checkpoint
-from sarlp.engine.run_record import RunRecord, Saved, read_record
+from sarlp.engine.records.run_record import RunRecord, Saved, read_record
 from sarlp.errors import UserError
 
 

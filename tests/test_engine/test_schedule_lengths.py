@@ -5,8 +5,8 @@ import torch
 from mmengine.optim import CosineAnnealingLR, LinearLR, MultiStepLR
 from torch import nn
 
-from sarlp.engine.schedule_lengths import idle_schedules
-from sarlp.engine.schedulers import OneCycleLR
+from sarlp.engine.training.schedule_lengths import idle_schedules
+from sarlp.engine.training.schedulers import OneCycleLR
 
 
 def lines(kind, **options):

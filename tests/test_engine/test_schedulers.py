@@ -5,7 +5,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from sarlp.engine.schedulers import OneCycleLR, OneCycleMomentum, one_cycle
+from sarlp.engine.training.schedulers import OneCycleLR, OneCycleMomentum, one_cycle
 
 PEAKS = (3e-3, 7e-4)
 

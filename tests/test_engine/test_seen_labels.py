@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from sarlp.datasets.label_masks import LabelMask
-from sarlp.engine import provenance, read_checkpoint
+from sarlp.engine import read_checkpoint
 from sarlp.engine.beginnings import beginnings_of_parts
-from sarlp.engine.provenance import LABELS, TRAINED_ON, require_hidden, require_same_labels, seen_labels
+from sarlp.engine.records import provenance
+from sarlp.engine.records.provenance import LABELS, TRAINED_ON, require_hidden, require_same_labels, seen_labels
 from sarlp.errors import UserError
 from sarlp.labels import class_keys, uniform_numbers
 from sarlp.registry import LABEL_MASKS

@@ -8,7 +8,7 @@ import pytest
 from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.nesting import leaves
 from sarlp.engine import build_runner, load_config, testing
-from sarlp.engine.run_record import read_record
+from sarlp.engine.records.run_record import read_record
 from sarlp.errors import UserError
 
 from .conftest import reduced

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from sarlp.engine import load_config
-from sarlp.engine.config_changes import config_values
+from sarlp.engine.config.changes import config_values
 from sarlp.engine.preparation import preparation_of
 from sarlp.engine.unlike_training import changes_since_training
 from sarlp.paths import shipped

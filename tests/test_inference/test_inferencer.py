@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 import sarlp
 from sarlp.apps.completion import Calibration
 from sarlp.engine import load_config
-from sarlp.engine.provenance import origin_of
+from sarlp.engine.records.provenance import origin_of
 from sarlp.errors import UserError
 from sarlp.inference import Predictor, init_model
 from sarlp.inference.inferencer import MultiLabelInferencer

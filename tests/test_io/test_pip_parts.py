@@ -7,8 +7,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 
 from sarlp.engine import load_config
 from sarlp.engine.build import set_num_classes
-from sarlp.engine.custom import choose_embeddings
-from sarlp.engine.inputs import _missing_weights
+from sarlp.engine.config.custom import choose_embeddings
+from sarlp.engine.config.inputs import _missing_weights
 from sarlp.errors import UserError
 from sarlp.io import pip_parts
 from sarlp.io.pip_parts import find_part, load_from_pip

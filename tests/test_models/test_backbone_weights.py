@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from sarlp.engine import load_config
 from sarlp.engine.build import set_num_classes
-from sarlp.engine.inputs import check_inputs
+from sarlp.engine.config.inputs import check_inputs
 from sarlp.engine.weights import load_weights
 from sarlp.errors import UserError
 from sarlp.models.normalization import normalization_of

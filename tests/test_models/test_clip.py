@@ -11,7 +11,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import nn
 
-from sarlp.engine.inputs import check_inputs
+from sarlp.engine.config.inputs import check_inputs
 from sarlp.errors import UserError
 from sarlp.io.clip_weights import read_clip_weights
 from sarlp.models.clip_resnet import dense_tokens, resize_position

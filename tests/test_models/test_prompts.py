@@ -10,8 +10,8 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.tokenizer import SimpleTokenizer
 
 from sarlp.engine import build_runner, load_config, read_checkpoint
-from sarlp.engine.ema import ForeachEMA
-from sarlp.engine.inputs import check_inputs
+from sarlp.engine.config.inputs import check_inputs
+from sarlp.engine.training.ema import ForeachEMA
 from sarlp.errors import UserError
 from sarlp.models.clip_text import PromptEncoder
 from sarlp.registry import MODELS

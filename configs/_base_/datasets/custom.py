@@ -6,7 +6,8 @@ image_size = 448  # pixels, a multiple of 32
 prepare_data = 'sarlp convert labels --csv FILE --img-root DIR --save-dir DATA_ROOT'
 
 # The two above may be set anew in a config that inherits, or by --cfg-options data_root=DIR image_size=224: what is
-# left open below, data_root, data_prefix and scale, is filled in when the config is loaded (sarlp/engine/custom.py).
+# left open below, data_root, data_prefix and scale, is filled in when the config is loaded
+# (sarlp/engine/config/custom.py).
 resize = dict(type='Resize', interpolation='antialias')
 train_pipeline = [resize if step['type'] == 'Resize' else step for step in _base_.train_pipeline]
 test_pipeline = [resize if step['type'] == 'Resize' else step for step in _base_.test_pipeline]

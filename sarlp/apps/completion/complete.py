@@ -44,9 +44,9 @@ from sarlp.datasets.nesting import (
     whole,
 )
 from sarlp.engine import load_config, read_checkpoint
+from sarlp.engine.config.options import read_options
 from sarlp.engine.devices import AUTO, choose_device
-from sarlp.engine.options import read_options
-from sarlp.engine.provenance import images_seen, origin_of, require_hidden
+from sarlp.engine.records.provenance import images_seen, origin_of, require_hidden
 from sarlp.engine.testing import loader_for_testing, require_test_loader
 from sarlp.errors import UserError, shorten
 from sarlp.evaluation.quality import decision_quality
@@ -134,7 +134,7 @@ def complete_labels(
         suspect: a known label is suspect if the model gives it at most this probability, in [0, 0.5).
         truth: file of complete labels to measure against, an annotation file or any file that ``csv_labels.py`` reads;
             None takes what a label mask hides, if the config has one.
-        cfg_options: changes to the config, as :func:`~sarlp.engine.options.read_options` takes them.
+        cfg_options: changes to the config, as :func:`~sarlp.engine.config.options.read_options` takes them.
         device: of :func:`~sarlp.engine.devices.choose_device`, for scoring.
         model_dir: with ``folds``, work directory of one model more, of all images; None for none.
         processes: with ``folds``, how many are trained at a time, see

@@ -12,9 +12,9 @@ from mmengine.registry import init_default_scope
 from sarlp.datasets.nesting import annotation_paths, digest_of_images, leaves, name_files
 from sarlp.engine import build_runner, read_checkpoint
 from sarlp.engine.beginnings import beginnings_of_parts
-from sarlp.engine.config_changes import config_values
-from sarlp.engine.custom import LOADERS
-from sarlp.engine.provenance import images_seen, seen_labels
+from sarlp.engine.config.changes import config_values
+from sarlp.engine.config.custom import LOADERS
+from sarlp.engine.records.provenance import images_seen, seen_labels
 from sarlp.engine.terminal import brief
 from sarlp.engine.testing import loader_for_testing, pipeline_for_testing
 from sarlp.errors import UserError

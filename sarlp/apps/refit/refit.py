@@ -14,9 +14,9 @@ from sarlp.apps.completion.scoring import LabelledBatches
 from sarlp.apps.refit.evidence import collect, last_layer
 from sarlp.apps.refit.row import fit_row, objective
 from sarlp.engine import load_config, read_checkpoint
-from sarlp.engine.checkpoint_file import read_file
 from sarlp.engine.devices import AUTO
-from sarlp.engine.provenance import EARLIER_MASKS, TRAINED_ON
+from sarlp.engine.records.checkpoint_file import read_file
+from sarlp.engine.records.provenance import EARLIER_MASKS, TRAINED_ON
 from sarlp.engine.testing import loader_for_testing
 from sarlp.errors import UserError, shorten
 from sarlp.inference import init_model
@@ -154,7 +154,7 @@ def refit_checkpoint(
         config: file or name.
         checkpoint: file; its EMA weights are refitted. It stays as it is.
         out: the new checkpoint, weights alone; None puts it beside the old one, as ``<name>_refit.pth``.
-        cfg_options: changes to the config, as :func:`~sarlp.engine.options.read_options` takes them.
+        cfg_options: changes to the config, as :func:`~sarlp.engine.config.options.read_options` takes them.
         device: of :func:`~sarlp.engine.devices.choose_device`.
         **options: of :func:`refit_rows`.
 

@@ -35,7 +35,7 @@ def training_command(record: Record, files: Mapping[str, Path]) -> str:
 
 
 def _spell(value: Any) -> str:
-    """As :func:`~sarlp.engine.options.read_options` reads it."""
+    """As :func:`~sarlp.engine.config.options.read_options` reads it."""
     if isinstance(value, list | tuple):
         brackets = '[]' if isinstance(value, list) else '()'
         return brackets[0] + ','.join(map(_spell, value)) + brackets[1]

@@ -37,7 +37,7 @@ from sarlp.apps.run_report.workdir import (
     read_predictions,
 )
 from sarlp.engine.devices import AUTO
-from sarlp.engine.run_record import read_record
+from sarlp.engine.records.run_record import read_record
 from sarlp.engine.testing import hides_labels
 from sarlp.errors import UserError
 from sarlp.evaluation.measures import score_images

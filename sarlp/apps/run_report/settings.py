@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from sarlp.datasets.nesting import leaves
-from sarlp.engine.inputs import plain_backbones
+from sarlp.engine.config.inputs import plain_backbones
 from sarlp.engine.testing import test_pipelines
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.config import Config
 
 from sarlp.engine import find_checkpoint
-from sarlp.engine.config_file import read_config as read_file
+from sarlp.engine.config.file import read_config as read_file
 from sarlp.errors import UserError
 from sarlp.io.json_file import read_json
 from sarlp.labels import UNKNOWN

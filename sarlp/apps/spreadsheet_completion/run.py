@@ -29,8 +29,8 @@ from sarlp.apps.spreadsheets.on_demand import OnDemand
 from sarlp.datasets.multilabel import fold_of
 from sarlp.datasets.nesting import leaves
 from sarlp.engine import load_config
+from sarlp.engine.config.options import read_options
 from sarlp.engine.devices import AUTO, describe_device, use_device
-from sarlp.engine.options import read_options
 from sarlp.engine.terminal import near
 from sarlp.errors import UserError, shorten
 from sarlp.io.files import atomic_write, digest_of_contents
@@ -83,7 +83,7 @@ def complete(
             less teaches more than a tenth less.
         config: what is trained, a config for one's own data by name or file; None chooses one by what is on the
             machine.
-        cfg_options: changes to it, as :func:`~sarlp.engine.options.read_options` takes them.
+        cfg_options: changes to it, as :func:`~sarlp.engine.config.options.read_options` takes them.
         device: of :func:`~sarlp.engine.devices.choose_device`.
         processes: how many folds are trained at a time, see :func:`~sarlp.complete_labels`.
         on_conflict, allow_missing, include_unlabelled, near_duplicates, form: how the spreadsheet is read, see

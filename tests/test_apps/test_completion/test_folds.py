@@ -21,7 +21,7 @@ from sarlp.datasets.annotation import dump_annotation, load_annotation
 from sarlp.datasets.label_masks import save_label_mask
 from sarlp.datasets.nesting import annotation_path, digest_of_images, with_options
 from sarlp.engine import load_config, read_checkpoint
-from sarlp.engine.provenance import TRAINED_ON, trained_images
+from sarlp.engine.records.provenance import TRAINED_ON, trained_images
 from sarlp.errors import UserError
 from sarlp.registry import DATASETS
 

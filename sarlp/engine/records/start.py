@@ -9,9 +9,9 @@ from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
 
-from sarlp.engine.checkpoint_file import is_whole
-from sarlp.engine.run_record import RESUMABLE, checkpoints_in, read_record
-from sarlp.engine.survey import newest_checkpoint
+from sarlp.engine.records.checkpoint_file import is_whole
+from sarlp.engine.records.run_record import RESUMABLE, checkpoints_in, read_record
+from sarlp.engine.records.survey import newest_checkpoint
 from sarlp.errors import UserError, shorten
 from sarlp.io.files import only_process
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-from sarlp.engine.options import values_in
+from sarlp.engine.config.options import values_in
 from sarlp.errors import UserError, first_line
 
 # of MMEngine, each with the ``filename`` that it reads

@@ -18,7 +18,7 @@ from mmengine.registry import Registry
 from torch import Tensor
 
 from sarlp import registry as own
-from sarlp.engine.options import values_in
+from sarlp.engine.config.options import values_in
 from sarlp.errors import UserError
 from sarlp.io.json_file import show
 from sarlp.models.normalization import ASK

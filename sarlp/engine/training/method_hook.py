@@ -3,8 +3,8 @@
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner.checkpoint import weights_to_cpu
 
-from sarlp.engine.accumulation import parts_of_step
-from sarlp.engine.method_state import MethodState
+from sarlp.engine.training.accumulation import parts_of_step
+from sarlp.engine.training.method_state import MethodState
 from sarlp.engine.unwrap import unwrap
 from sarlp.errors import UserError, shorten
 from sarlp.losses import MultiLabelLoss

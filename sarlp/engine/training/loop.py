@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
 
-from sarlp.engine.accumulation import parts_of_step
-from sarlp.engine.cpu import keep_freed_memory, onednn_products
-from sarlp.engine.loss_watch import LossWatch, watched
+from sarlp.engine.training.accumulation import parts_of_step
+from sarlp.engine.training.cpu import keep_freed_memory, onednn_products
+from sarlp.engine.training.loss_watch import LossWatch, watched
+from sarlp.engine.training.workers import sigterm_held
 from sarlp.engine.unwrap import unwrap
-from sarlp.engine.workers import sigterm_held
 from sarlp.errors import UserError
 from sarlp.registry import DATA_SAMPLERS, LOOPS
 
@@ -41,7 +41,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
       it had chosen its best epoch. Evaluated twice, an epoch gives the same numbers twice.
 
     On a GPU the losses of a step are looked at when all of it was asked for, and before anything else happens
-    (:mod:`sarlp.engine.loss_watch`).
+    (:mod:`sarlp.engine.training.loss_watch`).
     """
 
     _watch: LossWatch | None = None
@@ -74,7 +74,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         return self.runner.model
 
     def log_norms(self) -> None:
-        """Bring the log up to the present step, see :class:`~sarlp.engine.loss_watch.LossWatch`."""
+        """Bring the log up to the present step, see :class:`~sarlp.engine.training.loss_watch.LossWatch`."""
         if self._watch is not None:
             self._watch.log_norms()
 
@@ -92,7 +92,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         seen = self._seen()
-        if seen:  # fewer than an epoch has, see sarlp.engine.resuming
+        if seen:  # fewer than an epoch has, see sarlp.engine.records.resuming
             self.dataloader.sampler.start = seen * self.dataloader.batch_size
         with sigterm_held():  # workers begin here
             batches = iter(self.dataloader)

@@ -15,7 +15,7 @@ import torch
 from mmengine.dist import all_reduce, get_comm_device, get_world_size, is_main_process, master_only
 from mmengine.hooks import CheckpointHook
 
-from sarlp.engine.run_record import RunRecord, Saved, new_run, read_record
+from sarlp.engine.records.run_record import RunRecord, Saved, new_run, read_record
 from sarlp.engine.terminal import is_brief, note
 from sarlp.errors import UserError, UserValueError, shorten
 from sarlp.io.files import atomic_write
@@ -29,8 +29,8 @@ class ResumableCheckpointHook(CheckpointHook):
     """MMEngine's checkpoints, of which at every moment one is whole, and SIGTERM.
 
     - Which are of this run, from which it can go on and which is the best is on record in the work directory
-      (:mod:`sarlp.engine.run_record`). Only what is on record is ever deleted, and not before what takes its place is
-      on the disk; MMEngine deletes first.
+      (:mod:`sarlp.engine.records.run_record`). Only what is on record is ever deleted, and not before what takes its
+      place is on the disk; MMEngine deletes first.
     - With ``iter_interval`` the run is also saved within an epoch, as ``iter_N.pth``.
     - SIGTERM, by which schedulers announce that they will kill, saves after the present iteration and exits with
       status 143. During an evaluation it exits at once: the epoch was saved before.

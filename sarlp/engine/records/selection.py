@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 
 from sarlp.datasets.nesting import each_once, leaves, with_options
-from sarlp.engine.run_record import SELECTION
+from sarlp.engine.records.run_record import SELECTION
 from sarlp.engine.terminal import note, say
 from sarlp.errors import UserError
 from sarlp.io.files import atomic_write

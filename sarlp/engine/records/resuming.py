@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 
-from sarlp.engine.config_changes import config_changes, config_values
-from sarlp.engine.provenance import LABELS
+from sarlp.engine.config.changes import config_changes, config_values
+from sarlp.engine.records.provenance import LABELS
 from sarlp.errors import UserError, shorten
 
 # what of a schedule's state is progress, not a value of the config

@@ -18,7 +18,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import all_gather_object
 
-from sarlp.engine.config_changes import bears_on_training, config_values
+from sarlp.engine.config.changes import bears_on_training, config_values
 from sarlp.errors import UserError
 from sarlp.io.json_file import show
 
@@ -245,7 +245,7 @@ def require_hidden(meta: Mapping, cfg: Config, checkpoint: str | PathLike) -> No
 
 
 def trained_values(meta: Mapping) -> dict[str, Any]:
-    """The config of a training, see :func:`~sarlp.engine.config_changes.config_values`; {} if it is not there.
+    """The config of a training, see :func:`~sarlp.engine.config.changes.config_values`; {} if it is not there.
 
     Args:
         meta: of the checkpoint.

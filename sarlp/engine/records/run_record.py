@@ -1,7 +1,7 @@
 """What a run records of itself in its work directory: who it is, from what it can go on, what is its best.
 
 The record decides which checkpoint is the newest, which the best, and which may be deleted; neither a number in a name
-nor the time of a file does. Work directories of earlier versions have none: see :mod:`sarlp.engine.survey`.
+nor the time of a file does. Work directories of earlier versions have none: see :mod:`sarlp.engine.records.survey`.
 """
 
 import datetime

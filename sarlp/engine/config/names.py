@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from sarlp.engine.options import names_read, values_in
+from sarlp.engine.config.options import names_read, values_in
 from sarlp.errors import GraveWarning, UserError, shorten
 
 _NEAR = 0.8  # likeness of a slip

@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry, build_from_cfg
 
-from sarlp.engine.options import values_in
+from sarlp.engine.config.options import values_in
 from sarlp.errors import UserError, UserValueError, first_line, shorten
 from sarlp.io.json_file import show
 

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from sarlp.datasets.nesting import annotation_path, image_folder, keyed_leaves, leaves
-from sarlp.engine.custom import LOADERS
+from sarlp.engine.config.custom import LOADERS
 from sarlp.errors import UserError, first_line
 from sarlp.io.clip_weights import HOW_TO_GET
 from sarlp.io.pip_parts import SCHEME

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sarlp.engine.checkpoint_file import is_whole, read_checkpoint
-from sarlp.engine.run_record import BEST, RESUMABLE, RunRecord, Saved, read_record
+from sarlp.engine.records.checkpoint_file import is_whole, read_checkpoint
+from sarlp.engine.records.run_record import BEST, RESUMABLE, RunRecord, Saved, read_record
 from sarlp.errors import UserError, shorten
 
 
