@@ -9,7 +9,8 @@ at 224 px with a head: ``paper`` as in the recipes, ``small`` without token enco
 - ``inference``: the images through pipeline and backbone in batches of 32;
 - ``first_pass``: until their tokens, and those of the validation images, are kept;
 - ``training``: the whole run from kept tokens, with a validation and a checkpoint after the last epoch; in float32 as
-  the recipes have it, with its products by oneDNN, and in bfloat16.
+  the recipes have it, with its products by oneDNN, and in bfloat16; ``channels_last`` and ``frozen`` are the backbone in
+  that memory format, and besides in bfloat16.
 
 Seconds by the clock and, behind the slash, of the processor, which another load of the machine changes less.
 """
@@ -61,6 +62,8 @@ VARIANTS = {
     'onednn': {'env_cfg.onednn': True},
     'bfloat16': {'optim_wrapper.type': 'MixedPrecisionOptimWrapper'},
     'half': {'optim_wrapper.type': 'MixedPrecisionOptimWrapper', 'tokens.dtype': 'float16'},
+    'channels_last': {'channels_last': True},
+    'frozen': {'channels_last': True, 'model.frozen_precision': 'bfloat16'},
 }
 
 
@@ -110,11 +113,12 @@ def measure(root: Path, name: str, head: str, epochs: int, variants: list[str]) 
         runner = build_runner(load_config(file, options))
         images = len(runner.train_dataloader.dataset)
         row = {'backbone': name, 'head': head, 'variant': variant, 'images': images, 'epochs': epochs}
-        if variant == variants[0]:  # the others find its tokens
+        own_tokens = variant == variants[0] or 'model.frozen_precision' in options  # the others find those of the first
+        if own_tokens or 'channels_last' in options:
             row['inference'] = infer(runner)
         clock = Clock()
         next(hook for hook in runner.hooks if isinstance(hook, KeptTokensHook)).before_train(runner)
-        if variant == variants[0]:
+        if own_tokens:
             row['first_pass'] = clock.read()
         clock = Clock()
         runner.train()
