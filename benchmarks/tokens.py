@@ -9,8 +9,8 @@ at 224 px with a head: ``paper`` as in the recipes, ``small`` without token enco
 - ``inference``: the images through pipeline and backbone in batches of 32;
 - ``first_pass``: until their tokens, and those of the validation images, are kept;
 - ``training``: the whole run from kept tokens, with a validation and a checkpoint after the last epoch; in float32 as
-  the recipes have it, with its products by oneDNN, and in bfloat16; ``channels_last`` and ``frozen`` are the backbone in
-  that memory format, and besides in bfloat16.
+  the recipes have it, with its products by oneDNN, and in bfloat16. ``channels_last`` and ``frozen`` are the backbone
+  in that memory format, and besides in bfloat16.
 
 Seconds by the clock and, behind the slash, of the processor, which another load of the machine changes less.
 """
