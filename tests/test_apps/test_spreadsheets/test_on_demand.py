@@ -89,7 +89,7 @@ def test_a_table_of_labels_is_written_without_a_list_of_them(tmp_path, monkeypat
 
     original = complete.write_table
     monkeypatch.setattr(complete, 'write_table', write_table)
-    monkeypatch.setattr(writing, '_dataset', lambda *_: Labels(_[2], labels))
+    monkeypatch.setattr(writing, 'dataset_of', lambda *_: Labels(_[2], labels))
     _write(record, Scored([*labels], p, observed, observed), p, decisions, [], tmp_path / 'recovered.csv')
     assert kinds['recovered.csv'] == 'generator'
     found = {(row.image, row.cls): row.decision for row in read_recovered(tmp_path / 'recovered.csv')}
