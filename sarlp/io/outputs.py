@@ -60,12 +60,13 @@ def is_table(columns: Sequence[str], numbers_after: bool = False) -> Own:
             return False
         if header[: len(columns)] != list(columns) or (len(header) > len(columns)) != numbers_after:
             return False
-        return not numbers_after or all(_is_number(cell) for row in rows for cell in row[len(columns) :])
+        return not numbers_after or all(is_number(cell) for row in rows for cell in row[len(columns) :])
 
     return own
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether a text is a number, as Python reads it."""
     try:
         float(cell)
     except ValueError:

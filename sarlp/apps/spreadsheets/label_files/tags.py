@@ -32,6 +32,7 @@ from sarlp.apps.spreadsheets.label_files.tables import (
 )
 from sarlp.datasets.annotation import AnnotationError
 from sarlp.errors import shorten
+from sarlp.io.outputs import is_number
 from sarlp.labels import NEGATIVE, POSITIVE, UNKNOWN
 from sarlp.names.clean_names import Spellings, clean_name
 
@@ -308,23 +309,15 @@ def _has_names(table: Sheet, column: int) -> bool:
     cells = _cells(table, column)
     labels = any(spelling[cell] is not None for cell in cells)
     lists = any(cell.startswith(('[', '{')) for cell in cells)
-    return bool(cells) and not labels and not lists and not all(map(_is_number, cells))
+    return bool(cells) and not labels and not lists and not all(map(is_number, cells))
 
 
 def _may_be_labels(table: Sheet, column: int) -> bool:
     spelling = Spelling()
     cells = _cells(table, column)
     return bool(cells) and all(
-        spelling[cell] is not None or (_is_number(cell) and 0 <= float(cell) <= 1) for cell in cells
+        spelling[cell] is not None or (is_number(cell) and 0 <= float(cell) <= 1) for cell in cells
     )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _of_words_of_others(cells: Collection[str]) -> str | None:
